@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Devices: what a driver does with <linux/noiommufd.h>. The driver serialises
+ * the calls for one device, so noiommufd_device::hwpt needs no lock here.
+ */
+#include <linux/device.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+void iommufd_device_destroy(struct iommufd_object *obj)
+{
+	put_device(container_of(obj, struct noiommufd_device, obj)->dev);
+}
+
+/**
+ * noiommufd_device_bind() - bind a device to a context
+ * @ictx: context; keeps a reference until noiommufd_device_unbind()
+ * @dev: device that no IOMMU is in front of; its driver is the caller
+ * @id: out: its id in the context
+ *
+ * From here on the context takes the device to be able to write to all memory
+ * that it has been given the address of.
+ *
+ * Return: the device as an object of the context, or -ENOMEM.
+ */
+struct noiommufd_device *noiommufd_device_bind(struct noiommufd_ctx *ictx,
+					       struct device *dev, u32 *id)
+{
+	struct noiommufd_device *idev;
+
+	idev = iommufd_object_alloc(ictx, idev, IOMMUFD_OBJ_DEVICE);
+	if (IS_ERR(idev))
+		return idev;
+	get_file(ictx->file);
+	atomic_inc(&ictx->nr_devices);
+	idev->dev = get_device(dev);
+	idev->obj.users = 1;
+	refcount_inc(&idev->obj.refs);
+	*id = idev->obj.id;
+	iommufd_object_finalize(&idev->obj);
+	return idev;
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_bind);
+
+/* Nobody can write to the memory of this context any more. */
+static void iommufd_ctx_unpin_unused(struct noiommufd_ctx *ictx)
+{
+	struct iommufd_object *obj;
+	unsigned long index;
+
+	xa_for_each(&ictx->objects, index, obj) {
+		obj = iommufd_get_object(ictx, index, IOMMUFD_OBJ_IOAS);
+		if (IS_ERR(obj))
+			continue;
+		iopt_unpin_unused(&to_ioas(obj)->iopt);
+		iommufd_put_object(obj);
+	}
+}
+
+/**
+ * noiommufd_device_unbind() - undo noiommufd_device_bind()
+ * @idev: detached; gone when this returns
+ *
+ * The device must be quiet before: its bus mastering off, its outstanding
+ * requests done, and the function reset. When it was the last device of its
+ * context, all that was pinned for an HWPT which is gone is unpinned now.
+ */
+void noiommufd_device_unbind(struct noiommufd_device *idev)
+{
+	struct noiommufd_ctx *ictx = idev->obj.ictx;
+
+	WARN_ON(idev->hwpt);
+	iommufd_object_unuse(&idev->obj, true);
+	if (atomic_dec_and_test(&ictx->nr_devices))
+		iommufd_ctx_unpin_unused(ictx);
+	noiommufd_ctx_put(ictx);
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_unbind);
+
+/**
+ * noiommufd_device_to_ictx() - the context a device is bound to
+ * @idev: device
+ *
+ * Return: context, without a reference.
+ */
+struct noiommufd_ctx *noiommufd_device_to_ictx(struct noiommufd_device *idev)
+{
+	return idev->obj.ictx;
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_to_ictx);
+
+/**
+ * noiommufd_device_to_id() - the id of a device in its context
+ * @idev: device
+ */
+u32 noiommufd_device_to_id(struct noiommufd_device *idev)
+{
+	return idev->obj.id;
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_to_id);
+
+/* The HWPT that goes with an IOAS, as a user of it. */
+static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
+{
+	struct iommufd_hwpt_paging *hwpt;
+	int rc;
+
+	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
+	if (rc)
+		return ERR_PTR(rc);
+
+	list_for_each_entry(hwpt, &ioas->hwpt_list, hwpt_item)
+		/* One that is on its way out does not count. */
+		if (hwpt->auto_domain && !iommufd_object_use(&hwpt->obj))
+			goto out_unlock;
+
+	hwpt = iommufd_hwpt_paging_alloc(ioas, true);
+	if (!IS_ERR(hwpt)) {
+		hwpt->obj.users = 1;
+		refcount_inc(&hwpt->obj.refs);
+		iommufd_object_finalize(&hwpt->obj);
+	}
+out_unlock:
+	mutex_unlock(&ioas->iopt.hwpt_mutex);
+	return hwpt;
+}
+
+/* The HWPT for an id that a user gave, as a user of it. */
+static struct iommufd_hwpt_paging *iommufd_use_hwpt(struct noiommufd_ctx *ictx,
+						    u32 pt_id)
+{
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_object *obj;
+	int rc;
+
+	obj = iommufd_get_object(ictx, pt_id, IOMMUFD_OBJ_ANY);
+	if (IS_ERR(obj))
+		return ERR_CAST(obj);
+
+	switch (obj->type) {
+	case IOMMUFD_OBJ_HWPT_PAGING:
+		hwpt = to_hwpt_paging(obj);
+		rc = iommufd_object_use(obj);
+		if (rc)
+			hwpt = ERR_PTR(rc);
+		break;
+	case IOMMUFD_OBJ_IOAS:
+		hwpt = iommufd_auto_hwpt(to_ioas(obj));
+		break;
+	default:
+		hwpt = ERR_PTR(-EINVAL);
+	}
+	iommufd_put_object(obj);
+	return hwpt;
+}
+
+static int iommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
+{
+	struct iommufd_hwpt_paging *old = idev->hwpt, *hwpt;
+
+	hwpt = iommufd_use_hwpt(idev->obj.ictx, *pt_id);
+	if (IS_ERR(hwpt))
+		return PTR_ERR(hwpt);
+	idev->hwpt = hwpt;
+	*pt_id = hwpt->obj.id;
+	if (old)
+		iommufd_object_unuse(&old->obj, old->auto_domain);
+	return 0;
+}
+
+/**
+ * noiommufd_device_attach() - attach a device to an address space
+ * @idev: device
+ * @pt_id: in: an IOAS or an HWPT; out: the HWPT
+ *
+ * All memory of the IOAS is pinned when this returns 0.
+ *
+ * Return: 0; -EBUSY: it is attached already; -ENOENT: no such object; -EINVAL:
+ * an object of another type; -EADDRINUSE, -EFAULT, -ENOMEM, -EINTR: see iopt_table_add_hwpt().
+ */
+int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id)
+{
+	if (idev->hwpt)
+		return -EBUSY;
+	return iommufd_device_change_pt(idev, pt_id);
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_attach);
+
+/**
+ * noiommufd_device_replace() - attach a device to another address space
+ * @idev: device, attached
+ * @pt_id: in: an IOAS or an HWPT; out: the HWPT
+ *
+ * What the old one maps stays pinned: see noiommufd_device_detach().
+ *
+ * Return: as noiommufd_device_attach(); on failure the device stays attached to
+ * what it was.
+ */
+int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id)
+{
+	if (WARN_ON(!idev->hwpt))
+		return -EINVAL;
+	return iommufd_device_change_pt(idev, pt_id);
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_replace);
+
+/**
+ * noiommufd_device_detach() - detach a device from its address space
+ * @idev: device; nothing happens if it is not attached
+ *
+ * Translation ends with the last device. Memory stays pinned until it is
+ * unmapped or noiommufd_device_unbind() was called for the last device of the
+ * context: nothing keeps a device from mastering the bus meanwhile.
+ */
+void noiommufd_device_detach(struct noiommufd_device *idev)
+{
+	struct iommufd_hwpt_paging *hwpt = idev->hwpt;
+
+	if (!hwpt)
+		return;
+	idev->hwpt = NULL;
+	iommufd_object_unuse(&hwpt->obj, hwpt->auto_domain);
+}
+EXPORT_SYMBOL_GPL(noiommufd_device_detach);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * HWPTs. There is no hardware table behind one: it stands for the promise that
+ * what its IOAS maps is pinned, and can be looked up. All HWPTs of an IOAS share
+ * the one software page table in its io_pagetable. io_pagetable::hwpt_mutex
+ * guards the list of them.
+ */
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+void iommufd_hwpt_paging_destroy(struct iommufd_object *obj)
+{
+	struct iommufd_hwpt_paging *hwpt = to_hwpt_paging(obj);
+	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+
+	mutex_lock(&iopt->hwpt_mutex);
+	list_del(&hwpt->hwpt_item);
+	iopt_table_remove_hwpt(iopt);
+	mutex_unlock(&iopt->hwpt_mutex);
+	iommufd_object_unuse(&hwpt->ioas->obj, false);
+}
+
+/**
+ * iommufd_hwpt_paging_alloc() - give an IOAS an HWPT
+ * @ioas: IOAS; the caller holds its hwpt_mutex
+ * @auto_domain: it goes with the last device
+ *
+ * Return: HWPT, still to be finalized or destroyed; -ENOENT: the IOAS was
+ * destroyed; else as iopt_table_add_hwpt().
+ */
+struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
+						      bool auto_domain)
+{
+	struct iommufd_hwpt_paging *hwpt;
+	int rc;
+
+	hwpt = iommufd_object_alloc(ioas->obj.ictx, hwpt,
+				    IOMMUFD_OBJ_HWPT_PAGING);
+	if (IS_ERR(hwpt))
+		return hwpt;
+
+	rc = iommufd_object_use(&ioas->obj);
+	if (rc)
+		goto err_abort;
+	rc = iopt_table_add_hwpt(&ioas->iopt);
+	if (rc)
+		goto err_unuse;
+	hwpt->ioas = ioas;
+	hwpt->auto_domain = auto_domain;
+	list_add_tail(&hwpt->hwpt_item, &ioas->hwpt_list);
+	return hwpt;
+
+err_unuse:
+	iommufd_object_unuse(&ioas->obj, false);
+err_abort:
+	iommufd_object_abort(&hwpt->obj);
+	return ERR_PTR(rc);
+}
+
+static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
+				   struct iommufd_ioas *ioas)
+{
+	struct iommu_hwpt_alloc *cmd = ucmd->cmd;
+	struct iommufd_hwpt_paging *hwpt;
+	int rc;
+
+	/* Neither nesting nor dirty tracking nor faults without an IOMMU. */
+	if (cmd->flags || cmd->data_len)
+		return -EOPNOTSUPP;
+
+	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
+	if (rc)
+		return rc;
+	hwpt = iommufd_hwpt_paging_alloc(ioas, false);
+	mutex_unlock(&ioas->iopt.hwpt_mutex);
+	if (IS_ERR(hwpt))
+		return PTR_ERR(hwpt);
+
+	cmd->out_hwpt_id = hwpt->obj.id;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	iommufd_object_finalize(&hwpt->obj);
+	if (rc)
+		iommufd_object_remove(ucmd->ictx, hwpt->obj.id);
+	return rc;
+}
+
+int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_alloc *cmd = ucmd->cmd;
+	struct iommufd_object *dev_obj, *pt_obj;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+	if (!cmd->data_type != !cmd->data_len)
+		return -EINVAL;
+
+	dev_obj = iommufd_get_object(ucmd->ictx, cmd->dev_id,
+				     IOMMUFD_OBJ_DEVICE);
+	if (IS_ERR(dev_obj))
+		return PTR_ERR(dev_obj);
+	pt_obj = iommufd_get_object(ucmd->ictx, cmd->pt_id, IOMMUFD_OBJ_ANY);
+	if (IS_ERR(pt_obj)) {
+		rc = -EINVAL;
+		goto out_put_dev;
+	}
+
+	switch (pt_obj->type) {
+	case IOMMUFD_OBJ_IOAS:
+		rc = iommufd_hwpt_alloc_ioas(ucmd, to_ioas(pt_obj));
+		break;
+	case IOMMUFD_OBJ_HWPT_PAGING:
+		/* A nested HWPT. */
+		rc = -EOPNOTSUPP;
+		break;
+	default:
+		rc = -EINVAL;
+	}
+	iommufd_put_object(pt_obj);
+out_put_dev:
+	iommufd_put_object(dev_obj);
+	return rc;
+}

@@ -1,0 +1,872 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The areas of an IO address space: where they are, and when their memory is
+ * pinned. See io_pagetable.h for the locks.
+ *
+ * An area is reserved first, so that its IOVA is taken; then its memory is
+ * pinned with no lock of the address space held, for user space can stall that;
+ * then it is published. Once pinned it stays so until it is unmapped, or until
+ * no device is left that could still write to it: iopt_unpin_unused().
+ */
+#include <linux/interval_tree_generic.h>
+#include <linux/limits.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+#define IOPT_ALLOWED_START(allowed)	((allowed)->start)
+#define IOPT_ALLOWED_LAST(allowed)	((allowed)->last)
+INTERVAL_TREE_DEFINE(struct iopt_allowed, node, u64, subtree_last,
+		     IOPT_ALLOWED_START, IOPT_ALLOWED_LAST, static inline,
+		     iopt_allowed)
+
+/**
+ * iopt_init_table() - make an empty address space
+ * @iopt: address space
+ * @ictx: context it belongs to
+ */
+void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
+{
+	iopt->ictx = ictx;
+	mutex_init(&iopt->hwpt_mutex);
+	init_rwsem(&iopt->iova_rwsem);
+	swpt_init(&iopt->swpt, PAGE_SHIFT);
+	iopt->allowed_itree = RB_ROOT_CACHED;
+}
+
+/**
+ * iopt_destroy_table() - free an address space
+ * @iopt: nobody uses it any more
+ */
+void iopt_destroy_table(struct io_pagetable *iopt)
+{
+	u64 unmapped;
+
+	WARN_ON(iopt->nr_fillers);
+	WARN_ON(iopt_unmap_all(iopt, &unmapped));
+	iopt_free_allowed(&iopt->allowed_itree);
+	mutex_destroy(&iopt->hwpt_mutex);
+}
+
+/**
+ * iopt_iova_alignment() - the alignment that areas need
+ * @iopt: iova_rwsem is held
+ */
+u64 iopt_iova_alignment(struct io_pagetable *iopt)
+{
+	return iopt->nr_fillers || iopt->disable_large_pages ? PAGE_SIZE : 1;
+}
+
+static struct iopt_area *iopt_area_first(struct io_pagetable *iopt, u64 iova,
+					 u64 last)
+{
+	return to_iopt_area(swpt_first(&iopt->swpt, iova, last));
+}
+
+static struct iopt_area *iopt_area_next(struct iopt_area *area)
+{
+	return to_iopt_area(swpt_next(&area->swpt));
+}
+
+#define iopt_for_each_area(_iopt, _area)                                 \
+	for (_area = iopt_area_first(_iopt, 0, U64_MAX); _area; \
+	     _area = iopt_area_next(_area))
+
+/* An area of no place yet, with a reference of its own to what it maps. */
+static struct iopt_area *iopt_area_alloc(struct iopt_pages *pages,
+					 u64 start_byte, u64 length)
+{
+	struct iopt_area *area;
+
+	area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
+	if (!area)
+		return NULL;
+	iopt_get_pages(pages);
+	area->pages = pages;
+	area->swpt.last = length - 1;
+	area->swpt.start_byte = start_byte;
+	area->swpt.first_index = start_byte >> PAGE_SHIFT;
+	area->swpt.last_index = (start_byte + length - 1) >> PAGE_SHIFT;
+	return area;
+}
+
+static void iopt_area_free(struct iopt_area *area)
+{
+	iopt_put_pages(area->pages);
+	kfree_rcu(area, rcu);
+}
+
+/**
+ * iopt_free_areas() - free areas that are mapped nowhere
+ * @areas: list of them
+ */
+void iopt_free_areas(struct list_head *areas)
+{
+	struct iopt_area *area, *next;
+
+	list_for_each_entry_safe(area, next, areas, item)
+		iopt_area_free(area);
+	INIT_LIST_HEAD(areas);
+}
+
+/*
+ * Automatic IOVA.
+ */
+
+/* Where in [*start, last] an area fits by its alignment alone. */
+static bool iopt_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
+			  u64 page_offset)
+{
+	u64 aligned;
+
+	if (check_add_overflow(*start, alignment - 1, &aligned))
+		return false;
+	aligned = (aligned & ~(alignment - 1)) | page_offset;
+	if (aligned >= last || last - aligned < length - 1)
+		return false;
+	*start = aligned;
+	return true;
+}
+
+/* The first free place in [start, last]. */
+static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
+			   u64 length, u64 alignment, u64 page_offset,
+			   u64 *iova)
+{
+	struct iopt_area *area = iopt_area_first(iopt, start, last);
+
+	for (;;) {
+		bool final = !area || area->swpt.iova > last;
+
+		*iova = start;
+		if (final)
+			return iopt_fit_iova(iova, last, length, alignment,
+					     page_offset);
+		if (area->swpt.iova > start &&
+		    iopt_fit_iova(iova, area->swpt.iova - 1, length, alignment,
+				  page_offset))
+			return true;
+		if (area->swpt.last >= last)
+			return false;
+		start = area->swpt.last + 1;
+		area = iopt_area_next(area);
+	}
+}
+
+/*
+ * Keep the alignment that the address has, so that huge pages stay aligned.
+ * Never answers IOVA 0, which programs take for "none".
+ */
+static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
+			   u64 length)
+{
+	u64 max_alignment = IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ?
+				    PMD_SIZE : PAGE_SIZE;
+	u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
+	u64 page_offset = addr % PAGE_SIZE;
+	struct iopt_allowed *allowed;
+	u64 alignment;
+
+	/* roundup_pow_of_two() would overflow. */
+	if (length >= U64_MAX / 2)
+		return -EOVERFLOW;
+
+	alignment = roundup_pow_of_two(length);
+	if (addr)
+		alignment = min(alignment, 1ULL << __ffs64(addr));
+	alignment = min(alignment, max_alignment);
+	if (alignment < iopt_iova_alignment(iopt))
+		return -EINVAL;
+
+	if (RB_EMPTY_ROOT(&iopt->allowed_itree.rb_root))
+		return iopt_find_iova(iopt, first, last, length, alignment,
+				      page_offset, iova) ? 0 : -ENOSPC;
+
+	for (allowed = iopt_allowed_iter_first(&iopt->allowed_itree, first,
+					       last);
+	     allowed; allowed = iopt_allowed_iter_next(allowed, first, last))
+		if (iopt_find_iova(iopt, max(allowed->start, first),
+				   min(allowed->last, last), length, alignment,
+				   page_offset, iova))
+			return 0;
+	return -ENOSPC;
+}
+
+/**
+ * iopt_add_allowed() - add a range to a list that is being made
+ * @itree: the list
+ * @start: first IOVA
+ * @last: last IOVA
+ *
+ * Return: 0; -EINVAL: the range overlaps another or has less than two bytes;
+ * -ENOMEM.
+ */
+int iopt_add_allowed(struct rb_root_cached *itree, u64 start, u64 last)
+{
+	struct iopt_allowed *allowed;
+
+	if (start >= last || iopt_allowed_iter_first(itree, start, last))
+		return -EINVAL;
+	allowed = kmalloc(sizeof(*allowed), GFP_KERNEL_ACCOUNT);
+	if (!allowed)
+		return -ENOMEM;
+	allowed->start = start;
+	allowed->last = last;
+	iopt_allowed_insert(allowed, itree);
+	return 0;
+}
+
+/**
+ * iopt_free_allowed() - free a list of ranges
+ * @itree: the list
+ */
+void iopt_free_allowed(struct rb_root_cached *itree)
+{
+	struct iopt_allowed *allowed, *next;
+
+	rbtree_postorder_for_each_entry_safe(allowed, next, &itree->rb_root,
+					     node)
+		kfree(allowed);
+	*itree = RB_ROOT_CACHED;
+}
+
+/**
+ * iopt_set_allow_iova() - say where the kernel may place areas
+ * @iopt: address space
+ * @itree: the new list; out: the old one, to be freed
+ *
+ * Return: 0 or -EINTR.
+ */
+int iopt_set_allow_iova(struct io_pagetable *iopt, struct rb_root_cached *itree)
+{
+	int rc = down_write_killable(&iopt->iova_rwsem);
+
+	if (rc)
+		return rc;
+	swap(*itree, iopt->allowed_itree);
+	up_write(&iopt->iova_rwsem);
+	return 0;
+}
+
+/*
+ * Map.
+ */
+
+/* Is there anything that keeps areas of this length from the IOVA? */
+static int iopt_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
+{
+	u64 last;
+
+	if (iova & (iopt_iova_alignment(iopt) - 1))
+		return -EINVAL;
+	if (check_add_overflow(iova, length - 1, &last))
+		return -EOVERFLOW;
+	if (iopt_area_first(iopt, iova, last))
+		return -EEXIST;
+	return 0;
+}
+
+/* Take the IOVA for areas that follow each other. iova_rwsem is held. */
+static int iopt_reserve_areas(struct io_pagetable *iopt,
+			      struct list_head *areas, u64 length, u64 *iova,
+			      bool writable, unsigned int flags)
+{
+	u64 alignment = iopt_iova_alignment(iopt);
+	struct iopt_area *area;
+	u64 next;
+	int rc;
+
+	if (length & (alignment - 1))
+		return -EINVAL;
+
+	if (flags & IOPT_ALLOC_IOVA) {
+		area = list_first_entry(areas, struct iopt_area, item);
+		rc = iopt_alloc_iova(iopt, iova,
+				     area->pages->start + area->swpt.start_byte,
+				     length);
+	} else {
+		rc = iopt_check_iova(iopt, *iova, length);
+	}
+	if (rc)
+		return rc;
+
+	list_for_each_entry(area, areas, item) {
+		if (writable && !area->pages->writable)
+			return -EPERM;
+		if (area->swpt.start_byte & (alignment - 1))
+			return -EINVAL;
+	}
+
+	next = *iova;
+	list_for_each_entry(area, areas, item) {
+		area->swpt.last += next;
+		area->swpt.iova = next;
+		next = area->swpt.last + 1;
+		/* Cannot fail: the place was found to be free. */
+		WARN_ON(swpt_insert(&iopt->swpt, &area->swpt));
+	}
+	return 0;
+}
+
+static void iopt_publish_area(struct io_pagetable *iopt, struct iopt_area *area,
+			      bool held)
+{
+	swpt_write_begin(&iopt->swpt);
+	WRITE_ONCE(area->swpt.held, held);
+	WRITE_ONCE(area->swpt.pages, &area->pages->swpt);
+	swpt_write_end(&iopt->swpt);
+	area->fill_gen = iopt->fill_gen;
+}
+
+/* No reader finds the area translated from here on. */
+static void iopt_area_hide(struct io_pagetable *iopt, struct iopt_area *area)
+{
+	swpt_write_begin(&iopt->swpt);
+	WRITE_ONCE(area->swpt.held, false);
+	swpt_write_end(&iopt->swpt);
+}
+
+/* Unpin what no HWPT asks for. iova_rwsem is held for writing. */
+static void iopt_unfill_areas(struct io_pagetable *iopt, bool all)
+{
+	struct iopt_area *area;
+
+	iopt_for_each_area(iopt, area) {
+		if (!area->swpt.held)
+			continue;
+		if (!all && area->fill_gen != iopt->fill_gen)
+			continue;
+		iopt_area_hide(iopt, area);
+		iopt_area_unfill(area);
+		cond_resched();
+	}
+}
+
+/**
+ * iopt_unpin_unused() - unpin what no HWPT asks for
+ * @iopt: address space
+ *
+ * What was pinned for an HWPT that is gone stays pinned as long as the context
+ * has a device, for that may still write to it. Called when the last one went.
+ */
+void iopt_unpin_unused(struct io_pagetable *iopt)
+{
+	down_write(&iopt->iova_rwsem);
+	if (!iopt->nr_fillers && !atomic_read(&iopt->ictx->nr_devices))
+		iopt_unfill_areas(iopt, true);
+	up_write(&iopt->iova_rwsem);
+}
+
+/**
+ * iopt_map_areas() - map areas that follow each other
+ * @iopt: address space
+ * @areas: what iopt_clone_areas() made; taken over on success
+ * @length: bytes that they have together
+ * @iova: in: where to map them; with IOPT_ALLOC_IOVA out: where they are
+ * @writable: the device may write to them
+ * @flags: IOPT_ALLOC_IOVA or 0
+ *
+ * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
+ * something is mapped there; -ENOSPC: no place; -EPERM: the memory was mapped
+ * for reading only; -EFAULT, -ENOMEM, -EINTR: see iopt_area_fill(). On failure
+ * nothing has changed.
+ */
+int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
+		   u64 length, u64 *iova, bool writable, unsigned int flags)
+{
+	struct iopt_area *area, *failed = NULL;
+	bool fill, unused = false;
+	int rc;
+
+	rc = down_write_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	rc = iopt_reserve_areas(iopt, areas, length, iova, writable, flags);
+	if (rc) {
+		up_write(&iopt->iova_rwsem);
+		return rc;
+	}
+	fill = iopt->nr_fillers;
+	if (!fill)
+		list_for_each_entry(area, areas, item)
+			iopt_publish_area(iopt, area, false);
+	up_write(&iopt->iova_rwsem);
+	if (!fill)
+		return 0;
+
+	list_for_each_entry(area, areas, item) {
+		rc = iopt_area_fill(area);
+		if (rc) {
+			failed = area;
+			break;
+		}
+	}
+
+	down_write(&iopt->iova_rwsem);
+	list_for_each_entry(area, areas, item) {
+		if (rc)
+			swpt_remove(&iopt->swpt, &area->swpt);
+		else
+			iopt_publish_area(iopt, area, true);
+	}
+	if (!rc)
+		unused = !iopt->nr_fillers;
+	up_write(&iopt->iova_rwsem);
+
+	if (rc) {
+		list_for_each_entry(area, areas, item) {
+			if (area == failed)
+				break;
+			iopt_area_unfill(area);
+		}
+	}
+	/* The HWPT may have gone in the meantime. */
+	if (unused)
+		iopt_unpin_unused(iopt);
+	return rc;
+}
+
+/**
+ * iopt_map_user_pages() - map memory of the current process
+ * @iopt: address space
+ * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
+ * @uptr: address of the memory
+ * @length: bytes
+ * @writable: the device may write to it
+ * @flags: IOPT_ALLOC_IOVA or 0
+ *
+ * Return: as iopt_alloc_user_pages() and iopt_map_areas().
+ */
+int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
+			unsigned long uptr, u64 length, bool writable,
+			unsigned int flags)
+{
+	struct iopt_pages *pages;
+	struct iopt_area *area;
+	LIST_HEAD(areas);
+	int rc;
+
+	pages = iopt_alloc_user_pages(uptr, length, writable,
+				      iopt->ictx->account_mode);
+	if (IS_ERR(pages))
+		return PTR_ERR(pages);
+	area = iopt_area_alloc(pages, uptr - pages->start, length);
+	iopt_put_pages(pages);
+	if (!area)
+		return -ENOMEM;
+	list_add(&area->item, &areas);
+	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags);
+	if (rc)
+		iopt_free_areas(&areas);
+	return rc;
+}
+
+static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
+			    struct list_head *areas)
+{
+	struct iopt_area *area, *clone;
+	u64 area_last;
+
+	for (area = iopt_area_first(iopt, iova, iova); area;
+	     area = iopt_area_next(area)) {
+		if (area->swpt.iova > iova || !area->swpt.pages)
+			return -ENOENT;
+		area_last = min(area->swpt.last, last);
+		clone = iopt_area_alloc(area->pages,
+					area->swpt.start_byte + iova -
+						area->swpt.iova,
+					area_last - iova + 1);
+		if (!clone)
+			return -ENOMEM;
+		list_add_tail(&clone->item, areas);
+		if (area_last == last)
+			return 0;
+		iova = area_last + 1;
+	}
+	return -ENOENT;
+}
+
+/**
+ * iopt_clone_areas() - describe what is mapped, to map it once more
+ * @iopt: address space
+ * @iova: first IOVA
+ * @length: bytes
+ * @areas: out: new areas on the same pages, for iopt_map_areas() or
+ *	iopt_free_areas()
+ *
+ * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: there is
+ * a gap in it; -ENOMEM; -EINTR.
+ */
+int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
+		     struct list_head *areas)
+{
+	u64 last;
+	int rc;
+
+	if (!length)
+		return -EINVAL;
+	if (check_add_overflow(iova, length - 1, &last))
+		return -EOVERFLOW;
+
+	rc = down_read_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	rc = iopt_clone_range(iopt, iova, last, areas);
+	up_read(&iopt->iova_rwsem);
+	if (rc)
+		iopt_free_areas(areas);
+	return rc;
+}
+
+/*
+ * Unmap.
+ */
+
+/* Take whole areas out. Nothing changes unless all of them can go. */
+static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
+			   struct list_head *areas)
+{
+	struct iopt_area *area, *next;
+
+	for (area = iopt_area_first(iopt, iova, last);
+	     area && area->swpt.iova <= last; area = iopt_area_next(area)) {
+		/* Being mapped by another thread. */
+		if (!area->swpt.pages)
+			return -EBUSY;
+		if (area->filling)
+			return -EAGAIN;
+		if (area->swpt.iova < iova || area->swpt.last > last)
+			return -ENOENT;
+	}
+	for (area = iopt_area_first(iopt, iova, last);
+	     area && area->swpt.iova <= last; area = next) {
+		next = iopt_area_next(area);
+		swpt_remove(&iopt->swpt, &area->swpt);
+		list_add_tail(&area->item, areas);
+	}
+	return 0;
+}
+
+static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
+			    u64 *unmapped)
+{
+	struct iopt_area *area;
+	LIST_HEAD(areas);
+	int rc;
+
+	for (;;) {
+		rc = down_write_killable(&iopt->iova_rwsem);
+		if (rc)
+			return rc;
+		rc = iopt_take_areas(iopt, iova, last, &areas);
+		up_write(&iopt->iova_rwsem);
+		if (rc != -EAGAIN)
+			break;
+		/* An HWPT is being made: it holds the mutex till it is done. */
+		rc = mutex_lock_killable(&iopt->hwpt_mutex);
+		if (rc)
+			return rc;
+		mutex_unlock(&iopt->hwpt_mutex);
+	}
+
+	*unmapped = 0;
+	list_for_each_entry(area, &areas, item) {
+		*unmapped += iopt_area_length(area);
+		if (area->swpt.held)
+			iopt_area_unfill(area);
+		cond_resched();
+	}
+	iopt_free_areas(&areas);
+	return rc;
+}
+
+/**
+ * iopt_unmap_iova() - unmap whole areas
+ * @iopt: address space
+ * @iova: first IOVA
+ * @length: bytes
+ * @unmapped: out: bytes that were mapped
+ *
+ * What no other area holds is unpinned when this returns.
+ *
+ * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: nothing
+ * is mapped there, or an area reaches out of the range; -EBUSY: an area is
+ * being mapped; -EINTR. On failure nothing has changed.
+ */
+int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
+		    u64 *unmapped)
+{
+	u64 last;
+	int rc;
+
+	if (!length)
+		return -EINVAL;
+	if (check_add_overflow(iova, length - 1, &last))
+		return -EOVERFLOW;
+	rc = iopt_unmap_range(iopt, iova, last, unmapped);
+	if (!rc && !*unmapped)
+		return -ENOENT;
+	return rc;
+}
+
+/**
+ * iopt_unmap_all() - unmap all areas
+ * @iopt: address space
+ * @unmapped: out: bytes that were mapped
+ *
+ * Return: 0, or as iopt_unmap_iova().
+ */
+int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
+{
+	return iopt_unmap_range(iopt, 0, U64_MAX, unmapped);
+}
+
+/*
+ * Translate.
+ */
+
+static int iopt_lookup(struct io_pagetable *iopt, u64 iova, u64 *phys,
+		       u64 *length)
+{
+	int rc = swpt_lookup(&iopt->swpt, iova, phys, length);
+
+	if (!rc && !READ_ONCE(iopt->nr_hwpts))
+		rc = -EOPNOTSUPP;
+	return rc;
+}
+
+/**
+ * iopt_get_phys_rcu() - iopt_get_phys() without a lock
+ * @iopt: address space
+ * @iova: what to look up
+ * @phys: out
+ * @length: in and out
+ *
+ * Context: under rcu_read_lock(). Writes nothing that another CPU may read.
+ * Return: as iopt_get_phys(); -EAGAIN: a writer got in the way.
+ */
+int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
+		      u64 *length)
+{
+	unsigned int seq = swpt_read_begin(&iopt->swpt);
+	u64 limit = *length;
+	int rc;
+
+	if (seq & 1)
+		return -EAGAIN;
+	rc = iopt_lookup(iopt, iova, phys, length);
+	if (swpt_read_retry(&iopt->swpt, seq)) {
+		*length = limit;
+		return -EAGAIN;
+	}
+	return rc;
+}
+
+/**
+ * iopt_get_phys() - look up the physical address behind an IOVA
+ * @iopt: address space
+ * @iova: what to look up
+ * @phys: out: the physical address
+ * @length: in: bytes to look at, not 0; out: bytes that are contiguous from it
+ *
+ * Return: 0; -ENOENT: nothing is mapped there; -EOPNOTSUPP: the address space
+ * has no HWPT; -EINTR.
+ */
+int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length)
+{
+	int rc = down_read_killable(&iopt->iova_rwsem);
+
+	if (rc)
+		return rc;
+	rcu_read_lock();
+	rc = iopt_lookup(iopt, iova, phys, length);
+	rcu_read_unlock();
+	up_read(&iopt->iova_rwsem);
+	return rc;
+}
+
+/* iopt_get_phys_runs() without a lock; -EAGAIN: it takes one. */
+static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
+				  struct swpt_runs *runs)
+{
+	unsigned int seq = swpt_read_begin(&iopt->swpt);
+	struct swpt_phys_run tail = {};
+	struct swpt_runs before = *runs;
+	int rc;
+
+	if (seq & 1 || !READ_ONCE(iopt->nr_hwpts))
+		return -EAGAIN;
+	/* It may grow. */
+	if (runs->nr)
+		tail = runs->run[runs->nr - 1];
+	rc = swpt_lookup_runs(&iopt->swpt, last, runs);
+	if (!swpt_read_retry(&iopt->swpt, seq))
+		return rc;
+	*runs = before;
+	if (runs->nr)
+		runs->run[runs->nr - 1] = tail;
+	return -EAGAIN;
+}
+
+/**
+ * iopt_get_phys_runs() - look up the physical addresses behind a range
+ * @iopt: address space
+ * @last: where the range ends
+ * @runs: where it starts, and room for the answer; out: how far that goes
+ *
+ * Return: 0: @runs is full or complete; else what is at its @iova: -ENOENT:
+ * nothing is mapped there; -EOPNOTSUPP: the address space has no HWPT; or
+ * -EINTR.
+ */
+int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
+		       struct swpt_runs *runs)
+{
+	int rc;
+
+	rcu_read_lock();
+	rc = iopt_get_phys_runs_rcu(iopt, last, runs);
+	rcu_read_unlock();
+	if (rc != -EAGAIN)
+		return rc;
+
+	rc = down_read_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	rcu_read_lock();
+	if (iopt->nr_hwpts)
+		rc = swpt_lookup_runs(&iopt->swpt, last, runs);
+	else if (swpt_first(&iopt->swpt, runs->iova, runs->iova))
+		rc = -EOPNOTSUPP;
+	else
+		rc = -ENOENT;
+	rcu_read_unlock();
+	up_read(&iopt->iova_rwsem);
+	return rc;
+}
+
+/*
+ * HWPTs.
+ */
+
+/* Do all areas have the alignment that pinned memory needs? */
+static bool iopt_areas_aligned(struct io_pagetable *iopt)
+{
+	struct iopt_area *area;
+
+	iopt_for_each_area(iopt, area)
+		if (!PAGE_ALIGNED(area->swpt.iova) ||
+		    !PAGE_ALIGNED(iopt_area_length(area)) ||
+		    !PAGE_ALIGNED(area->swpt.start_byte))
+			return false;
+	return true;
+}
+
+/**
+ * iopt_set_large_pages() - IOMMU_OPTION_HUGE_PAGES
+ * @iopt: address space
+ * @enable: new value
+ *
+ * Return: 0; -EINVAL: too late, there is memory pinned; -EADDRINUSE: an area is
+ * not page aligned; -EINTR.
+ */
+int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
+{
+	int rc = down_write_killable(&iopt->iova_rwsem);
+
+	if (rc)
+		return rc;
+	if (enable)
+		iopt->disable_large_pages = false;
+	else if (iopt->disable_large_pages)
+		rc = 0;
+	else if (iopt->nr_fillers && !RB_EMPTY_ROOT(&iopt->swpt.areas))
+		rc = -EINVAL;
+	else if (!iopt_areas_aligned(iopt))
+		rc = -EADDRINUSE;
+	else
+		iopt->disable_large_pages = true;
+	up_write(&iopt->iova_rwsem);
+	return rc;
+}
+
+/* Pin one area after the other; others may map and unmap in between. */
+static int iopt_fill_areas(struct io_pagetable *iopt)
+{
+	struct iopt_area *area;
+	int rc = 0;
+
+	iopt_for_each_area(iopt, area) {
+		if (area->swpt.held || !area->swpt.pages)
+			continue;
+		/* Neither the area nor its place in the tree can go now. */
+		area->filling = true;
+		up_write(&iopt->iova_rwsem);
+		rc = iopt_area_fill(area);
+		down_write(&iopt->iova_rwsem);
+		area->filling = false;
+		if (rc)
+			break;
+		iopt_publish_area(iopt, area, true);
+	}
+	return rc;
+}
+
+/**
+ * iopt_table_add_hwpt() - pin all that is mapped, and translate it
+ * @iopt: address space; hwpt_mutex is held
+ *
+ * Return: 0; -EADDRINUSE: an area is not page aligned; -EFAULT, -ENOMEM,
+ * -EINTR: see iopt_area_fill(). On failure nothing has changed.
+ */
+int iopt_table_add_hwpt(struct io_pagetable *iopt)
+{
+	int rc;
+
+	lockdep_assert_held(&iopt->hwpt_mutex);
+
+	rc = down_write_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	if (!iopt->nr_fillers && !iopt_areas_aligned(iopt)) {
+		rc = -EADDRINUSE;
+		goto out_unlock;
+	}
+
+	iopt->nr_fillers++;
+	iopt->fill_gen++;
+	rc = iopt_fill_areas(iopt);
+	if (rc) {
+		iopt->nr_fillers--;
+		if (!iopt->nr_fillers)
+			iopt_unfill_areas(iopt, false);
+		goto out_unlock;
+	}
+	swpt_write_begin(&iopt->swpt);
+	WRITE_ONCE(iopt->nr_hwpts, iopt->nr_hwpts + 1);
+	swpt_write_end(&iopt->swpt);
+out_unlock:
+	up_write(&iopt->iova_rwsem);
+	return rc;
+}
+
+/**
+ * iopt_table_remove_hwpt() - undo iopt_table_add_hwpt()
+ * @iopt: address space
+ *
+ * Translation ends with the last HWPT. Memory stays pinned: see
+ * iopt_unpin_unused().
+ */
+void iopt_table_remove_hwpt(struct io_pagetable *iopt)
+{
+	down_write(&iopt->iova_rwsem);
+	iopt->nr_fillers--;
+	swpt_write_begin(&iopt->swpt);
+	WRITE_ONCE(iopt->nr_hwpts, iopt->nr_hwpts - 1);
+	swpt_write_end(&iopt->swpt);
+	up_write(&iopt->iova_rwsem);
+	iopt_unpin_unused(iopt);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An IO address space and what it maps: io_pagetable -> iopt_area -> iopt_pages.
+ *
+ * Lock order: io_pagetable::hwpt_mutex -> io_pagetable::iova_rwsem ->
+ * iopt_pages::mutex -> mmap_lock. None of them is taken under mmap_lock.
+ */
+#ifndef __NOIOMMUFD_IO_PAGETABLE_H
+#define __NOIOMMUFD_IO_PAGETABLE_H
+
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/rbtree.h>
+#include <linux/refcount.h>
+#include <linux/rwsem.h>
+
+#include "swpt.h"
+
+struct cred;
+struct mm_struct;
+struct noiommufd_ctx;
+struct task_struct;
+
+/**
+ * struct io_pagetable - an IO address space
+ * @ictx: context it belongs to
+ * @hwpt_mutex: serialises giving it HWPTs; held while memory is pinned for one
+ * @iova_rwsem: guards all below; held only for a short time
+ * @swpt: the areas. Reading them takes no lock: see swpt.h
+ * @allowed_itree: where the kernel may place an area: struct iopt_allowed
+ * @nr_hwpts: HWPTs; translation is on while there is one
+ * @nr_fillers: HWPTs, and one that is being made; new areas are pinned at once
+ *	while there is one
+ * @fill_gen: counts the attempts to add an HWPT
+ * @disable_large_pages: as IOMMU_OPTION_HUGE_PAGES says
+ */
+struct io_pagetable {
+	struct noiommufd_ctx *ictx;
+	struct mutex hwpt_mutex;	/* see the top of this file */
+	struct rw_semaphore iova_rwsem;
+	struct swpt swpt;
+	struct rb_root_cached allowed_itree;
+	unsigned int nr_hwpts;
+	unsigned int nr_fillers;
+	unsigned int fill_gen;
+	bool disable_large_pages;
+};
+
+/**
+ * struct iopt_area - a mapping
+ * @swpt: where it is and what of @pages it maps; swpt.held says if it is pinned
+ * @pages: what it maps; swpt.pages is set once the area is complete
+ * @item: for lists of areas that come or go together
+ * @fill_gen: attempt that pinned it
+ * @filling: memory is being pinned for it with iova_rwsem dropped
+ * @rcu: readers may be looking at it
+ */
+struct iopt_area {
+	struct swpt_area swpt;
+	struct iopt_pages *pages;
+	struct list_head item;
+	unsigned int fill_gen;
+	bool filling;
+	struct rcu_head rcu;
+};
+
+enum {
+	IOPT_PAGES_ACCOUNT_NONE = 0,
+	IOPT_PAGES_ACCOUNT_USER = 1,
+	IOPT_PAGES_ACCOUNT_MM = 2,
+};
+
+/**
+ * struct iopt_pages - user memory, shared by the areas that map it
+ * @swpt: what of it is pinned, and for which areas
+ * @refs: areas that map it
+ * @mutex: guards @swpt and pinning
+ * @source_mm: where the memory is
+ * @source_task: whose limit counts
+ * @source_cred: holds the user that is charged
+ * @start: first address, page aligned
+ * @npages: its size
+ * @account_mode: IOPT_PAGES_ACCOUNT_*
+ * @writable: devices may write to it
+ * @rcu: readers may be looking at it
+ */
+struct iopt_pages {
+	struct swpt_pages swpt;
+	refcount_t refs;
+	struct mutex mutex;		/* see the top of this file */
+	struct mm_struct *source_mm;
+	struct task_struct *source_task;
+	const struct cred *source_cred;
+	unsigned long start;
+	unsigned long npages;
+	u8 account_mode;
+	bool writable;
+	struct rcu_head rcu;
+};
+
+/* An entry of io_pagetable::allowed_itree. */
+struct iopt_allowed {
+	struct rb_node node;
+	u64 start;
+	u64 last;
+	u64 subtree_last;
+};
+
+static inline struct iopt_area *to_iopt_area(struct swpt_area *area)
+{
+	return area ? container_of(area, struct iopt_area, swpt) : NULL;
+}
+
+static inline u64 iopt_area_length(const struct iopt_area *area)
+{
+	return area->swpt.last - area->swpt.iova + 1;
+}
+
+struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
+					 unsigned long length, bool writable,
+					 u8 account_mode);
+void iopt_get_pages(struct iopt_pages *pages);
+void iopt_put_pages(struct iopt_pages *pages);
+int iopt_area_fill(struct iopt_area *area);
+void iopt_area_unfill(struct iopt_area *area);
+
+enum {
+	IOPT_ALLOC_IOVA = 1 << 0,
+};
+
+void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
+void iopt_destroy_table(struct io_pagetable *iopt);
+int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
+			unsigned long uptr, u64 length, bool writable,
+			unsigned int flags);
+int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
+		     struct list_head *areas);
+int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
+		   u64 length, u64 *iova, bool writable, unsigned int flags);
+void iopt_free_areas(struct list_head *areas);
+int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
+		    u64 *unmapped);
+int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
+int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length);
+int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
+		      u64 *length);
+int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
+		       struct swpt_runs *runs);
+u64 iopt_iova_alignment(struct io_pagetable *iopt);
+
+int iopt_add_allowed(struct rb_root_cached *itree, u64 start, u64 last);
+void iopt_free_allowed(struct rb_root_cached *itree);
+int iopt_set_allow_iova(struct io_pagetable *iopt,
+			struct rb_root_cached *itree);
+int iopt_set_large_pages(struct io_pagetable *iopt, bool enable);
+
+int iopt_table_add_hwpt(struct io_pagetable *iopt);
+void iopt_table_remove_hwpt(struct io_pagetable *iopt);
+void iopt_unpin_unused(struct io_pagetable *iopt);
+
+#endif /* __NOIOMMUFD_IO_PAGETABLE_H */

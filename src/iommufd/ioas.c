@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ioctl calls on an IO address space. Arguments are checked here; what is
+ * done with them, and under which locks, is io_pagetable.c's.
+ */
+#include <linux/capability.h>
+#include <linux/overflow.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+static struct iommufd_ioas *iommufd_get_ioas(struct noiommufd_ctx *ictx, u32 id)
+{
+	struct iommufd_object *obj;
+
+	obj = iommufd_get_object(ictx, id, IOMMUFD_OBJ_IOAS);
+	return IS_ERR(obj) ? ERR_CAST(obj) : to_ioas(obj);
+}
+
+static void iommufd_put_ioas(struct iommufd_ioas *ioas)
+{
+	iommufd_put_object(&ioas->obj);
+}
+
+void iommufd_ioas_destroy(struct iommufd_object *obj)
+{
+	iopt_destroy_table(&to_ioas(obj)->iopt);
+}
+
+int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_alloc *cmd = ucmd->cmd;
+	struct iommufd_ioas *ioas;
+	int rc;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+
+	ioas = iommufd_object_alloc(ucmd->ictx, ioas, IOMMUFD_OBJ_IOAS);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	iopt_init_table(&ioas->iopt, ucmd->ictx);
+	INIT_LIST_HEAD(&ioas->hwpt_list);
+
+	cmd->out_ioas_id = ioas->obj.id;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc)
+		iommufd_object_abort(&ioas->obj);
+	else
+		iommufd_object_finalize(&ioas->obj);
+	return rc;
+}
+
+int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_iova_ranges *cmd = ucmd->cmd;
+	/* No IOMMU, no IOVA that it would not take. */
+	const struct iommu_iova_range all = { .last = U64_MAX };
+	struct iommufd_ioas *ioas;
+	bool room = cmd->num_iovas;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	cmd->num_iovas = 1;
+	rc = down_read_killable(&ioas->iopt.iova_rwsem);
+	if (rc)
+		goto out_put;
+	cmd->out_iova_alignment = iopt_iova_alignment(&ioas->iopt);
+	up_read(&ioas->iopt.iova_rwsem);
+
+	if (room && copy_to_user(u64_to_user_ptr(cmd->allowed_iovas), &all,
+				 sizeof(all)))
+		rc = -EFAULT;
+	if (!rc)
+		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (!rc && !room)
+		rc = -EMSGSIZE;
+out_put:
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+static int iommufd_ioas_load_iovas(struct rb_root_cached *itree,
+				   struct iommu_iova_range __user *ranges,
+				   u32 num)
+{
+	struct iommu_iova_range range;
+	u32 i;
+	int rc;
+
+	for (i = 0; i < num; i++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		if (copy_from_user(&range, ranges + i, sizeof(range)))
+			return -EFAULT;
+		rc = iopt_add_allowed(itree, range.start, range.last);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int iommufd_ioas_allow_iovas(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_allow_iovas *cmd = ucmd->cmd;
+	struct rb_root_cached itree = RB_ROOT_CACHED;
+	struct iommufd_ioas *ioas;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	rc = iommufd_ioas_load_iovas(&itree,
+				     u64_to_user_ptr(cmd->allowed_iovas),
+				     cmd->num_iovas);
+	if (!rc)
+		rc = iopt_set_allow_iova(&ioas->iopt, &itree);
+	iopt_free_allowed(&itree);
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+/* What MAP and COPY demand of their flags. */
+static int iommufd_check_map_flags(u32 flags)
+{
+	const u32 prot = IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
+
+	if (flags & ~(IOMMU_IOAS_MAP_FIXED_IOVA | prot))
+		return -EOPNOTSUPP;
+	return flags & prot ? 0 : -EINVAL;
+}
+
+static unsigned int iommufd_iopt_flags(u32 flags)
+{
+	return flags & IOMMU_IOAS_MAP_FIXED_IOVA ? 0 : IOPT_ALLOC_IOVA;
+}
+
+/* The answer could not be delivered: nobody knows of the mapping. */
+static void iommufd_ioas_undo_map(struct iommufd_ioas *ioas, u64 iova,
+				  u64 length)
+{
+	u64 unmapped;
+
+	iopt_unmap_iova(&ioas->iopt, iova, length, &unmapped);
+}
+
+int iommufd_ioas_map(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_map *cmd = ucmd->cmd;
+	int flags_rc = iommufd_check_map_flags(cmd->flags);
+	struct iommufd_ioas *ioas;
+	u64 iova = cmd->iova;
+	int rc;
+
+	if (flags_rc == -EOPNOTSUPP || cmd->__reserved)
+		return -EOPNOTSUPP;
+	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
+		return -EOVERFLOW;
+	if (flags_rc)
+		return flags_rc;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	rc = iopt_map_user_pages(&ioas->iopt, &iova, cmd->user_va, cmd->length,
+				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
+				 iommufd_iopt_flags(cmd->flags));
+	if (rc)
+		goto out_put;
+
+	cmd->iova = iova;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc)
+		iommufd_ioas_undo_map(ioas, iova, cmd->length);
+out_put:
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_copy *cmd = ucmd->cmd;
+	int flags_rc = iommufd_check_map_flags(cmd->flags);
+	struct iommufd_ioas *src, *dst;
+	u64 iova = cmd->dst_iova;
+	LIST_HEAD(areas);
+	int rc;
+
+	if (flags_rc == -EOPNOTSUPP)
+		return flags_rc;
+	if (cmd->length >= ULONG_MAX || cmd->src_iova >= ULONG_MAX ||
+	    cmd->dst_iova >= ULONG_MAX)
+		return -EOVERFLOW;
+	if (flags_rc)
+		return flags_rc;
+
+	src = iommufd_get_ioas(ucmd->ictx, cmd->src_ioas_id);
+	if (IS_ERR(src))
+		return PTR_ERR(src);
+	rc = iopt_clone_areas(&src->iopt, cmd->src_iova, cmd->length, &areas);
+	iommufd_put_ioas(src);
+	if (rc)
+		return rc;
+
+	dst = iommufd_get_ioas(ucmd->ictx, cmd->dst_ioas_id);
+	if (IS_ERR(dst)) {
+		iopt_free_areas(&areas);
+		return PTR_ERR(dst);
+	}
+	rc = iopt_map_areas(&dst->iopt, &areas, cmd->length, &iova,
+			    cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
+			    iommufd_iopt_flags(cmd->flags));
+	if (rc) {
+		iopt_free_areas(&areas);
+		goto out_put;
+	}
+
+	cmd->dst_iova = iova;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc)
+		iommufd_ioas_undo_map(dst, iova, cmd->length);
+out_put:
+	iommufd_put_ioas(dst);
+	return rc;
+}
+
+int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_unmap *cmd = ucmd->cmd;
+	struct iommufd_ioas *ioas;
+	u64 unmapped = 0;
+	int rc;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	if (!cmd->iova && cmd->length == U64_MAX)
+		rc = iopt_unmap_all(&ioas->iopt, &unmapped);
+	else if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
+		rc = -EOVERFLOW;
+	else
+		rc = iopt_unmap_iova(&ioas->iopt, cmd->iova, cmd->length,
+				     &unmapped);
+	if (!rc) {
+		cmd->length = unmapped;
+		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	}
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+/* Translate without writing to anything shared, if no writer is in the way. */
+static int iommufd_ioas_get_pa_rcu(struct noiommufd_ctx *ictx,
+				   struct iommu_ioas_noiommu_get_pa *cmd)
+{
+	struct iommufd_object *obj;
+	int rc = -ENOENT;
+
+	rcu_read_lock();
+	obj = xa_load(&ictx->objects, cmd->ioas_id);
+	if (obj && obj->type == IOMMUFD_OBJ_IOAS)
+		rc = iopt_get_phys_rcu(&to_ioas(obj)->iopt, cmd->iova,
+				       &cmd->out_phys, &cmd->length);
+	rcu_read_unlock();
+	return rc;
+}
+
+static int iommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
+			       struct iommu_ioas_noiommu_get_pa *cmd)
+{
+	struct iommufd_ioas *ioas;
+	int rc;
+
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+	if (cmd->flags || cmd->__reserved)
+		return -EOPNOTSUPP;
+	if (!cmd->length)
+		return -EINVAL;
+	if (cmd->iova >= ULONG_MAX)
+		return -EOVERFLOW;
+
+	rc = iommufd_ioas_get_pa_rcu(ictx, cmd);
+	if (likely(rc != -EAGAIN))
+		return rc;
+	ioas = iommufd_get_ioas(ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	rc = iopt_get_phys(&ioas->iopt, cmd->iova, &cmd->out_phys,
+			   &cmd->length);
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_noiommu_get_pa *cmd = ucmd->cmd;
+	int rc = iommufd_ioas_get_pa(ucmd->ictx, cmd);
+
+	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+/**
+ * iommufd_ioas_get_pa_fast() - IOMMU_IOAS_NOIOMMU_GET_PA, for a struct of just
+ * the size that we know
+ * @ictx: context
+ * @arg: the user's struct
+ *
+ * A program calls this for each page: fetching and storing the fields one by
+ * one spares it a third of the instructions.
+ *
+ * Return: as the call; -EAGAIN: take the long way.
+ */
+int iommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
+			     struct iommu_ioas_noiommu_get_pa __user *arg)
+{
+	struct iommu_ioas_noiommu_get_pa cmd;
+	int rc;
+
+	if (!user_read_access_begin(arg, sizeof(*arg)))
+		return -EAGAIN;
+	unsafe_get_user(cmd.size, &arg->size, read_fault);
+	unsafe_get_user(cmd.flags, &arg->flags, read_fault);
+	unsafe_get_user(cmd.ioas_id, &arg->ioas_id, read_fault);
+	unsafe_get_user(cmd.__reserved, &arg->__reserved, read_fault);
+	unsafe_get_user(cmd.iova, &arg->iova, read_fault);
+	unsafe_get_user(cmd.length, &arg->length, read_fault);
+	user_read_access_end();
+	if (cmd.size != sizeof(cmd))
+		return -EAGAIN;
+
+	rc = iommufd_ioas_get_pa(ictx, &cmd);
+	if (rc)
+		return rc;
+
+	if (!user_write_access_begin(arg, sizeof(*arg)))
+		return -EFAULT;
+	unsafe_put_user(cmd.length, &arg->length, write_fault);
+	unsafe_put_user(cmd.out_phys, &arg->out_phys, write_fault);
+	user_write_access_end();
+	return 0;
+
+read_fault:
+	user_read_access_end();
+	return -EAGAIN;
+write_fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
+/* Runs that are gathered before they are copied out. */
+#define IOMMUFD_RUNS_BATCH	64
+
+static int iommufd_put_runs(struct noiommufd_run __user *out,
+			    const struct swpt_phys_run *run, unsigned int nr)
+{
+	unsigned int i;
+
+	if (!user_write_access_begin(out, array_size(nr, sizeof(*out))))
+		return -EFAULT;
+	for (i = 0; i < nr; i++) {
+		unsafe_put_user(run[i].phys, &out[i].phys, fault);
+		unsafe_put_user(run[i].length, &out[i].length, fault);
+	}
+	user_write_access_end();
+	return 0;
+
+fault:
+	user_write_access_end();
+	return -EFAULT;
+}
+
+/* The last run of a batch is kept back: the next one may continue it. */
+static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
+				  struct noiommufd_ioas_get_pa_runs *cmd)
+{
+	struct noiommufd_run __user *out = u64_to_user_ptr(cmd->runs);
+	struct swpt_phys_run batch[IOMMUFD_RUNS_BATCH];
+	struct swpt_runs runs = { .run = batch, .iova = cmd->iova };
+	u64 last = cmd->iova + cmd->length - 1;
+	u32 done = 0;
+	bool end;
+	int rc;
+
+	do {
+		unsigned int nr;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+
+		runs.room = min_t(u32, IOMMUFD_RUNS_BATCH,
+				  cmd->num_runs - done);
+		rc = iopt_get_phys_runs(&ioas->iopt, last, &runs);
+		if (rc && !runs.nr)
+			return rc;
+		/* It is full, or there is no more. */
+		end = rc || runs.nr < runs.room ||
+		      runs.iova == last + 1 || runs.room < IOMMUFD_RUNS_BATCH;
+		nr = end ? runs.nr : runs.nr - 1;
+		if (iommufd_put_runs(out + done, batch, nr))
+			return -EFAULT;
+		done += nr;
+		batch[0] = batch[runs.nr - 1];
+		runs.nr = 1;
+	} while (!end);
+
+	cmd->num_runs = done;
+	cmd->length = runs.iova - cmd->iova;
+	return 0;
+}
+
+int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
+{
+	struct noiommufd_ioas_get_pa_runs *cmd = ucmd->cmd;
+	struct iommufd_ioas *ioas;
+	u64 last;
+	int rc;
+
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+	if (!cmd->length || !cmd->num_runs)
+		return -EINVAL;
+	if (cmd->iova >= ULONG_MAX ||
+	    check_add_overflow(cmd->iova, cmd->length - 1, &last))
+		return -EOVERFLOW;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	rc = iommufd_ioas_copy_runs(ioas, cmd);
+	iommufd_put_ioas(ioas);
+	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
+				   struct iommu_option *cmd)
+{
+	struct iommufd_ioas *ioas;
+	int rc = 0;
+
+	ioas = iommufd_get_ioas(ictx, cmd->object_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	if (cmd->op == IOMMU_OPTION_OP_GET)
+		cmd->val64 = !READ_ONCE(ioas->iopt.disable_large_pages);
+	else if (cmd->op != IOMMU_OPTION_OP_SET)
+		rc = -EOPNOTSUPP;
+	else if (cmd->val64 > 1)
+		rc = -EINVAL;
+	else
+		rc = iopt_set_large_pages(&ioas->iopt, cmd->val64);
+	iommufd_put_ioas(ioas);
+	return rc;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Contexts, objects and the ioctl calls on them.
+ *
+ * An object lives as long as somebody has a reference to it. Its id can be
+ * found until it is destroyed, and that is refused while it has users: other
+ * objects, attached devices. Ids and users are guarded by the xa_lock of
+ * noiommufd_ctx::objects.
+ */
+#ifndef __NOIOMMUFD_PRIVATE_H
+#define __NOIOMMUFD_PRIVATE_H
+
+#include <linux/atomic.h>
+#include <linux/noiommufd.h>
+#include <linux/uaccess.h>
+#include <linux/xarray.h>
+#include <noiommufd/iommufd.h>
+#include <noiommufd/noiommufd.h>
+
+#include "io_pagetable.h"
+
+struct device;
+struct file;
+
+/**
+ * struct noiommufd_ctx - what is behind an open iommufd
+ * @file: the open file; a reference to it is one to the context
+ * @objects: objects by id
+ * @nr_devices: devices that are bound and may master the bus
+ * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
+ */
+struct noiommufd_ctx {
+	struct file *file;
+	struct xarray objects;
+	atomic_t nr_devices;
+	u8 account_mode;
+};
+
+enum iommufd_object_type {
+	IOMMUFD_OBJ_ANY = 0,
+	IOMMUFD_OBJ_DEVICE,
+	IOMMUFD_OBJ_HWPT_PAGING,
+	IOMMUFD_OBJ_IOAS,
+	IOMMUFD_OBJ_MAX,
+};
+
+/**
+ * struct iommufd_object - first member of every object
+ * @refs: keep it in memory; the id has one
+ * @users: keep its id
+ * @ictx: context it belongs to
+ * @id: its id
+ * @type: its type
+ * @rcu: readers may be looking at it
+ */
+struct iommufd_object {
+	refcount_t refs;
+	unsigned int users;
+	struct noiommufd_ctx *ictx;
+	u32 id;
+	enum iommufd_object_type type;
+	struct rcu_head rcu;
+};
+
+struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
+					     size_t size,
+					     enum iommufd_object_type type);
+void iommufd_object_finalize(struct iommufd_object *obj);
+void iommufd_object_abort(struct iommufd_object *obj);
+struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
+					  enum iommufd_object_type type);
+void iommufd_put_object(struct iommufd_object *obj);
+int iommufd_object_use(struct iommufd_object *obj);
+void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused);
+int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id);
+
+#define iommufd_object_alloc(_ictx, _ptr, _type)                        \
+	container_of(_iommufd_object_alloc(_ictx, sizeof(*(_ptr)), _type), \
+		     typeof(*(_ptr)), obj)
+
+/**
+ * struct iommufd_ucmd - an ioctl call
+ * @ictx: context it came to
+ * @ubuffer: where its struct is
+ * @user_size: size of that, as the user says
+ * @cmd: copy of the struct, at its full size
+ */
+struct iommufd_ucmd {
+	struct noiommufd_ctx *ictx;
+	void __user *ubuffer;
+	u32 user_size;
+	void *cmd;
+};
+
+/* Copy the answer out: as much as the user has room for. */
+static inline int iommufd_ucmd_respond(struct iommufd_ucmd *ucmd, size_t size)
+{
+	size = min_t(size_t, ucmd->user_size, size);
+	return copy_to_user(ucmd->ubuffer, ucmd->cmd, size) ? -EFAULT : 0;
+}
+
+/**
+ * struct iommufd_ioas - an IO address space as an object
+ * @obj: object
+ * @iopt: what it maps
+ * @hwpt_list: its HWPTs; guarded by iopt.hwpt_mutex
+ */
+struct iommufd_ioas {
+	struct iommufd_object obj;
+	struct io_pagetable iopt;
+	struct list_head hwpt_list;
+};
+
+static inline struct iommufd_ioas *to_ioas(struct iommufd_object *obj)
+{
+	return container_of(obj, struct iommufd_ioas, obj);
+}
+
+void iommufd_ioas_destroy(struct iommufd_object *obj);
+int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_allow_iovas(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_map(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_copy(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
+			     struct iommu_ioas_noiommu_get_pa __user *arg);
+int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
+				   struct iommu_option *cmd);
+
+/**
+ * struct iommufd_hwpt_paging - an HWPT
+ * @obj: object; its users are the devices attached to it
+ * @ioas: whose memory it has pinned; it is a user of that
+ * @hwpt_item: in iommufd_ioas::hwpt_list
+ * @auto_domain: made by attaching an IOAS, goes with its last device
+ */
+struct iommufd_hwpt_paging {
+	struct iommufd_object obj;
+	struct iommufd_ioas *ioas;
+	struct list_head hwpt_item;
+	bool auto_domain;
+};
+
+static inline struct iommufd_hwpt_paging *
+to_hwpt_paging(struct iommufd_object *obj)
+{
+	return container_of(obj, struct iommufd_hwpt_paging, obj);
+}
+
+struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
+						      bool auto_domain);
+void iommufd_hwpt_paging_destroy(struct iommufd_object *obj);
+int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd);
+
+/**
+ * struct noiommufd_device - a device that is bound to a context
+ * @obj: object; it has itself as a user, so that only unbind destroys it
+ * @dev: the device
+ * @hwpt: what it is attached to, or NULL; the driver serialises changes
+ */
+struct noiommufd_device {
+	struct iommufd_object obj;
+	struct device *dev;
+	struct iommufd_hwpt_paging *hwpt;
+};
+
+void iommufd_device_destroy(struct iommufd_object *obj);
+
+#endif /* __NOIOMMUFD_PRIVATE_H */

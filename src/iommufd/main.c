@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The iommufd node, its objects and its ioctl calls. Who guards an object is
+ * told in iommufd_private.h; the calls themselves take no lock here.
+ */
+#define pr_fmt(fmt) "noiommufd: " fmt
+
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+static void (*const iommufd_object_destroy[])(struct iommufd_object *obj) = {
+	[IOMMUFD_OBJ_DEVICE] = iommufd_device_destroy,
+	[IOMMUFD_OBJ_HWPT_PAGING] = iommufd_hwpt_paging_destroy,
+	[IOMMUFD_OBJ_IOAS] = iommufd_ioas_destroy,
+};
+
+/**
+ * _iommufd_object_alloc() - allocate an object and an id for it
+ * @ictx: context
+ * @size: bytes, with struct iommufd_object first
+ * @type: its type
+ *
+ * Nobody finds the object until iommufd_object_finalize().
+ *
+ * Return: zeroed object with one reference, or -ENOMEM.
+ */
+struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
+					     size_t size,
+					     enum iommufd_object_type type)
+{
+	struct iommufd_object *obj;
+	int rc;
+
+	obj = kzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!obj)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&obj->refs, 1);
+	obj->ictx = ictx;
+	obj->type = type;
+	rc = xa_alloc(&ictx->objects, &obj->id, XA_ZERO_ENTRY, xa_limit_31b,
+		      GFP_KERNEL_ACCOUNT);
+	if (rc) {
+		kfree(obj);
+		return ERR_PTR(rc);
+	}
+	return obj;
+}
+
+/**
+ * iommufd_object_finalize() - let the object be found by its id
+ * @obj: complete
+ */
+void iommufd_object_finalize(struct iommufd_object *obj)
+{
+	/* Its place is reserved: this cannot fail. */
+	xa_store(&obj->ictx->objects, obj->id, obj, GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * iommufd_object_abort() - undo _iommufd_object_alloc()
+ * @obj: not finalized, nothing left to destroy
+ */
+void iommufd_object_abort(struct iommufd_object *obj)
+{
+	xa_erase(&obj->ictx->objects, obj->id);
+	kfree(obj);
+}
+
+/**
+ * iommufd_get_object() - find an object and take a reference to it
+ * @ictx: context
+ * @id: its id
+ * @type: the type it must have, or IOMMUFD_OBJ_ANY
+ *
+ * Return: the object, or -ENOENT.
+ */
+struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
+					  enum iommufd_object_type type)
+{
+	struct iommufd_object *obj;
+
+	xa_lock(&ictx->objects);
+	obj = xa_load(&ictx->objects, id);
+	if (obj && (type == IOMMUFD_OBJ_ANY || obj->type == type))
+		refcount_inc(&obj->refs);
+	else
+		obj = ERR_PTR(-ENOENT);
+	xa_unlock(&ictx->objects);
+	return obj;
+}
+
+/**
+ * iommufd_put_object() - drop a reference
+ * @obj: object; destroyed with the last one
+ *
+ * Context: no lock is held.
+ */
+void iommufd_put_object(struct iommufd_object *obj)
+{
+	if (!refcount_dec_and_test(&obj->refs))
+		return;
+	iommufd_object_destroy[obj->type](obj);
+	kfree_rcu(obj, rcu);
+}
+
+/**
+ * iommufd_object_use() - keep an object from being destroyed
+ * @obj: the caller has a reference
+ *
+ * Return: 0, or -ENOENT: it was destroyed already.
+ */
+int iommufd_object_use(struct iommufd_object *obj)
+{
+	struct xarray *objects = &obj->ictx->objects;
+	int rc = -ENOENT;
+
+	xa_lock(objects);
+	if (xa_load(objects, obj->id) == obj) {
+		refcount_inc(&obj->refs);
+		obj->users++;
+		rc = 0;
+	}
+	xa_unlock(objects);
+	return rc;
+}
+
+/**
+ * iommufd_object_unuse() - undo iommufd_object_use()
+ * @obj: object
+ * @destroy_unused: destroy it if this was the last user
+ */
+void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
+{
+	struct xarray *objects = &obj->ictx->objects;
+	bool destroy;
+
+	xa_lock(objects);
+	destroy = !--obj->users && destroy_unused;
+	if (destroy)
+		__xa_erase(objects, obj->id);
+	xa_unlock(objects);
+	iommufd_put_object(obj);
+	if (destroy)
+		iommufd_put_object(obj);
+}
+
+/**
+ * iommufd_object_remove() - destroy an object
+ * @ictx: context
+ * @id: its id
+ *
+ * Return: 0; -ENOENT: no such object; -EBUSY: it has users.
+ */
+int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
+{
+	struct iommufd_object *obj;
+	int rc = 0;
+
+	xa_lock(&ictx->objects);
+	obj = xa_load(&ictx->objects, id);
+	if (!obj)
+		rc = -ENOENT;
+	else if (obj->users)
+		rc = -EBUSY;
+	else
+		__xa_erase(&ictx->objects, id);
+	xa_unlock(&ictx->objects);
+	if (!rc)
+		iommufd_put_object(obj);
+	return rc;
+}
+
+static int iommufd_destroy(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_destroy *cmd = ucmd->cmd;
+
+	return iommufd_object_remove(ucmd->ictx, cmd->id);
+}
+
+static int iommufd_fops_open(struct inode *inode, struct file *filp)
+{
+	struct noiommufd_ctx *ictx;
+
+	ictx = kzalloc(sizeof(*ictx), GFP_KERNEL_ACCOUNT);
+	if (!ictx)
+		return -ENOMEM;
+	ictx->file = filp;
+	xa_init_flags(&ictx->objects, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
+	ictx->account_mode = IOPT_PAGES_ACCOUNT_USER;
+	filp->private_data = ictx;
+	return 0;
+}
+
+static int iommufd_fops_release(struct inode *inode, struct file *filp)
+{
+	struct noiommufd_ctx *ictx = filp->private_data;
+	struct iommufd_object *obj;
+	unsigned long index;
+	bool progress;
+
+	/*
+	 * Bound devices hold the file, so what is left are address spaces and
+	 * HWPTs. These go first, being users of those.
+	 */
+	do {
+		progress = false;
+		xa_for_each(&ictx->objects, index, obj)
+			if (!iommufd_object_remove(ictx, index))
+				progress = true;
+	} while (progress);
+	WARN_ON(!xa_empty(&ictx->objects));
+	kfree(ictx);
+	return 0;
+}
+
+static int iommufd_option_rlimit_mode(struct noiommufd_ctx *ictx,
+				      struct iommu_option *cmd)
+{
+	int rc = 0;
+
+	if (cmd->object_id)
+		return -EOPNOTSUPP;
+
+	switch (cmd->op) {
+	case IOMMU_OPTION_OP_GET:
+		cmd->val64 = ictx->account_mode == IOPT_PAGES_ACCOUNT_MM;
+		return 0;
+	case IOMMU_OPTION_OP_SET:
+		if (!capable(CAP_SYS_RESOURCE))
+			return -EPERM;
+		xa_lock(&ictx->objects);
+		if (!xa_empty(&ictx->objects))
+			rc = -EBUSY;
+		else if (cmd->val64 > 1)
+			rc = -EINVAL;
+		else
+			ictx->account_mode = cmd->val64 ?
+						     IOPT_PAGES_ACCOUNT_MM :
+						     IOPT_PAGES_ACCOUNT_USER;
+		xa_unlock(&ictx->objects);
+		return rc;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int iommufd_option(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_option *cmd = ucmd->cmd;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	switch (cmd->option_id) {
+	case IOMMU_OPTION_RLIMIT_MODE:
+		rc = iommufd_option_rlimit_mode(ucmd->ictx, cmd);
+		break;
+	case IOMMU_OPTION_HUGE_PAGES:
+		rc = iommufd_ioas_option_huge_pages(ucmd->ictx, cmd);
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	if (rc)
+		return rc;
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+union ucmd_buffer {
+	struct iommu_destroy destroy;
+	struct iommu_hwpt_alloc hwpt;
+	struct iommu_ioas_alloc alloc;
+	struct iommu_ioas_allow_iovas allow_iovas;
+	struct iommu_ioas_copy ioas_copy;
+	struct iommu_ioas_iova_ranges iova_ranges;
+	struct iommu_ioas_map map;
+	struct iommu_ioas_noiommu_get_pa get_pa;
+	struct iommu_ioas_unmap unmap;
+	struct iommu_option option;
+	struct noiommufd_ioas_get_pa_runs get_pa_runs;
+};
+
+/**
+ * struct iommufd_ioctl_op - an ioctl call
+ * @size: size of its struct
+ * @min_size: size it had first: what every program has at least
+ * @ioctl_num: its number, with type and direction
+ * @execute: does it
+ */
+struct iommufd_ioctl_op {
+	unsigned int size;
+	unsigned int min_size;
+	unsigned int ioctl_num;
+	int (*execute)(struct iommufd_ucmd *ucmd);
+};
+
+#define IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)                \
+	{                                                         \
+		.size = sizeof(_struct) +                         \
+			BUILD_BUG_ON_ZERO(sizeof(union ucmd_buffer) < \
+					  sizeof(_struct)),       \
+		.min_size = offsetofend(_struct, _last),          \
+		.ioctl_num = _ioctl,                              \
+		.execute = _fn,                                   \
+	}
+#define IOCTL_OP(_ioctl, _fn, _struct, _last)                     \
+	[_IOC_NR(_ioctl) - IOMMUFD_CMD_BASE] =                    \
+		IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)
+
+static const struct iommufd_ioctl_op iommufd_ioctl_ops[] = {
+	IOCTL_OP(IOMMU_DESTROY, iommufd_destroy, struct iommu_destroy, id),
+	IOCTL_OP(IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc, struct iommu_hwpt_alloc,
+		 __reserved),
+	IOCTL_OP(IOMMU_IOAS_ALLOC, iommufd_ioas_alloc_ioctl,
+		 struct iommu_ioas_alloc, out_ioas_id),
+	IOCTL_OP(IOMMU_IOAS_ALLOW_IOVAS, iommufd_ioas_allow_iovas,
+		 struct iommu_ioas_allow_iovas, allowed_iovas),
+	IOCTL_OP(IOMMU_IOAS_COPY, iommufd_ioas_copy, struct iommu_ioas_copy,
+		 src_iova),
+	IOCTL_OP(IOMMU_IOAS_IOVA_RANGES, iommufd_ioas_iova_ranges,
+		 struct iommu_ioas_iova_ranges, out_iova_alignment),
+	IOCTL_OP(IOMMU_IOAS_MAP, iommufd_ioas_map, struct iommu_ioas_map, iova),
+	IOCTL_OP(IOMMU_IOAS_NOIOMMU_GET_PA, iommufd_ioas_noiommu_get_pa,
+		 struct iommu_ioas_noiommu_get_pa, out_phys),
+	IOCTL_OP(IOMMU_IOAS_UNMAP, iommufd_ioas_unmap, struct iommu_ioas_unmap,
+		 length),
+	IOCTL_OP(IOMMU_OPTION, iommufd_option, struct iommu_option, val64),
+};
+
+/* The one call of ours. */
+static const struct iommufd_ioctl_op noiommufd_get_pa_runs_op =
+	IOCTL_OP_INIT(NOIOMMUFD_IOAS_GET_PA_RUNS, iommufd_ioas_get_pa_runs,
+		      struct noiommufd_ioas_get_pa_runs, runs);
+
+static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
+			       unsigned long arg)
+{
+	const struct iommufd_ioctl_op *op;
+	struct iommufd_ucmd ucmd = {};
+	union ucmd_buffer buf;
+	unsigned int nr;
+	int rc;
+
+	if (cmd == IOMMU_IOAS_NOIOMMU_GET_PA) {
+		rc = iommufd_ioas_get_pa_fast(filp->private_data,
+					      (void __user *)arg);
+		if (rc != -EAGAIN)
+			return rc;
+	}
+
+	nr = _IOC_NR(cmd);
+	if (cmd == NOIOMMUFD_IOAS_GET_PA_RUNS)
+		op = &noiommufd_get_pa_runs_op;
+	else if (nr < IOMMUFD_CMD_BASE ||
+		 nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(iommufd_ioctl_ops))
+		return -ENOTTY;
+	else
+		op = &iommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
+
+	ucmd.ictx = filp->private_data;
+	ucmd.ubuffer = (void __user *)arg;
+	rc = get_user(ucmd.user_size, (u32 __user *)ucmd.ubuffer);
+	if (rc)
+		return rc;
+
+	if (op->ioctl_num != cmd)
+		return -ENOTTY;
+	if (ucmd.user_size < op->min_size)
+		return -EINVAL;
+
+	ucmd.cmd = &buf;
+	rc = copy_struct_from_user(ucmd.cmd, op->size, ucmd.ubuffer,
+				   ucmd.user_size);
+	if (rc)
+		return rc;
+	return op->execute(&ucmd);
+}
+
+static const struct file_operations iommufd_fops = {
+	.owner = THIS_MODULE,
+	.open = iommufd_fops_open,
+	.release = iommufd_fops_release,
+	.unlocked_ioctl = iommufd_fops_ioctl,
+};
+
+static struct miscdevice iommu_misc_dev = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = NOIOMMUFD_NODE_NAME,
+	.fops = &iommufd_fops,
+	.nodename = NOIOMMUFD_NODE_NAME,
+	.mode = 0660,
+};
+
+const char noiommufd_node_name[] = NOIOMMUFD_NODE_NAME;
+EXPORT_SYMBOL_GPL(noiommufd_node_name);
+
+/* Is this the iommufd of the kernel itself? It has no name but its path. */
+static bool iommufd_is_foreign(struct file *file)
+{
+	return file->f_path.dentry &&
+	       !strcmp(file->f_path.dentry->d_name.name, "iommu");
+}
+
+/**
+ * noiommufd_ctx_from_fd() - take a reference to the context of an iommufd
+ * @fd: file descriptor of the current process
+ *
+ * Return: context, to be given back with noiommufd_ctx_put(); -EBADF: no such
+ * file; -EBADFD: it is something else.
+ */
+struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd)
+{
+	struct file *file = fget(fd);
+
+	if (!file)
+		return ERR_PTR(-EBADF);
+	if (file->f_op != &iommufd_fops) {
+		if (iommufd_is_foreign(file))
+			pr_notice_ratelimited("%s[%d]: that is the kernel's own iommufd, open /dev/%s instead\n",
+					      current->comm,
+					      task_pid_nr(current),
+					      noiommufd_node_name);
+		fput(file);
+		return ERR_PTR(-EBADFD);
+	}
+	return file->private_data;
+}
+EXPORT_SYMBOL_GPL(noiommufd_ctx_from_fd);
+
+/**
+ * noiommufd_ctx_put() - give a context back
+ * @ictx: context
+ */
+void noiommufd_ctx_put(struct noiommufd_ctx *ictx)
+{
+	fput(ictx->file);
+}
+EXPORT_SYMBOL_GPL(noiommufd_ctx_put);
+
+static int __init iommufd_init(void)
+{
+	int rc;
+
+	rc = swpt_module_init();
+	if (rc)
+		return rc;
+	rc = misc_register(&iommu_misc_dev);
+	if (rc) {
+		pr_err("cannot register /dev/%s: %d\n", noiommufd_node_name,
+		       rc);
+		swpt_module_exit();
+	}
+	return rc;
+}
+
+static void __exit iommufd_exit(void)
+{
+	misc_deregister(&iommu_misc_dev);
+	swpt_module_exit();
+}
+
+module_init(iommufd_init);
+module_exit(iommufd_exit);
+
+MODULE_DESCRIPTION("iommufd for devices without an IOMMU");
+MODULE_AUTHOR("The noiommufd developers");
+MODULE_LICENSE("GPL");

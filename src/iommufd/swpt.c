@@ -1,0 +1,1160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The software page table: see swpt.h for what it is and who locks it.
+ *
+ * Runs are kept in chunks of at most 4 KiB, by whichever form is smaller: a
+ * word a page where the memory is scattered, else a (word, end) pair a run. A
+ * directory sorted by index leads to them. Chunks and directories do not change
+ * once they can be found; a change makes new ones and frees the old ones after
+ * a grace period. That an entry can be found does not make it valid: only what
+ * an area holds is, and every lookup starts from such an area.
+ */
+#include <linux/interval_tree_generic.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "swpt.h"
+
+#define SWPT_CHUNK_RUNS		256
+#define SWPT_CHUNK_WORDS	512
+/* Longest run that is stored a word a page, so that walking it stays cheap. */
+#define SWPT_DENSE_RUN		8
+
+/*
+ * A chunk holds its first index, its form and its number of entries in one
+ * word: an index has at most 52 bits.
+ */
+#define SWPT_CHUNK_DENSE	BIT_ULL(11)
+#define SWPT_CHUNK_NR_MASK	GENMASK_ULL(10, 0)
+#define SWPT_CHUNK_SHIFT	12
+
+struct swpt_chunk {
+	u64 key;
+	union {
+		struct swpt_run *runs;
+		u64 *words;
+		void *mem;
+	};
+};
+
+struct swpt_dir {
+	struct rcu_work free_work;
+	unsigned int nr;
+	unsigned int room;
+	struct swpt_chunk chunk[];
+};
+
+/*
+ * Walks the runs of a store from an index on, over gaps. Counts its steps, for
+ * the tests; where nobody reads them the compiler leaves them out.
+ */
+struct swpt_cursor {
+	const struct swpt_store *store;
+	const struct swpt_dir *dir;
+	unsigned int chunk;
+	unsigned int pos;
+	u64 index;
+	u64 steps;
+};
+
+static struct workqueue_struct *swpt_free_wq;
+
+static u64 swpt_chunk_first(const struct swpt_chunk *chunk)
+{
+	return chunk->key >> SWPT_CHUNK_SHIFT;
+}
+
+static unsigned int swpt_chunk_nr(const struct swpt_chunk *chunk)
+{
+	return chunk->key & SWPT_CHUNK_NR_MASK;
+}
+
+static bool swpt_chunk_dense(const struct swpt_chunk *chunk)
+{
+	return chunk->key & SWPT_CHUNK_DENSE;
+}
+
+static u64 swpt_run_start(const struct swpt_chunk *chunk, unsigned int pos)
+{
+	return pos ? chunk->runs[pos - 1].end : swpt_chunk_first(chunk);
+}
+
+static void swpt_dir_free(struct swpt_dir *dir)
+{
+	unsigned int i;
+
+	for (i = 0; i < dir->nr; i++) {
+		kfree(dir->chunk[i].mem);
+		cond_resched();
+	}
+	kvfree(dir);
+}
+
+static void swpt_dir_free_work(struct work_struct *work)
+{
+	swpt_dir_free(container_of(to_rcu_work(work), struct swpt_dir,
+				   free_work));
+}
+
+/* Readers may still be in it; many chunks are too much for a softirq. */
+static void swpt_dir_free_rcu(struct swpt_dir *dir)
+{
+	INIT_RCU_WORK(&dir->free_work, swpt_dir_free_work);
+	queue_rcu_work(swpt_free_wq, &dir->free_work);
+}
+
+/* First run that ends after the cursor's index in a chunk of runs. */
+static unsigned int swpt_chunk_search(const struct swpt_chunk *chunk,
+				      struct swpt_cursor *cur)
+{
+	unsigned int lo = 0, hi = swpt_chunk_nr(chunk);
+
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		cur->steps++;
+		if (chunk->runs[mid].end > cur->index)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+static void swpt_cursor_init(struct swpt_cursor *cur,
+			     const struct swpt_store *store,
+			     const struct swpt_dir *dir, u64 index)
+{
+	const struct swpt_chunk *chunk;
+	unsigned int lo = 0, hi;
+
+	cur->store = store;
+	cur->dir = dir;
+	cur->index = index;
+	cur->chunk = 0;
+	cur->pos = 0;
+	cur->steps = 0;
+	if (!dir)
+		return;
+
+	/* The last chunk that starts at or before index. */
+	hi = dir->nr;
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		cur->steps++;
+		if (swpt_chunk_first(&dir->chunk[mid]) <= index)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo)
+		return;
+	cur->chunk = lo - 1;
+	chunk = &dir->chunk[cur->chunk];
+	if (swpt_chunk_dense(chunk))
+		cur->pos = min_t(u64, index - swpt_chunk_first(chunk),
+				 swpt_chunk_nr(chunk));
+	else
+		cur->pos = swpt_chunk_search(chunk, cur);
+}
+
+/* The chunk that has what comes next, or NULL. */
+static const struct swpt_chunk *swpt_cursor_chunk(struct swpt_cursor *cur)
+{
+	const struct swpt_dir *dir = cur->dir;
+
+	if (!dir)
+		return NULL;
+	for (; cur->chunk < dir->nr; cur->chunk++, cur->pos = 0)
+		if (cur->pos < swpt_chunk_nr(&dir->chunk[cur->chunk]))
+			return &dir->chunk[cur->chunk];
+	return NULL;
+}
+
+static void swpt_clip(struct swpt_cursor *cur, struct swpt_piece *piece,
+		      u64 start, u64 end, u64 word)
+{
+	u64 skip = cur->index > start ? cur->index - start : 0;
+
+	piece->first = start + skip;
+	piece->npages = end - piece->first;
+	piece->word = word + skip;
+	cur->index = end;
+}
+
+/* The next run, from cur->index on; false at the end. */
+static __always_inline bool swpt_cursor_next(struct swpt_cursor *cur,
+					     struct swpt_piece *piece)
+{
+	const struct swpt_chunk *chunk;
+	unsigned int pos;
+	u64 start;
+
+	cur->steps++;
+	if (!cur->dir) {
+		const struct swpt_store *store = cur->store;
+
+		if (cur->index >= store->one.end ||
+		    store->first >= store->one.end)
+			return false;
+		swpt_clip(cur, piece, store->first, store->one.end,
+			  store->one.word);
+		return true;
+	}
+
+	chunk = swpt_cursor_chunk(cur);
+	if (!chunk)
+		return false;
+	pos = cur->pos;
+	if (swpt_chunk_dense(chunk)) {
+		unsigned int n = 1, nr = swpt_chunk_nr(chunk);
+
+		while (pos + n < nr &&
+		       chunk->words[pos + n] == chunk->words[pos] + n)
+			n++;
+		cur->steps += n;
+		start = swpt_chunk_first(chunk) + pos;
+		swpt_clip(cur, piece, start, start + n, chunk->words[pos]);
+		cur->pos = pos + n;
+	} else {
+		start = swpt_run_start(chunk, pos);
+		swpt_clip(cur, piece, start, chunk->runs[pos].end,
+			  chunk->runs[pos].word);
+		cur->pos = pos + 1;
+	}
+	return true;
+}
+
+/* The same, no further than last. */
+static bool swpt_cursor_clip(struct swpt_cursor *cur, u64 last,
+			     struct swpt_piece *piece)
+{
+	if (!swpt_cursor_next(cur, piece) || piece->first > last)
+		return false;
+	piece->npages = min(piece->npages, last - piece->first + 1);
+	return true;
+}
+
+/*
+ * Where pages are stored a word each: those words from here on, no further than
+ * last. Else nr is 0.
+ */
+static bool swpt_cursor_dense(struct swpt_cursor *cur, u64 last,
+			      const u64 **words, unsigned int *nr)
+{
+	const struct swpt_chunk *chunk = swpt_cursor_chunk(cur);
+	u64 index;
+
+	*nr = 0;
+	if (!chunk || !swpt_chunk_dense(chunk))
+		return false;
+	index = swpt_chunk_first(chunk) + cur->pos;
+	if (index > last)
+		return false;
+	*words = chunk->words + cur->pos;
+	*nr = min_t(u64, swpt_chunk_nr(chunk) - cur->pos, last - index + 1);
+	cur->pos += *nr;
+	cur->index = index + *nr;
+	return true;
+}
+
+/* For writers, who serialise against each other. */
+static struct swpt_dir *swpt_store_dir(const struct swpt_store *store)
+{
+	return rcu_dereference_protected(store->dir, true);
+}
+
+static void swpt_cursor_at(struct swpt_cursor *cur,
+			   const struct swpt_store *store, u64 index)
+{
+	swpt_cursor_init(cur, store, swpt_store_dir(store), index);
+}
+
+/* Let go of all that a store has. */
+static void swpt_store_clear(struct swpt_store *store)
+{
+	struct swpt_dir *dir = swpt_store_dir(store);
+
+	RCU_INIT_POINTER(store->dir, NULL);
+	store->one.end = store->first;
+	if (dir)
+		swpt_dir_free_rcu(dir);
+}
+
+/*
+ * Holders: which areas need which pages.
+ */
+
+#define SWPT_HOLD_FIRST(area)	((area)->first_index)
+#define SWPT_HOLD_LAST(area)	((area)->last_index)
+INTERVAL_TREE_DEFINE(struct swpt_area, hold_node, u64, hold_subtree_last,
+		     SWPT_HOLD_FIRST, SWPT_HOLD_LAST, static inline, swpt_hold)
+
+/* Find the first range in [*first, last] that no area holds. */
+static bool swpt_pages_next_unheld(const struct swpt_pages *pages, u64 *first,
+				   u64 last, u64 *unheld_last)
+{
+	/* The generated functions lack a const. */
+	struct rb_root_cached *holders = (void *)&pages->holders;
+
+	while (*first <= last) {
+		struct swpt_area *area;
+
+		area = swpt_hold_iter_first(holders, *first, last);
+		if (!area) {
+			*unheld_last = last;
+			return true;
+		}
+		if (area->first_index > *first) {
+			*unheld_last = area->first_index - 1;
+			return true;
+		}
+		if (area->last_index >= last)
+			return false;
+		*first = area->last_index + 1;
+	}
+	return false;
+}
+
+/*
+ * The block of pages around index that shares one pin, clipped to its run.
+ * False where each page has its own.
+ */
+static bool swpt_pages_block(const struct swpt_pages *pages, u64 index,
+			     u64 *first, u64 *last)
+{
+	const struct swpt_store *store = &pages->store;
+	u64 start, end, word, offset, size;
+	struct swpt_cursor cur;
+
+	swpt_cursor_at(&cur, store, index);
+	if (!cur.dir) {
+		start = store->first;
+		end = store->one.end;
+		word = store->one.word;
+	} else {
+		const struct swpt_chunk *chunk = &cur.dir->chunk[cur.chunk];
+
+		if (swpt_chunk_dense(chunk) || cur.pos >= swpt_chunk_nr(chunk))
+			return false;
+		start = swpt_run_start(chunk, cur.pos);
+		end = chunk->runs[cur.pos].end;
+		word = chunk->runs[cur.pos].word;
+	}
+	if (index < start || index >= end || !swpt_word_order(word))
+		return false;
+
+	size = 1ULL << swpt_word_order(word);
+	offset = (swpt_word_pfn(word) + index - start) & (size - 1);
+	*first = index - start > offset ? index - offset : start;
+	*last = min(index + (size - offset), end) - 1;
+	return true;
+}
+
+/* Is index in a block that some area still holds a part of? */
+static bool swpt_pages_in_held_block(const struct swpt_pages *pages, u64 index,
+				     u64 *first, u64 *last)
+{
+	struct rb_root_cached *holders = (void *)&pages->holders;
+
+	return swpt_pages_block(pages, index, first, last) &&
+	       swpt_hold_iter_first(holders, *first, *last);
+}
+
+/**
+ * swpt_pages_next_hole() - find pages that are not pinned
+ * @pages: pages to look at
+ * @first: in: where to start; out: first page of the hole
+ * @last: where to end
+ * @hole_last: out: last page of the hole
+ *
+ * Return: false if all of [@first, @last] is pinned.
+ */
+bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
+			  u64 *hole_last)
+{
+	u64 block_first, block_last;
+
+	/* A held block can only reach into the hole from either end. */
+	while (swpt_pages_next_unheld(pages, first, last, hole_last)) {
+		if (RB_EMPTY_ROOT(&pages->holders.rb_root))
+			return true;
+		if (swpt_pages_in_held_block(pages, *first, &block_first,
+					     &block_last)) {
+			*first = block_last + 1;
+			continue;
+		}
+		if (swpt_pages_in_held_block(pages, *hole_last, &block_first,
+					     &block_last))
+			*hole_last = block_first - 1;
+		return true;
+	}
+	return false;
+}
+
+/**
+ * swpt_pages_nr_unheld() - count the pages that no area holds
+ * @pages: pages to look at
+ * @first: first page
+ * @last: last page
+ */
+u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last)
+{
+	u64 unheld_last;
+	u64 nr = 0;
+
+	while (swpt_pages_next_unheld(pages, &first, last, &unheld_last)) {
+		nr += unheld_last - first + 1;
+		first = unheld_last + 1;
+	}
+	return nr;
+}
+
+void swpt_pages_init(struct swpt_pages *pages)
+{
+	pages->store = (struct swpt_store){};
+	pages->holders = RB_ROOT_CACHED;
+}
+
+/**
+ * swpt_pages_hold() - make an area a holder of its pages
+ * @pages: what it maps
+ * @area: all of its range is pinned: swpt_pages_next_hole() finds none
+ */
+void swpt_pages_hold(struct swpt_pages *pages, struct swpt_area *area)
+{
+	swpt_hold_insert(area, &pages->holders);
+}
+
+/**
+ * swpt_pages_drop() - an area holds its pages no longer
+ * @pages: what it maps
+ * @area: a holder; no reader may find it held any more
+ * @release: called for all that has no holder now
+ * @arg: its first argument
+ */
+void swpt_pages_drop(struct swpt_pages *pages, struct swpt_area *area,
+		     swpt_release_fn release, void *arg)
+{
+	u64 first = area->first_index;
+	u64 hole_last;
+
+	swpt_hold_remove(area, &pages->holders);
+	while (swpt_pages_next_hole(pages, &first, area->last_index,
+				    &hole_last)) {
+		struct swpt_cursor cur;
+		struct swpt_piece piece;
+		const u64 *words;
+		unsigned int nr;
+
+		swpt_cursor_at(&cur, &pages->store, first);
+		while (swpt_cursor_dense(&cur, hole_last, &words, &nr) ||
+		       swpt_cursor_clip(&cur, hole_last, &piece)) {
+			if (nr)
+				release(arg, words, nr, 1);
+			else
+				release(arg, &piece.word, 1, piece.npages);
+		}
+		if (hole_last == area->last_index)
+			break;
+		first = hole_last + 1;
+	}
+	if (RB_EMPTY_ROOT(&pages->holders.rb_root))
+		swpt_store_clear(&pages->store);
+}
+
+/*
+ * Fill: collects runs, in ascending order of index, and files them away.
+ */
+
+void swpt_fill_init(struct swpt_fill *fill)
+{
+	*fill = (struct swpt_fill){};
+	fill->runs = &fill->one;
+}
+
+static bool swpt_fill_fits(unsigned int nr_runs, u64 npages, u64 longest)
+{
+	return nr_runs <= SWPT_CHUNK_RUNS ||
+	       (npages <= SWPT_CHUNK_WORDS && longest <= SWPT_DENSE_RUN);
+}
+
+static int swpt_fill_grow(struct swpt_fill *fill)
+{
+	struct swpt_dir *old = fill->dir, *dir;
+	unsigned int room = old ? old->room * 2 : 8;
+
+	if (old && old->nr < old->room)
+		return 0;
+	dir = kvmalloc(struct_size(dir, chunk, room), GFP_KERNEL_ACCOUNT);
+	if (!dir)
+		return -ENOMEM;
+	dir->room = room;
+	dir->nr = 0;
+	if (old) {
+		dir->nr = old->nr;
+		memcpy(dir->chunk, old->chunk,
+		       array_size(old->nr, sizeof(old->chunk[0])));
+		kvfree(old);
+	}
+	fill->dir = dir;
+	return 0;
+}
+
+/* Turn the collected runs into a chunk. On failure they are still there. */
+static int swpt_fill_emit(struct swpt_fill *fill)
+{
+	u64 npages = fill->next - fill->first;
+	struct swpt_chunk *chunk;
+	unsigned int i, n;
+	bool dense;
+	void *mem;
+
+	if (!fill->nr_runs)
+		return 0;
+	if (swpt_fill_grow(fill))
+		return -ENOMEM;
+
+	dense = npages <= SWPT_CHUNK_WORDS && fill->longest <= SWPT_DENSE_RUN &&
+		npages * sizeof(u64) < fill->nr_runs * sizeof(struct swpt_run);
+	n = dense ? npages : fill->nr_runs;
+	mem = kmalloc_array(n, dense ? sizeof(u64) : sizeof(struct swpt_run),
+			    GFP_KERNEL_ACCOUNT);
+	if (!mem)
+		return -ENOMEM;
+
+	chunk = &fill->dir->chunk[fill->dir->nr++];
+	chunk->mem = mem;
+	chunk->key = fill->first << SWPT_CHUNK_SHIFT | n |
+		     (dense ? SWPT_CHUNK_DENSE : 0);
+	if (dense) {
+		u64 *word = chunk->words;
+		u64 start = fill->first;
+
+		for (i = 0; i < fill->nr_runs; i++) {
+			u64 next = fill->runs[i].word;
+
+			for (; start < fill->runs[i].end; start++)
+				*word++ = next++;
+		}
+	} else {
+		memcpy(mem, fill->runs, array_size(n, sizeof(struct swpt_run)));
+	}
+
+	fill->first = fill->next;
+	fill->nr_runs = 0;
+	fill->longest = 0;
+	return 0;
+}
+
+/**
+ * swpt_fill_seek() - go on at another index
+ * @fill: fill
+ * @index: where the next run starts, not before the end of the last one
+ */
+void swpt_fill_seek(struct swpt_fill *fill, u64 index)
+{
+	fill->next = index;
+}
+
+/**
+ * swpt_fill_add() - add a run
+ * @fill: fill
+ * @word: run word of its first page
+ * @npages: its pages
+ *
+ * Return: 0, or -ENOMEM with nothing changed.
+ */
+int swpt_fill_add(struct swpt_fill *fill, u64 word, u64 npages)
+{
+	unsigned int nr_runs = fill->nr_runs;
+	struct swpt_run *last = nr_runs ? &fill->runs[nr_runs - 1] : NULL;
+	bool blocks = swpt_word_order(word);
+	u64 longest, end;
+	bool gap, joins;
+
+	gap = nr_runs && last->end != fill->next;
+	joins = nr_runs && !gap && word == fill->expect &&
+		!(blocks && fill->split);
+	longest = npages;
+	if (joins)
+		longest += last->end - (nr_runs > 1 ? last[-1].end :
+						      fill->first);
+	else
+		nr_runs++;
+	if (blocks)
+		longest = U64_MAX;
+	longest = max(longest, fill->longest);
+	end = fill->next + npages;
+
+	if (gap || !swpt_fill_fits(nr_runs, end - fill->first, longest)) {
+		u64 next = fill->next;
+		int rc;
+
+		if (gap)
+			fill->next = last->end;
+		rc = swpt_fill_emit(fill);
+		fill->next = next;
+		if (rc)
+			return rc;
+		nr_runs = 1;
+		joins = false;
+		longest = blocks ? U64_MAX : npages;
+	}
+	if (!fill->nr_runs)
+		fill->first = fill->next;
+
+	if (nr_runs > 1 && fill->runs == &fill->one) {
+		struct swpt_run *runs;
+
+		runs = kmalloc_array(SWPT_CHUNK_WORDS, sizeof(*runs),
+				     GFP_KERNEL_ACCOUNT);
+		if (!runs)
+			return -ENOMEM;
+		runs[0] = fill->one;
+		fill->runs = runs;
+	}
+
+	last = &fill->runs[nr_runs - 1];
+	if (!joins)
+		last->word = word;
+	last->end = end;
+	fill->nr_runs = nr_runs;
+	fill->longest = longest;
+	fill->expect = word + npages;
+	fill->next = end;
+	return 0;
+}
+
+/* Free what a fill has allocated, but not what it has filed. */
+static void swpt_fill_free_runs(struct swpt_fill *fill)
+{
+	if (fill->runs != &fill->one)
+		kfree(fill->runs);
+	fill->runs = &fill->one;
+	fill->nr_runs = 0;
+}
+
+/* Make the fill readable as a store. It can still be aborted. */
+static int swpt_fill_finish(struct swpt_fill *fill, struct swpt_store *store,
+			    bool want_dir)
+{
+	*store = (struct swpt_store){ .first = fill->first };
+	store->one.end = store->first;
+	if (!fill->dir && fill->nr_runs == 1 && !want_dir) {
+		store->one = fill->runs[0];
+		return 0;
+	}
+	if (fill->nr_runs) {
+		/* swpt_fill_seek() may have gone on without a run. */
+		fill->next = fill->runs[fill->nr_runs - 1].end;
+		if (swpt_fill_emit(fill))
+			return -ENOMEM;
+	}
+	RCU_INIT_POINTER(store->dir, fill->dir);
+	return 0;
+}
+
+static int swpt_fill_add_piece(struct swpt_fill *fill,
+			       const struct swpt_piece *piece, u64 npages)
+{
+	swpt_fill_seek(fill, piece->first);
+	return swpt_fill_add(fill, piece->word, npages);
+}
+
+/* Go on to what the cursor has at or after index. */
+static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
+			     u64 index)
+{
+	while (piece->first + piece->npages <= index)
+		if (!swpt_cursor_next(cur, piece))
+			return false;
+	if (piece->first < index) {
+		u64 skip = index - piece->first;
+
+		piece->first += skip;
+		piece->word += skip;
+		piece->npages -= skip;
+	}
+	return true;
+}
+
+/* Collect into @out what is in @new, and in @old where @new has nothing. */
+static int swpt_fill_merge(struct swpt_fill *out, const struct swpt_store *old,
+			   const struct swpt_store *new)
+{
+	struct swpt_piece old_piece, new_piece;
+	struct swpt_cursor old_cur, new_cur;
+	bool have_old, have_new;
+
+	swpt_cursor_at(&old_cur, old, 0);
+	swpt_cursor_at(&new_cur, new, 0);
+	have_old = swpt_cursor_next(&old_cur, &old_piece);
+	have_new = swpt_cursor_next(&new_cur, &new_piece);
+	while (have_old || have_new) {
+		if (have_old &&
+		    (!have_new || old_piece.first < new_piece.first)) {
+			u64 npages = old_piece.npages;
+
+			if (have_new)
+				npages = min(npages, new_piece.first -
+						     old_piece.first);
+			if (swpt_fill_add_piece(out, &old_piece, npages))
+				return -ENOMEM;
+			have_old = swpt_cursor_skip(&old_cur, &old_piece,
+						    old_piece.first + npages);
+		} else {
+			u64 end = new_piece.first + new_piece.npages;
+
+			if (swpt_fill_add_piece(out, &new_piece,
+						new_piece.npages))
+				return -ENOMEM;
+			if (have_old)
+				have_old = swpt_cursor_skip(&old_cur,
+							    &old_piece, end);
+			have_new = swpt_cursor_next(&new_cur, &new_piece);
+		}
+	}
+	return 0;
+}
+
+/* Give back the room that a finished directory does not use, if possible. */
+static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
+{
+	struct swpt_dir *exact;
+
+	if (dir->nr == dir->room)
+		return dir;
+	exact = kvmalloc(struct_size(exact, chunk, dir->nr),
+			 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!exact)
+		return dir;
+	exact->nr = dir->nr;
+	exact->room = dir->nr;
+	memcpy(exact->chunk, dir->chunk,
+	       array_size(dir->nr, sizeof(dir->chunk[0])));
+	kvfree(dir);
+	return exact;
+}
+
+/**
+ * swpt_fill_commit() - file what was collected
+ * @fill: fill; used up on success
+ * @pages: where its runs belong
+ *
+ * Areas may hold it after this, not before.
+ *
+ * Return: 0, or -ENOMEM with @pages as it was and @fill still to be aborted.
+ */
+int swpt_fill_commit(struct swpt_fill *fill, struct swpt_pages *pages)
+{
+	struct swpt_store store, *dst = &pages->store;
+	struct swpt_dir *old = swpt_store_dir(dst);
+	struct swpt_fill merged;
+	int rc;
+
+	rc = swpt_fill_finish(fill, &store, false);
+	if (rc)
+		return rc;
+
+	if (RB_EMPTY_ROOT(&pages->holders.rb_root)) {
+		/* Nobody reads it: the order of the stores does not matter. */
+		dst->first = store.first;
+		dst->one = store.one;
+		if (fill->dir)
+			rcu_assign_pointer(dst->dir, swpt_dir_trim(fill->dir));
+		swpt_fill_free_runs(fill);
+		return 0;
+	}
+
+	/*
+	 * Blocks stay apart: what continues one by its PFN may be the other
+	 * half of it, which has a pin of its own.
+	 */
+	swpt_fill_init(&merged);
+	merged.split = true;
+	rc = swpt_fill_merge(&merged, dst, &store);
+	if (!rc)
+		rc = swpt_fill_finish(&merged, &store, true);
+	if (rc) {
+		swpt_fill_abort(&merged, NULL, NULL);
+		return rc;
+	}
+	/* dst->one may be in use by a reader that found no directory. */
+	rcu_assign_pointer(dst->dir, swpt_dir_trim(merged.dir));
+	if (old)
+		swpt_dir_free_rcu(old);
+	swpt_fill_free_runs(&merged);
+	swpt_fill_abort(fill, NULL, NULL);
+	return 0;
+}
+
+/**
+ * swpt_fill_abort() - throw away what was collected
+ * @fill: fill
+ * @release: called for every run; may be NULL
+ * @arg: its first argument
+ */
+void swpt_fill_abort(struct swpt_fill *fill, swpt_release_fn release, void *arg)
+{
+	u64 start = fill->first;
+	unsigned int i;
+
+	if (release && fill->dir) {
+		struct swpt_cursor cur;
+		struct swpt_piece piece;
+
+		swpt_cursor_init(&cur, NULL, fill->dir, 0);
+		while (swpt_cursor_next(&cur, &piece))
+			release(arg, &piece.word, 1, piece.npages);
+	}
+	for (i = 0; release && i < fill->nr_runs; i++) {
+		release(arg, &fill->runs[i].word, 1, fill->runs[i].end - start);
+		start = fill->runs[i].end;
+	}
+	if (fill->dir)
+		swpt_dir_free(fill->dir);
+	fill->dir = NULL;
+	swpt_fill_free_runs(fill);
+}
+
+/*
+ * Areas.
+ */
+
+static struct swpt_area *to_swpt_area(struct rb_node *node)
+{
+	return rb_entry_safe(node, struct swpt_area, node);
+}
+
+/**
+ * swpt_init() - make an empty table
+ * @swpt: table
+ * @page_shift: log2 of the page size
+ */
+void swpt_init(struct swpt *swpt, unsigned int page_shift)
+{
+	swpt->areas = RB_ROOT;
+	seqcount_init(&swpt->seq);
+	swpt->page_shift = page_shift;
+}
+
+/**
+ * swpt_insert() - add an area
+ * @swpt: table
+ * @area: with its range set
+ *
+ * Return: 0, or -EEXIST if it overlaps another one.
+ */
+int swpt_insert(struct swpt *swpt, struct swpt_area *area)
+{
+	struct rb_node **link = &swpt->areas.rb_node;
+	struct rb_node *parent = NULL;
+
+	while (*link) {
+		struct swpt_area *cur = to_swpt_area(*link);
+
+		parent = *link;
+		if (area->last < cur->iova)
+			link = &parent->rb_left;
+		else if (area->iova > cur->last)
+			link = &parent->rb_right;
+		else
+			return -EEXIST;
+	}
+	swpt_write_begin(swpt);
+	rb_link_node_rcu(&area->node, parent, link);
+	rb_insert_color(&area->node, &swpt->areas);
+	swpt_write_end(swpt);
+	return 0;
+}
+
+/**
+ * swpt_remove() - take an area out
+ * @swpt: table
+ * @area: in it; to be freed after a grace period
+ */
+void swpt_remove(struct swpt *swpt, struct swpt_area *area)
+{
+	swpt_write_begin(swpt);
+	rb_erase(&area->node, &swpt->areas);
+	swpt_write_end(swpt);
+}
+
+/**
+ * swpt_first() - the first area that has a part in a range
+ * @swpt: table
+ * @iova: first IOVA of the range
+ * @last: last IOVA of the range
+ */
+struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last)
+{
+	struct rb_node *node = swpt->areas.rb_node;
+	struct swpt_area *found = NULL;
+
+	while (node) {
+		struct swpt_area *area = to_swpt_area(node);
+
+		if (area->last >= iova) {
+			found = area;
+			node = node->rb_left;
+		} else {
+			node = node->rb_right;
+		}
+	}
+	return found && found->iova <= last ? found : NULL;
+}
+
+/**
+ * swpt_next() - the area after another one
+ * @area: in a table
+ */
+struct swpt_area *swpt_next(const struct swpt_area *area)
+{
+	return to_swpt_area(rb_next(&area->node));
+}
+
+/* The area at iova, for readers: may miss one while the tree changes. */
+static const struct swpt_area *swpt_find_rcu(const struct swpt *swpt, u64 iova)
+{
+	struct rb_node *node = READ_ONCE(swpt->areas.rb_node);
+
+	while (node) {
+		const struct swpt_area *area = to_swpt_area(node);
+
+		if (iova < area->iova)
+			node = READ_ONCE(node->rb_left);
+		else if (iova > area->last)
+			node = READ_ONCE(node->rb_right);
+		else
+			return area;
+	}
+	return NULL;
+}
+
+/* swpt_lookup() in an area, with a cursor that tells how many steps it took. */
+static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
+			    u64 iova, u64 *phys, u64 *length,
+			    struct swpt_cursor *cur)
+{
+	const struct swpt_pages *pages = READ_ONCE(area->pages);
+	u64 want, pos, in_page, index, nr, max_nr, pfn;
+	struct swpt_piece piece;
+
+	if (!pages)
+		return -ENOENT;
+	if (!READ_ONCE(area->held))
+		return -EOPNOTSUPP;
+
+	want = min(*length - 1, area->last - iova) + 1;
+	pos = area->start_byte + (iova - area->iova);
+	index = pos >> shift;
+	in_page = pos & (BIT_ULL(shift) - 1);
+	max_nr = ((in_page + want - 1) >> shift) + 1;
+
+	swpt_cursor_init(cur, &pages->store,
+			 rcu_dereference(pages->store.dir), index);
+	if (!swpt_cursor_next(cur, &piece) || piece.first != index)
+		return -ENOENT;
+	pfn = swpt_word_pfn(piece.word);
+	nr = piece.npages;
+	while (nr < max_nr && swpt_cursor_next(cur, &piece) &&
+	       piece.first == index + nr &&
+	       swpt_word_pfn(piece.word) == pfn + nr)
+		nr += piece.npages;
+
+	*phys = (pfn << shift) + in_page;
+	*length = nr < max_nr ? (nr << shift) - in_page : want;
+	return 0;
+}
+
+/**
+ * swpt_lookup() - translate
+ * @swpt: table
+ * @iova: what to look up
+ * @phys: out: its physical address
+ * @length: in: bytes to look at, not 0; out: bytes that are contiguous from
+ *	@phys, never beyond the area
+ *
+ * Context: rcu_read_lock() is held; valid if swpt_read_retry() says so.
+ * Return: 0, -ENOENT where nothing is mapped, -EOPNOTSUPP where it is not
+ * pinned.
+ */
+int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
+{
+	const struct swpt_area *area = swpt_find_rcu(swpt, iova);
+	struct swpt_cursor cur;
+
+	if (!area)
+		return -ENOENT;
+	return swpt_area_lookup(area, swpt->page_shift, iova, phys, length,
+				&cur);
+}
+
+/* A run that is being gathered, and where what continues it begins. */
+struct swpt_tail {
+	struct swpt_phys_run *run;
+	struct swpt_phys_run *limit;
+	u64 end;
+};
+
+static struct swpt_tail swpt_runs_tail(const struct swpt_runs *runs)
+{
+	struct swpt_phys_run *run = runs->run + runs->nr - 1;
+
+	return (struct swpt_tail){
+		.run = run,
+		.limit = runs->run + runs->room - 1,
+		/* Where no page begins, if there is nothing to continue. */
+		.end = runs->nr ? run->phys + run->length : 1,
+	};
+}
+
+/* False: there is no room. */
+static __always_inline bool swpt_tail_add(struct swpt_tail *tail, u64 phys,
+					  u64 length)
+{
+	if (phys == tail->end) {
+		tail->run->length += length;
+	} else {
+		if (tail->run == tail->limit)
+			return false;
+		tail->run++;
+		tail->run->phys = phys;
+		tail->run->length = length;
+	}
+	tail->end = phys + length;
+	return true;
+}
+
+/*
+ * Add whole pages up to end, as many as the chunk has and there is room for.
+ * Says how many. These loops are what translating a range costs.
+ */
+static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
+			       u64 end, unsigned int shift)
+{
+	const struct swpt_chunk *chunk = swpt_cursor_chunk(cur);
+	struct swpt_tail tail = swpt_runs_tail(runs);
+	u64 first = cur->index, index = first;
+	unsigned int pos = cur->pos, nr;
+
+	if (!chunk)
+		return 0;
+	nr = swpt_chunk_nr(chunk);
+	if (swpt_chunk_dense(chunk)) {
+		if (swpt_chunk_first(chunk) + pos != index)
+			return 0;
+		nr = min_t(u64, nr, pos + (end - index));
+		for (; pos < nr; pos++)
+			if (!swpt_tail_add(&tail, chunk->words[pos] << shift,
+					   BIT_ULL(shift)))
+				break;
+		index += pos - cur->pos;
+	} else {
+		if (swpt_run_start(chunk, pos) != index)
+			return 0;
+		for (; pos < nr && chunk->runs[pos].end <= end; pos++) {
+			const struct swpt_run *run = &chunk->runs[pos];
+
+			if (!swpt_tail_add(&tail,
+					   swpt_word_pfn(run->word) << shift,
+					   (run->end - index) << shift))
+				break;
+			index = run->end;
+		}
+	}
+	runs->nr = tail.run + 1 - runs->run;
+	cur->pos = pos;
+	cur->index = index;
+	return index - first;
+}
+
+/* Translate what an area has up to last. False: there was no room for it. */
+static bool swpt_area_runs(const struct swpt_area *area,
+			   const struct swpt_pages *pages, unsigned int shift,
+			   u64 last, struct swpt_runs *runs)
+{
+	u64 pos = area->start_byte + (runs->iova - area->iova);
+	u64 size = BIT_ULL(shift), in_page = pos & (size - 1);
+	struct swpt_cursor cur;
+	struct swpt_piece piece;
+
+	last = min(last, area->last);
+	swpt_cursor_init(&cur, &pages->store,
+			 rcu_dereference(pages->store.dir), pos >> shift);
+	do {
+		u64 more = last - runs->iova, index = cur.index, npages = 0;
+		struct swpt_tail tail;
+		u64 phys;
+
+		if (!in_page && more >= size - 1)
+			npages = swpt_runs_add_chunk(runs, &cur, index + 1 +
+						     ((more - (size - 1)) >> shift),
+						     shift);
+		if (npages) {
+			runs->iova += npages << shift;
+			continue;
+		}
+
+		/* A part of a page or run, or the only run. */
+		if (!swpt_cursor_next(&cur, &piece) || piece.first != index)
+			return false;
+		phys = (swpt_word_pfn(piece.word) << shift) + in_page;
+		more = min((piece.npages << shift) - in_page - 1, more);
+		tail = swpt_runs_tail(runs);
+		if (!swpt_tail_add(&tail, phys, more + 1))
+			return false;
+		runs->nr = tail.run + 1 - runs->run;
+		runs->iova += more + 1;
+		in_page = 0;
+	} while (runs->iova != last + 1);
+	return true;
+}
+
+/**
+ * swpt_lookup_runs() - translate a range
+ * @swpt: table
+ * @last: where it ends
+ * @runs: where it starts, and room for the answer; out: how far that goes
+ *
+ * Ends early where nothing is mapped, or not pinned, or there is no room left.
+ *
+ * Context: as swpt_lookup().
+ * Return: 0: @runs is full or complete; -ENOENT, -EOPNOTSUPP: why it ends where
+ * it does.
+ */
+int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs)
+{
+	const struct swpt_pages *pages;
+	const struct swpt_area *area;
+
+	do {
+		area = swpt_find_rcu(swpt, runs->iova);
+		pages = area ? READ_ONCE(area->pages) : NULL;
+		if (!pages)
+			return -ENOENT;
+		if (!READ_ONCE(area->held))
+			return -EOPNOTSUPP;
+		if (!swpt_area_runs(area, pages, swpt->page_shift, last, runs))
+			return 0;
+	} while (area->last < last);
+	return 0;
+}
+
+int swpt_module_init(void)
+{
+	swpt_free_wq = alloc_workqueue("noiommufd_free", WQ_UNBOUND, 0);
+	return swpt_free_wq ? 0 : -ENOMEM;
+}
+
+void swpt_module_exit(void)
+{
+	/* What is still to be freed may wait for a grace period. */
+	rcu_barrier();
+	destroy_workqueue(swpt_free_wq);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The software page table behind a noiommu HWPT: areas by IOVA, and for each
+ * pages object the PFNs of its pinned memory as runs. A pure data structure: it
+ * pins nothing, takes no lock and knows no device.
+ *
+ * Writers are serialised by the caller: those of a struct swpt by the IOAS
+ * (io_pagetable::iova_rwsem), those of a struct swpt_pages by its owner
+ * (iopt_pages::mutex). Readers need only rcu_read_lock(); what they read is
+ * good if swpt_read_retry() says so afterwards.
+ */
+#ifndef __NOIOMMUFD_SWPT_H
+#define __NOIOMMUFD_SWPT_H
+
+#include <linux/bits.h>
+#include <linux/rbtree.h>
+#include <linux/rcupdate.h>
+#include <linux/seqlock.h>
+#include <linux/types.h>
+
+struct swpt_dir;
+
+/*
+ * A run word: the PFN, and above it the order of the blocks that were pinned
+ * with one pin each (order 0: a pin a page). Blocks are naturally aligned.
+ */
+#define SWPT_PFN_BITS	52
+#define SWPT_PFN_MASK	GENMASK_ULL(SWPT_PFN_BITS - 1, 0)
+
+static inline u64 swpt_word(u64 pfn, unsigned int order)
+{
+	return pfn | (u64)order << SWPT_PFN_BITS;
+}
+
+static inline u64 swpt_word_pfn(u64 word)
+{
+	return word & SWPT_PFN_MASK;
+}
+
+static inline unsigned int swpt_word_order(u64 word)
+{
+	return word >> SWPT_PFN_BITS;
+}
+
+/**
+ * struct swpt_run - physically contiguous pages
+ * @word: run word of the first page
+ * @end: index after the last page
+ */
+struct swpt_run {
+	u64 word;
+	u64 end;
+};
+
+/**
+ * struct swpt_store - runs by page index
+ * @dir: directory of the chunks that hold the runs; NULL: @one is all there is
+ * @first: index of the first page of @one
+ * @one: the only run; empty when its end is @first
+ */
+struct swpt_store {
+	struct swpt_dir __rcu *dir;
+	u64 first;
+	struct swpt_run one;
+};
+
+/**
+ * struct swpt_pages - the PFNs of a pages object, where they are pinned
+ * @store: the runs. Reaches beyond what is held: see @holders.
+ * @holders: the areas that need their range pinned. A page is pinned if an area
+ *	here covers it, or another page of its block.
+ */
+struct swpt_pages {
+	struct swpt_store store;
+	struct rb_root_cached holders;
+};
+
+/**
+ * struct swpt_area - a range of IOVA and the pages behind it
+ * @node: in swpt::areas
+ * @iova: first IOVA
+ * @last: last IOVA
+ * @pages: what is mapped; NULL while the range is only reserved
+ * @start_byte: offset of @iova in @pages, in bytes
+ * @hold_node: in swpt_pages::holders
+ * @hold_subtree_last: for the interval tree
+ * @first_index: first page of @pages
+ * @last_index: last page of @pages
+ * @held: the range is pinned and can be looked up
+ */
+struct swpt_area {
+	struct rb_node node;
+	u64 iova;
+	u64 last;
+	struct swpt_pages *pages;
+	u64 start_byte;
+
+	struct rb_node hold_node;
+	u64 hold_subtree_last;
+	u64 first_index;
+	u64 last_index;
+	bool held;
+};
+
+/**
+ * struct swpt - the areas of an IO address space
+ * @areas: areas by IOVA; they do not overlap
+ * @seq: changes whenever what a reader sees does
+ * @page_shift: log2 of the page size
+ */
+struct swpt {
+	struct rb_root areas;
+	seqcount_t seq;
+	unsigned int page_shift;
+};
+
+/**
+ * struct swpt_piece - a run, or what is left of it, as a cursor hands it out
+ * @first: index of its first page
+ * @npages: pages
+ * @word: run word of the first page
+ */
+struct swpt_piece {
+	u64 first;
+	u64 npages;
+	u64 word;
+};
+
+/**
+ * struct swpt_fill - collects the runs of pages that are being pinned
+ * @dir: chunks that are complete
+ * @runs: runs not yet in a chunk: @one, or an allocated array
+ * @nr_runs: how many
+ * @first: index of the first page of @runs
+ * @next: index that the next run has to have
+ * @longest: pages of the longest run in @runs
+ * @expect: word that would continue the last run
+ * @one: room for a single run
+ * @split: keep runs of blocks apart even where they continue each other
+ */
+struct swpt_fill {
+	struct swpt_dir *dir;
+	struct swpt_run *runs;
+	unsigned int nr_runs;
+	u64 first;
+	u64 next;
+	u64 longest;
+	u64 expect;
+	struct swpt_run one;
+	bool split;
+};
+
+/**
+ * struct swpt_phys_run - physically contiguous bytes
+ * @phys: physical address
+ * @length: bytes
+ */
+struct swpt_phys_run {
+	u64 phys;
+	u64 length;
+};
+
+/**
+ * struct swpt_runs - the answer for a range of IOVA, as far as it goes
+ * @run: array
+ * @nr: entries in use
+ * @room: entries there are
+ * @iova: what comes next
+ */
+struct swpt_runs {
+	struct swpt_phys_run *run;
+	unsigned int nr;
+	unsigned int room;
+	u64 iova;
+};
+
+/* Told of pages that lost their last holder: at each of @nr words, @npages. */
+typedef void (*swpt_release_fn)(void *arg, const u64 *words, unsigned int nr,
+				u64 npages);
+
+int swpt_module_init(void);
+void swpt_module_exit(void);
+
+void swpt_init(struct swpt *swpt, unsigned int page_shift);
+int swpt_insert(struct swpt *swpt, struct swpt_area *area);
+void swpt_remove(struct swpt *swpt, struct swpt_area *area);
+struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last);
+struct swpt_area *swpt_next(const struct swpt_area *area);
+int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length);
+int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs);
+
+/* Around any change to a struct swpt or to an area in it. */
+static inline void swpt_write_begin(struct swpt *swpt)
+{
+	raw_write_seqcount_begin(&swpt->seq);
+}
+
+static inline void swpt_write_end(struct swpt *swpt)
+{
+	raw_write_seqcount_end(&swpt->seq);
+}
+
+/* An odd result: a writer is at work, do not look. */
+static inline unsigned int swpt_read_begin(struct swpt *swpt)
+{
+	return raw_read_seqcount(&swpt->seq);
+}
+
+static inline bool swpt_read_retry(struct swpt *swpt, unsigned int seq)
+{
+	return read_seqcount_retry(&swpt->seq, seq);
+}
+
+void swpt_pages_init(struct swpt_pages *pages);
+bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
+			  u64 *hole_last);
+u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last);
+void swpt_pages_hold(struct swpt_pages *pages, struct swpt_area *area);
+void swpt_pages_drop(struct swpt_pages *pages, struct swpt_area *area,
+		     swpt_release_fn release, void *arg);
+
+void swpt_fill_init(struct swpt_fill *fill);
+void swpt_fill_seek(struct swpt_fill *fill, u64 index);
+int swpt_fill_add(struct swpt_fill *fill, u64 word, u64 npages);
+int swpt_fill_commit(struct swpt_fill *fill, struct swpt_pages *pages);
+void swpt_fill_abort(struct swpt_fill *fill, swpt_release_fn release,
+		     void *arg);
+
+#endif /* __NOIOMMUFD_SWPT_H */

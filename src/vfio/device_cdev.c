@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The node /dev/vfio/devices/noiommu-vfioX: open, BIND, ATTACH, DETACH and the
+ * order of things at the last close.
+ *
+ * BIND and close run under dev_set->lock. What may take long, which is ending
+ * a binding (it may unpin many GiB), and what may fault, which is answering
+ * the user, run outside of it, so that siblings in the set are not held up.
+ * ATTACH and DETACH take the binding's attach_lock alone.
+ */
+#include <linux/capability.h>
+#include <linux/delay.h>
+#include <linux/device.h>
+#include <linux/file.h>
+#include <linux/kdev_t.h>
+#include <linux/noiommufd.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/uuid.h>
+#include <linux/vfio.h>
+
+#include <noiommufd/vfio.h>
+
+#include "vfio.h"
+
+/*
+ * The arguments as Linux 7.3 has them. The kernel's own header may know shorter
+ * ones, or none: the calls grew.
+ */
+struct bind_arg {
+	__u32 argsz;
+	__u32 flags;
+	__s32 iommufd;
+	__u32 out_devid;
+	__aligned_u64 token_uuid_ptr;
+};
+
+struct attach_arg {
+	__u32 argsz;
+	__u32 flags;
+	__u32 pt_id;
+	__u32 pasid;
+};
+
+struct detach_arg {
+	__u32 argsz;
+	__u32 flags;
+	__u32 pasid;
+};
+
+static dev_t noiommu_vfio_devt;
+
+static char *noiommu_vfio_devnode(devnode_arg_device *dev, umode_t *mode,
+				  kuid_t *uid, kgid_t *gid)
+{
+	return kasprintf(GFP_KERNEL, "vfio/devices/%s", dev_name(dev));
+}
+
+/* Without a name: it would show up as DEVTYPE in uevents. */
+static const struct device_type noiommu_vfio_type = {
+	.devnode = noiommu_vfio_devnode,
+};
+
+/**
+ * noiommu_vfio_cdev_init - reserve device numbers
+ *
+ * Return: 0 or an errno
+ */
+int noiommu_vfio_cdev_init(void)
+{
+	return alloc_chrdev_region(&noiommu_vfio_devt, 0, MINORMASK + 1,
+				   "noiommu-vfio");
+}
+
+/**
+ * noiommu_vfio_cdev_cleanup - give the device numbers back
+ */
+void noiommu_vfio_cdev_cleanup(void)
+{
+	unregister_chrdev_region(noiommu_vfio_devt, MINORMASK + 1);
+}
+
+/**
+ * noiommu_vfio_cdev_add - make the node of a device
+ * @dev: the device
+ *
+ * Return: 0 or an errno; after an error there is no node
+ */
+int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
+{
+	struct vfio_device *vdev = &dev->core.vdev;
+	int ret;
+
+	ret = dev_set_name(&vdev->device, "noiommu-vfio%d", vdev->index);
+	if (ret)
+		return ret;
+
+	vdev->device.type = &noiommu_vfio_type;
+	vdev->device.devt = MKDEV(MAJOR(noiommu_vfio_devt), vdev->index);
+	cdev_init(&dev->cdev, &noiommu_vfio_fops);
+	dev->cdev.owner = THIS_MODULE;
+
+	/* An open may come as soon as the node is there */
+	refcount_set(&vdev->refcount, 1);
+	return cdev_device_add(&dev->cdev, &vdev->device);
+}
+
+/**
+ * noiommu_vfio_cdev_del - remove the node of a device
+ * @dev: the device; files that are open stay so
+ */
+void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev)
+{
+	cdev_device_del(&dev->cdev, &dev->core.vdev.device);
+}
+
+/**
+ * noiommu_vfio_open - open() of the node
+ * @inode: the node
+ * @filp: the new file
+ *
+ * Return: 0, -ENODEV when the device is on its way out, -EPERM without
+ * CAP_SYS_RAWIO, -ENOMEM
+ */
+int noiommu_vfio_open(struct inode *inode, struct file *filp)
+{
+	struct noiommu_vfio_device *dev =
+		container_of(inode->i_cdev, struct noiommu_vfio_device, cdev);
+	struct vfio_device *vdev = &dev->core.vdev;
+	struct noiommu_vfio_file *df;
+	int ret;
+
+	if (!refcount_inc_not_zero(&vdev->refcount))
+		return -ENODEV;
+
+	if (!capable(CAP_SYS_RAWIO)) {
+		ret = -EPERM;
+		goto err_put;
+	}
+
+	df = kzalloc(sizeof(*df), GFP_KERNEL_ACCOUNT);
+	if (!df) {
+		ret = -ENOMEM;
+		goto err_put;
+	}
+
+	df->dev = dev;
+	df->pid = task_tgid_nr(current);
+	get_task_comm(df->comm, current);
+	spin_lock(&dev->files_lock);
+	list_add_tail(&df->entry, &dev->files);
+	spin_unlock(&dev->files_lock);
+
+	filp->private_data = df;
+	vfio_device_share_mapping(vdev, filp);
+	return 0;
+
+err_put:
+	if (refcount_dec_and_test(&vdev->refcount))
+		complete(&vdev->comp);
+	return ret;
+}
+
+/**
+ * noiommu_vfio_end_binding - detach, unbind, put the context
+ * @binding: is freed
+ *
+ * The device must be quiet: what was pinned for it may be unpinned here.
+ */
+void noiommu_vfio_end_binding(struct noiommu_vfio_binding *binding)
+{
+	if (binding->attached != NOIOMMU_VFIO_DETACHED)
+		noiommufd_device_detach(binding->idev);
+	noiommufd_device_unbind(binding->idev);
+	noiommufd_ctx_put(binding->ictx);
+	mutex_destroy(&binding->attach_lock);
+	kfree(binding);
+}
+
+/*
+ * Undo a BIND: close the device, then end the binding, unless the device could
+ * not be made quiet because remove has its lock: then remove does both.
+ */
+static void noiommu_vfio_close(struct noiommu_vfio_file *df)
+{
+	struct noiommu_vfio_device *dev = df->dev;
+	struct vfio_device *vdev = &dev->core.vdev;
+	struct noiommu_vfio_binding *binding;
+
+	mutex_lock(&vdev->dev_set->lock);
+	binding = df->binding;
+	df->binding = NULL;
+	dev->binding = NULL;
+	/*
+	 * Proves in a test build that the test would see what this prevents:
+	 * unpin first, and then leave out the reset that ends all DMA.
+	 */
+	if (IS_ENABLED(CONFIG_NOIOMMUFD_TEST_UNQUIET)) {
+		dev->core.reset_works = false;
+		noiommu_vfio_end_binding(binding);
+		binding = NULL;
+	}
+	vfio_pci_core_close_device(vdev);
+	/* After close_device: it counts the others of the set by this */
+	vdev->open_count--;
+	mutex_unlock(&vdev->dev_set->lock);
+
+	if (!binding)
+		return;
+
+	if (noiommu_vfio_quiesce(dev)) {
+		noiommu_vfio_end_binding(binding);
+		return;
+	}
+
+	spin_lock(&dev->files_lock);
+	list_add_tail(&binding->entry, &dev->unquiet);
+	spin_unlock(&dev->files_lock);
+}
+
+/**
+ * noiommu_vfio_release - the last close of a file of the node
+ * @inode: the node
+ * @filp: the file
+ *
+ * Return: 0
+ */
+int noiommu_vfio_release(struct inode *inode, struct file *filp)
+{
+	struct noiommu_vfio_file *df = filp->private_data;
+	struct noiommu_vfio_device *dev = df->dev;
+
+	if (df->binding)
+		noiommu_vfio_close(df);
+
+	spin_lock(&dev->files_lock);
+	list_del(&df->entry);
+	spin_unlock(&dev->files_lock);
+	kfree(df);
+
+	/* remove may go on from here */
+	if (refcount_dec_and_test(&dev->core.vdev.refcount))
+		complete(&dev->core.vdev.comp);
+	return 0;
+}
+
+/* Under dev_set->lock. The caller ends @binding when this fails. */
+static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
+				   struct noiommu_vfio_binding *binding)
+{
+	struct noiommu_vfio_device *dev = df->dev;
+	struct vfio_device *vdev = &dev->core.vdev;
+	int ret;
+
+	vdev->open_count++;
+	ret = vfio_pci_core_enable(&dev->core);
+	if (ret) {
+		vdev->open_count--;
+		return ret;
+	}
+	vfio_pci_core_finish_enable(&dev->core);
+
+	dev->binding = binding;
+	df->binding = binding;
+	return 0;
+}
+
+/* A noiommu device has no VF token, so the best a token can be is wrong. */
+static int noiommu_vfio_check_token(const struct bind_arg *bind)
+{
+	uuid_t uuid;
+
+	if (!(bind->flags & VFIO_DEVICE_BIND_FLAG_TOKEN))
+		return 0;
+	if (copy_from_user(&uuid, u64_to_user_ptr(bind->token_uuid_ptr),
+			   sizeof(uuid)))
+		return -EFAULT;
+	return -EINVAL;
+}
+
+/**
+ * noiommu_vfio_bind - VFIO_DEVICE_BIND_IOMMUFD
+ * @df: the file
+ * @uptr: a struct vfio_device_bind_iommufd
+ *
+ * Return: 0 or an errno; after an error the device is as it was
+ */
+long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
+{
+	const size_t minsz = offsetofend(struct bind_arg, out_devid);
+	struct vfio_device *vdev = &df->dev->core.vdev;
+	struct bind_arg __user *arg = uptr;
+	struct noiommu_vfio_binding *binding;
+	struct bind_arg bind;
+	u32 size, devid;
+	int token, ret;
+
+	if (get_user(size, &arg->argsz))
+		return -EFAULT;
+	if (size < minsz)
+		return -EINVAL;
+	ret = copy_struct_from_user(&bind, sizeof(bind), arg, size);
+	if (ret)
+		return ret;
+	if (bind.iommufd < 0 || bind.flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN)
+		return -EINVAL;
+	token = noiommu_vfio_check_token(&bind);
+
+	binding = kzalloc(sizeof(*binding), GFP_KERNEL_ACCOUNT);
+	if (!binding)
+		return -ENOMEM;
+	mutex_init(&binding->attach_lock);
+
+	mutex_lock(&vdev->dev_set->lock);
+	if (df->binding) {
+		ret = -EINVAL;
+		goto err_unlock;
+	}
+	if (token) {
+		ret = token;
+		goto err_unlock;
+	}
+
+	binding->ictx = noiommufd_ctx_from_fd(bind.iommufd);
+	if (IS_ERR(binding->ictx)) {
+		ret = PTR_ERR(binding->ictx);
+		goto err_unlock;
+	}
+
+	/* Another file has the device */
+	if (vdev->open_count) {
+		ret = -EINVAL;
+		goto err_put;
+	}
+
+	binding->idev = noiommufd_device_bind(binding->ictx, vdev->dev, &devid);
+	if (IS_ERR(binding->idev)) {
+		ret = PTR_ERR(binding->idev);
+		goto err_put;
+	}
+
+	ret = noiommu_vfio_first_open(df, binding);
+	mutex_unlock(&vdev->dev_set->lock);
+	if (ret) {
+		noiommu_vfio_end_binding(binding);
+		return ret;
+	}
+
+	if (put_user(devid, &arg->out_devid)) {
+		noiommu_vfio_close(df);
+		return -EFAULT;
+	}
+
+	/* Pairs with smp_load_acquire() in vfio_main.c */
+	smp_store_release(&df->access_granted, true);
+	return 0;
+
+err_put:
+	noiommufd_ctx_put(binding->ictx);
+err_unlock:
+	mutex_unlock(&vdev->dev_set->lock);
+	mutex_destroy(&binding->attach_lock);
+	kfree(binding);
+	return ret;
+}
+
+static int noiommu_vfio_do_attach(struct noiommu_vfio_binding *binding,
+				  enum noiommu_vfio_attached how, u32 *pt_id)
+{
+	int ret;
+
+	lockdep_assert_held(&binding->attach_lock);
+
+	/* Attached by the other call: noiommufd says EBUSY */
+	if (binding->attached == how)
+		return noiommufd_device_replace(binding->idev, pt_id);
+
+	ret = noiommufd_device_attach(binding->idev, pt_id);
+	if (!ret)
+		binding->attached = how;
+	return ret;
+}
+
+static void noiommu_vfio_do_detach(struct noiommu_vfio_binding *binding,
+				   enum noiommu_vfio_attached how)
+{
+	lockdep_assert_held(&binding->attach_lock);
+
+	if (binding->attached != how)
+		return;
+	noiommufd_device_detach(binding->idev);
+	binding->attached = NOIOMMU_VFIO_DETACHED;
+}
+
+/**
+ * noiommu_vfio_attach - VFIO_DEVICE_ATTACH_IOMMUFD_PT
+ * @df: the file
+ * @uptr: a struct vfio_device_attach_iommufd_pt, with or without pasid
+ *
+ * Return: 0 or an errno
+ */
+long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
+{
+	const size_t minsz = offsetofend(struct attach_arg, pt_id);
+	enum noiommu_vfio_attached how = NOIOMMU_VFIO_ATTACHED;
+	struct noiommu_vfio_binding *binding = df->binding;
+	struct attach_arg __user *arg = uptr;
+	struct attach_arg attach;
+	int ret;
+
+	if (copy_from_user(&attach, arg, minsz))
+		return -EFAULT;
+	if (attach.argsz < minsz || attach.flags & ~VFIO_DEVICE_ATTACH_PASID)
+		return -EINVAL;
+	if (attach.flags & VFIO_DEVICE_ATTACH_PASID) {
+		if (attach.argsz < sizeof(attach))
+			return -EINVAL;
+		if (get_user(attach.pasid, &arg->pasid))
+			return -EFAULT;
+		/* What mainline's allocator of PASIDs says to such a number */
+		if (attach.pasid > INT_MAX)
+			return -ENOSPC;
+		if (attach.pasid)
+			return -EINVAL;
+		how = NOIOMMU_VFIO_ATTACHED_PASID;
+	}
+
+	/* Find out now whether the answer can be given: replace has no undo */
+	if (put_user(attach.pt_id, &arg->pt_id))
+		return -EFAULT;
+
+	/* Whoever holds it may be waiting for a page that a user must supply */
+	if (mutex_lock_killable(&binding->attach_lock))
+		return -EINTR;
+	ret = noiommu_vfio_do_attach(binding, how, &attach.pt_id);
+	if (!ret && put_user(attach.pt_id, &arg->pt_id)) {
+		noiommu_vfio_do_detach(binding, how);
+		ret = -EFAULT;
+	}
+	mutex_unlock(&binding->attach_lock);
+	return ret;
+}
+
+/**
+ * noiommu_vfio_detach - VFIO_DEVICE_DETACH_IOMMUFD_PT
+ * @df: the file
+ * @uptr: a struct vfio_device_detach_iommufd_pt, with or without pasid
+ *
+ * Return: 0, attached or not, or an errno for bad arguments
+ */
+long noiommu_vfio_detach(struct noiommu_vfio_file *df, void __user *uptr)
+{
+	const size_t minsz = offsetofend(struct detach_arg, flags);
+	enum noiommu_vfio_attached how = NOIOMMU_VFIO_ATTACHED;
+	struct noiommu_vfio_binding *binding = df->binding;
+	struct detach_arg __user *arg = uptr;
+	struct detach_arg detach;
+
+	if (copy_from_user(&detach, arg, minsz))
+		return -EFAULT;
+	if (detach.argsz < minsz || detach.flags & ~VFIO_DEVICE_DETACH_PASID)
+		return -EINVAL;
+	if (detach.flags & VFIO_DEVICE_DETACH_PASID) {
+		if (detach.argsz < sizeof(detach))
+			return -EINVAL;
+		if (get_user(detach.pasid, &arg->pasid))
+			return -EFAULT;
+		if (detach.pasid)
+			return 0;
+		how = NOIOMMU_VFIO_ATTACHED_PASID;
+	}
+
+	if (mutex_lock_killable(&binding->attach_lock))
+		return -EINTR;
+	noiommu_vfio_do_detach(binding, how);
+	mutex_unlock(&binding->attach_lock);
+	return 0;
+}

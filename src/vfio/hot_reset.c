@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * GET_PCI_HOT_RESET_INFO and PCI_HOT_RESET: reset a slot or bus as a whole.
+ * vfio-pci-core's own need IOMMU groups or the kernel's iommufd.
+ *
+ * Allowed when every function that the reset hits is bound to one iommufd
+ * context, the caller's. dev_set->lock keeps it so; it also holds off open and
+ * close. memory_lock of each device, inside of it and only ever tried, holds
+ * off access to BARs; see vfio_pci_core_trylock_memory().
+ */
+#include <linux/noiommufd.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+
+#include <noiommufd/vfio.h>
+
+#include "vfio.h"
+
+struct walk {
+	struct pci_slot *slot;		/* NULL: the whole bus */
+	int (*fn)(struct pci_dev *pdev, struct walk *walk);
+	struct noiommu_vfio_device *dev;
+	struct vfio_pci_dependent_device *devices;
+	unsigned int room;
+	unsigned int count;
+	bool owned;
+	int ret;
+};
+
+static int walk_one(struct pci_dev *pdev, void *data)
+{
+	struct walk *walk = data;
+	struct pci_dev *top = pdev;
+
+	if (walk->slot) {
+		while (top && top->bus != walk->slot->bus)
+			top = top->bus->self;
+		if (!top || top->slot != walk->slot)
+			return 0;
+	}
+	walk->ret = walk->fn(pdev, walk);
+	return walk->ret;
+}
+
+/* Calls walk->fn for every function that a reset together with @dev hits. */
+static int walk_all(struct noiommu_vfio_device *dev, struct walk *walk)
+{
+	struct pci_dev *pdev = dev->core.pdev;
+
+	walk->dev = dev;
+	if (!pci_probe_reset_slot(pdev->slot))
+		walk->slot = pdev->slot;
+	else if (pci_probe_reset_bus(pdev->bus))
+		return -ENODEV;
+	pci_walk_bus(pdev->bus, walk_one, walk);
+	return walk->ret;
+}
+
+static struct vfio_device *find_in_set(struct vfio_device_set *set,
+				       struct pci_dev *pdev)
+{
+	struct vfio_device *cur;
+
+	lockdep_assert_held(&set->lock);
+
+	list_for_each_entry(cur, &set->device_list, dev_set_list)
+		if (cur->dev == &pdev->dev)
+			return cur;
+	return NULL;
+}
+
+/* The id of @pdev in the context that @dev is bound to; 0: not in there. */
+static u32 devid_of(struct noiommu_vfio_device *dev, struct pci_dev *pdev)
+{
+	struct vfio_device *vdev = find_in_set(dev->core.vdev.dev_set, pdev);
+	struct noiommu_vfio_device *other;
+
+	/* A set may have devices of vfio-pci, too */
+	if (!vdev || vdev->ops != &noiommu_vfio_ops)
+		return 0;
+	other = to_noiommu_vfio(vdev);
+	if (!other->binding || other->binding->ictx != dev->binding->ictx)
+		return 0;
+	return noiommufd_device_to_id(other->binding->idev);
+}
+
+static int count_one(struct pci_dev *pdev, struct walk *walk)
+{
+	walk->count++;
+	return 0;
+}
+
+static int fill_one(struct pci_dev *pdev, struct walk *walk)
+{
+	struct vfio_pci_dependent_device *out;
+	u32 devid;
+
+	/* Plugged in since we counted */
+	if (walk->count >= walk->room)
+		return -EAGAIN;
+
+	devid = devid_of(walk->dev, pdev);
+	out = &walk->devices[walk->count++];
+	/* Where newer headers have a union with devid, in the same place */
+	out->group_id = devid ?: (u32)VFIO_PCI_DEVID_NOT_OWNED;
+	out->segment = pci_domain_nr(pdev->bus);
+	out->bus = pdev->bus->number;
+	out->devfn = pdev->devfn;
+	walk->owned &= !!devid;
+	return 0;
+}
+
+static int check_one(struct pci_dev *pdev, struct walk *walk)
+{
+	return devid_of(walk->dev, pdev) ? 0 : -EINVAL;
+}
+
+/**
+ * noiommu_vfio_hot_reset_info - VFIO_DEVICE_GET_PCI_HOT_RESET_INFO
+ * @dev: the device, bound
+ * @uptr: a struct vfio_pci_hot_reset_info
+ *
+ * Return: 0; -ENODEV when there is no such reset; -ENOSPC when the answer does
+ * not fit, with the count that does; or another errno
+ */
+long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
+				 void __user *uptr)
+{
+	const size_t minsz = offsetofend(struct vfio_pci_hot_reset_info, count);
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	struct vfio_pci_hot_reset_info __user *arg = uptr;
+	struct walk count = { .fn = count_one };
+	struct walk fill = { .fn = fill_one, .owned = true };
+	struct vfio_pci_hot_reset_info hdr;
+	int ret;
+
+	if (copy_from_user(&hdr, arg, minsz))
+		return -EFAULT;
+	if (hdr.argsz < minsz)
+		return -EINVAL;
+
+	ret = walk_all(dev, &count);
+	if (ret)
+		return ret;
+
+	hdr.flags = 0;
+	hdr.count = count.count;
+	if (count.count > (hdr.argsz - minsz) / sizeof(*fill.devices))
+		return copy_to_user(arg, &hdr, minsz) ? -EFAULT : -ENOSPC;
+
+	fill.room = count.count;
+	fill.devices = kcalloc(fill.room, sizeof(*fill.devices), GFP_KERNEL);
+	if (!fill.devices)
+		return -ENOMEM;
+
+	mutex_lock(&set->lock);
+	ret = walk_all(dev, &fill);
+	mutex_unlock(&set->lock);
+	if (ret)
+		goto out_free;
+
+	hdr.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
+	if (fill.owned)
+		hdr.flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
+	hdr.count = fill.count;
+	if (copy_to_user(arg->devices, fill.devices,
+			 array_size(fill.count, sizeof(*fill.devices))) ||
+	    copy_to_user(arg, &hdr, minsz))
+		ret = -EFAULT;
+
+out_free:
+	kfree(fill.devices);
+	return ret;
+}
+
+/* Out of D3hot, into which the user may have put it, with its state. */
+static void wake_one(struct vfio_pci_core_device *core)
+{
+	struct pci_dev *pdev = core->pdev;
+
+	if (pdev->current_state == PCI_D0)
+		return;
+	pci_set_power_state(pdev, PCI_D0);
+	if (core->pm_save) {
+		pci_load_and_free_saved_state(pdev, &core->pm_save);
+		pci_restore_state(pdev);
+	}
+}
+
+/* Every device of the set is ours and bound to the caller's context. */
+static int reset_set(struct noiommu_vfio_device *dev)
+{
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	struct vfio_pci_core_device *cur;
+	unsigned int locked = 0;
+	int ret = 0;
+
+	lockdep_assert_held(&set->lock);
+
+	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list) {
+		if (!vfio_pci_core_trylock_memory(cur)) {
+			ret = -EBUSY;
+			goto out_unlock;
+		}
+		locked++;
+	}
+
+	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list)
+		wake_one(cur);
+	ret = pci_reset_bus(dev->core.pdev);
+
+out_unlock:
+	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list) {
+		if (!locked--)
+			break;
+		up_write(&cur->memory_lock);
+	}
+	return ret;
+}
+
+/**
+ * noiommu_vfio_hot_reset - VFIO_DEVICE_PCI_HOT_RESET
+ * @dev: the device, bound
+ * @uptr: a struct vfio_pci_hot_reset with no group fd, which a cdev has no use
+ *	for
+ *
+ * Return: 0; -ENODEV when there is no such reset; -EINVAL when it would hit a
+ * device of somebody else; or another errno
+ */
+long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
+{
+	const size_t minsz = offsetofend(struct vfio_pci_hot_reset, count);
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	struct walk check = { .fn = check_one };
+	struct vfio_pci_hot_reset hdr;
+	int ret;
+
+	if (copy_from_user(&hdr, uptr, minsz))
+		return -EFAULT;
+	if (hdr.argsz < minsz || hdr.flags || hdr.count)
+		return -EINVAL;
+
+	mutex_lock(&set->lock);
+	ret = walk_all(dev, &check);
+	if (!ret)
+		ret = reset_set(dev);
+	mutex_unlock(&set->lock);
+	return ret;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of noiommu-vfio-pci.ko share: a device, an open file of its
+ * node, a binding of it to an iommufd context, and the calls between files.
+ *
+ * Locks, outermost first:
+ *   device_lock of the PCI device   held around probe and remove; elsewhere
+ *                                   only ever tried
+ *   dev_set->lock (vfio's)          one owner at a time: open_count, @binding
+ *                                   of the device, enable and close
+ *   binding->attach_lock            @attached; held around attach and detach,
+ *                                   never together with dev_set->lock
+ *   noiommufd's own locks           below both
+ *   dev->files_lock                 @files, @unquiet; a leaf
+ */
+#ifndef __NOIOMMU_VFIO_H
+#define __NOIOMMU_VFIO_H
+
+#include <linux/cdev.h>
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/sched.h>
+#include <linux/types.h>
+#include <linux/vfio_pci_core.h>
+
+struct noiommufd_ctx;
+struct noiommufd_device;
+
+/**
+ * enum noiommu_vfio_attached - which call attached the device
+ * @NOIOMMU_VFIO_DETACHED: none
+ * @NOIOMMU_VFIO_ATTACHED: ATTACH without a PASID
+ * @NOIOMMU_VFIO_ATTACHED_PASID: ATTACH with PASID 0, which means the same but
+ *	is kept apart, as mainline does
+ */
+enum noiommu_vfio_attached {
+	NOIOMMU_VFIO_DETACHED,
+	NOIOMMU_VFIO_ATTACHED,
+	NOIOMMU_VFIO_ATTACHED_PASID,
+};
+
+/**
+ * struct noiommu_vfio_binding - a device bound to an iommufd context
+ * @ictx: the context, with a reference
+ * @idev: the device as that context knows it
+ * @attach_lock: serialises ATTACH, DETACH
+ * @attached: how it is attached
+ * @entry: on &noiommu_vfio_device.unquiet after a close that could not reset
+ */
+struct noiommu_vfio_binding {
+	struct noiommufd_ctx *ictx;
+	struct noiommufd_device *idev;
+	struct mutex attach_lock; /* see the top of this file */
+	enum noiommu_vfio_attached attached;
+	struct list_head entry;
+};
+
+/**
+ * struct noiommu_vfio_device - a PCI device of ours
+ * @core: vfio-pci-core's part; first, because vfio frees by its address
+ * @cdev: the node
+ * @binding: the binding in force, NULL if none
+ * @files_lock: guards the two lists
+ * @files: open files, bound or not
+ * @unquiet: bindings that remove must reset the device for before it ends them
+ * @removing: remove has begun, device_lock is its
+ */
+struct noiommu_vfio_device {
+	struct vfio_pci_core_device core;
+	struct cdev cdev;
+	struct noiommu_vfio_binding *binding;
+	spinlock_t files_lock; /* see the top of this file */
+	struct list_head files;
+	struct list_head unquiet;
+	bool removing;
+};
+
+/**
+ * struct noiommu_vfio_file - an open file of the node
+ * @dev: its device
+ * @binding: set once by BIND under dev_set->lock, ended by the last close
+ * @access_granted: BIND is complete: the other calls may use @binding
+ * @entry: on &noiommu_vfio_device.files
+ * @pid: who opened it, for messages
+ * @comm: the same
+ */
+struct noiommu_vfio_file {
+	struct noiommu_vfio_device *dev;
+	struct noiommu_vfio_binding *binding;
+	bool access_granted;
+	struct list_head entry;
+	pid_t pid;
+	char comm[TASK_COMM_LEN];
+};
+
+extern const struct vfio_device_ops noiommu_vfio_ops;
+extern const struct file_operations noiommu_vfio_fops;
+
+static inline struct noiommu_vfio_device *
+to_noiommu_vfio(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct noiommu_vfio_device, core.vdev);
+}
+
+/* vfio_pci.c */
+bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev);
+
+/* device_cdev.c */
+int noiommu_vfio_cdev_init(void);
+void noiommu_vfio_cdev_cleanup(void);
+int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev);
+void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev);
+void noiommu_vfio_end_binding(struct noiommu_vfio_binding *binding);
+int noiommu_vfio_open(struct inode *inode, struct file *filp);
+int noiommu_vfio_release(struct inode *inode, struct file *filp);
+long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *arg);
+long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *arg);
+long noiommu_vfio_detach(struct noiommu_vfio_file *df, void __user *arg);
+
+/* hot_reset.c */
+long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
+				 void __user *arg);
+long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *arg);
+
+#endif /* __NOIOMMU_VFIO_H */

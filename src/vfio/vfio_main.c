@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The operations of an open node: hand each call to device_cdev.c,
+ * hot_reset.c or vfio-pci-core.
+ *
+ * No lock is taken here. Until BIND is complete every call but BIND answers
+ * EINVAL; access_granted, written with release semantics, tells.
+ */
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+#include <linux/vfio.h>
+
+#include <noiommufd/vfio.h>
+
+#include "vfio.h"
+
+static struct vfio_device *granted(struct file *filp)
+{
+	struct noiommu_vfio_file *df = filp->private_data;
+
+	/* Pairs with smp_store_release() in noiommu_vfio_bind() */
+	if (!smp_load_acquire(&df->access_granted))
+		return NULL;
+	return &df->dev->core.vdev;
+}
+
+/*
+ * Of the features that the kernels' vfio-pci-core knows none can work here:
+ * low power and VF tokens need a registration with vfio, dma-buf and migration
+ * need what we do not have. So check the arguments as vfio does, then refuse.
+ */
+static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
+{
+	const u32 valid = VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_GET |
+			  VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE;
+	const u32 both = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+	const size_t minsz = offsetofend(struct vfio_device_feature, flags);
+	struct vfio_device_feature feature;
+
+	if (copy_from_user(&feature, arg, minsz))
+		return -EFAULT;
+	if (feature.argsz < minsz || feature.flags & ~valid)
+		return -EINVAL;
+	if (!(feature.flags & VFIO_DEVICE_FEATURE_PROBE) &&
+	    (feature.flags & both) == both)
+		return -EINVAL;
+	return -ENOTTY;
+}
+
+static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
+			       unsigned long arg)
+{
+	struct noiommu_vfio_file *df = filp->private_data;
+	void __user *uarg = (void __user *)arg;
+	struct vfio_device *vdev;
+
+	if (cmd == VFIO_DEVICE_BIND_IOMMUFD)
+		return noiommu_vfio_bind(df, uarg);
+
+	vdev = granted(filp);
+	if (!vdev)
+		return -EINVAL;
+
+	switch (cmd) {
+	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
+		return noiommu_vfio_attach(df, uarg);
+	case VFIO_DEVICE_DETACH_IOMMUFD_PT:
+		return noiommu_vfio_detach(df, uarg);
+	case VFIO_DEVICE_FEATURE:
+		return noiommu_vfio_feature(uarg);
+	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+		return noiommu_vfio_hot_reset_info(df->dev, uarg);
+	case VFIO_DEVICE_PCI_HOT_RESET:
+		return noiommu_vfio_hot_reset(df->dev, uarg);
+	case VFIO_DEVICE_GET_REGION_INFO:
+		return vfio_pci_core_get_region_info(vdev, uarg);
+	default:
+		return vfio_pci_core_ioctl(vdev, cmd, arg);
+	}
+}
+
+static ssize_t noiommu_vfio_read(struct file *filp, char __user *buf,
+				 size_t count, loff_t *ppos)
+{
+	struct vfio_device *vdev = granted(filp);
+
+	return vdev ? vfio_pci_core_read(vdev, buf, count, ppos) : -EINVAL;
+}
+
+static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
+				  size_t count, loff_t *ppos)
+{
+	struct vfio_device *vdev = granted(filp);
+
+	return vdev ? vfio_pci_core_write(vdev, buf, count, ppos) : -EINVAL;
+}
+
+static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
+{
+	struct vfio_device *vdev = granted(filp);
+
+	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
+}
+
+const struct file_operations noiommu_vfio_fops = {
+	.owner		= THIS_MODULE,
+	.open		= noiommu_vfio_open,
+	.release	= noiommu_vfio_release,
+	.read		= noiommu_vfio_read,
+	.write		= noiommu_vfio_write,
+	.unlocked_ioctl	= noiommu_vfio_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+	.mmap		= noiommu_vfio_mmap,
+};

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The PCI driver: which devices it takes and which it refuses, the wait in
+ * remove for the last close, and making a device quiet.
+ *
+ * vfio-pci-core is used as a library. The vfio_device is allocated by vfio,
+ * which gives it its index and class, but never registered with it: that wants
+ * an IOMMU group. So what registration would do is done here.
+ *
+ * probe and remove run under device_lock. It is never waited for anywhere
+ * else: remove holds it while it waits for the last close.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/iommu.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/security.h>
+#include <linux/vfio.h>
+
+#include "vfio.h"
+
+#define RESET_RETRY_MS 10
+
+#define UNSAFE_MODE \
+	"/sys/module/noiommu_vfio_pci/parameters/enable_unsafe_noiommu_mode"
+
+static bool enable_unsafe_noiommu_mode;
+module_param(enable_unsafe_noiommu_mode, bool, 0644);
+MODULE_PARM_DESC(enable_unsafe_noiommu_mode,
+		 "Take devices that no IOMMU contains: programs that drive them can read and write all of memory, and the kernel is tainted (default: off)");
+
+const struct vfio_device_ops noiommu_vfio_ops = {
+	.name = "noiommu-vfio-pci",
+	.init = vfio_pci_core_init_dev,
+	.release = vfio_pci_core_release_dev,
+};
+
+/* Why not to take a device, or NULL; *@err is the errno that goes with it. */
+static const char *noiommu_vfio_refusal(struct pci_dev *pdev, int *err)
+{
+	struct iommu_group *group = iommu_group_get(&pdev->dev);
+
+	iommu_group_put(group);
+	*err = -EINVAL;
+	if (pdev->dev.iommu || group)
+		return "an IOMMU manages this device: use vfio-pci";
+	if (pdev->hdr_type != PCI_HEADER_TYPE_NORMAL)
+		return "this is a bridge: only endpoints can be driven";
+	if (pdev->class >> 8 == PCI_CLASS_DISPLAY_VGA)
+		return "this is a VGA device: not supported";
+	if (!enable_unsafe_noiommu_mode)
+		return "unsafe no-IOMMU mode is off; to turn it on: echo 1 > " UNSAFE_MODE;
+
+	*err = -EBUSY;
+	if (pci_num_vf(pdev))
+		return "its SR-IOV VFs are enabled: echo 0 > sriov_numvfs first";
+
+	*err = security_locked_down(LOCKDOWN_PCI_ACCESS);
+	return *err ? "kernel lockdown forbids it: boot without lockdown" : NULL;
+}
+
+/* Devices that share a reset share a set. */
+static int noiommu_vfio_assign_set(struct noiommu_vfio_device *dev)
+{
+	struct pci_dev *pdev = dev->core.pdev;
+	void *set_id = pdev->bus;
+
+	if (pci_is_root_bus(pdev->bus) || pdev->is_virtfn)
+		set_id = dev;
+	else if (!pci_probe_reset_slot(pdev->slot))
+		set_id = pdev->slot;
+	return vfio_assign_device_set(&dev->core.vdev, set_id);
+}
+
+/* What vfio-pci-core's registration does about power, minus runtime PM. */
+static void noiommu_vfio_probe_power(struct noiommu_vfio_device *dev)
+{
+	struct pci_dev *pdev = dev->core.pdev;
+	u16 pmcsr;
+
+	if (pdev->pm_cap) {
+		pci_read_config_word(pdev, pdev->pm_cap + PCI_PM_CTRL, &pmcsr);
+		dev->core.needs_pm_restore = !(pmcsr & PCI_PM_CTRL_NO_SOFT_RESET);
+	}
+	/* The state after boot or another driver is unknown; D0 is certain */
+	pci_set_power_state(pdev, PCI_D0);
+}
+
+static int noiommu_vfio_probe(struct pci_dev *pdev,
+			      const struct pci_device_id *id)
+{
+	struct noiommu_vfio_device *dev;
+	const char *refusal;
+	int ret;
+
+	refusal = noiommu_vfio_refusal(pdev, &ret);
+	if (refusal) {
+		pci_err(pdev, "refused: %s\n", refusal);
+		return ret;
+	}
+
+	dev = vfio_alloc_device(noiommu_vfio_device, core.vdev, &pdev->dev,
+				&noiommu_vfio_ops);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+
+	spin_lock_init(&dev->files_lock);
+	INIT_LIST_HEAD(&dev->files);
+	INIT_LIST_HEAD(&dev->unquiet);
+	/* vfio-pci-core's error handlers take it from there */
+	dev_set_drvdata(&pdev->dev, &dev->core);
+
+	ret = noiommu_vfio_assign_set(dev);
+	if (ret)
+		goto err_put;
+
+	noiommu_vfio_probe_power(dev);
+
+	add_taint(TAINT_USER, LOCKDEP_STILL_OK);
+	pci_warn(pdev, "no IOMMU contains this device: whoever drives it can read and write all of memory; tainting the kernel\n");
+
+	ret = noiommu_vfio_cdev_add(dev);
+	if (ret)
+		goto err_put;
+	return 0;
+
+err_put:
+	vfio_put_device(&dev->core.vdev);
+	return ret;
+}
+
+static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
+{
+	struct noiommu_vfio_file *df;
+	char comm[TASK_COMM_LEN];
+	unsigned int n = 0;
+	pid_t pid = 0;
+
+	spin_lock(&dev->files_lock);
+	list_for_each_entry(df, &dev->files, entry) {
+		if (n++)
+			continue;
+		pid = df->pid;
+		memcpy(comm, df->comm, sizeof(comm));
+	}
+	spin_unlock(&dev->files_lock);
+
+	if (n)
+		pci_notice(dev->core.pdev,
+			   "unbind waits for %u open file(s) of %s; the first was opened by %s (pid %d)\n",
+			   n, dev_name(&dev->core.vdev.device), comm, pid);
+}
+
+/* Asks the user every 10 s to let go, and says every minute who that is. */
+static void noiommu_vfio_wait(struct noiommu_vfio_device *dev)
+{
+	struct vfio_device *vdev = &dev->core.vdev;
+	bool interrupted = false;
+	unsigned int i;
+	long left;
+
+	if (refcount_dec_and_test(&vdev->refcount))
+		return;
+
+	for (i = 0; ; i++) {
+		vfio_pci_core_request(vdev, i);
+		if (i % 6 == 0)
+			noiommu_vfio_report_wait(dev);
+
+		if (interrupted) {
+			left = wait_for_completion_timeout(&vdev->comp,
+							   10 * HZ);
+		} else {
+			left = wait_for_completion_interruptible_timeout(&vdev->comp,
+									 10 * HZ);
+			interrupted = left < 0;
+		}
+		if (left > 0)
+			return;
+	}
+}
+
+/*
+ * What vfio-pci-core does at close where it gets device_lock; here remove's
+ * caller has it. A reset of the bus needs the bridge's lock, too, and that can
+ * only be tried: its holder may want ours.
+ */
+static int noiommu_vfio_reset_locked(struct pci_dev *pdev)
+{
+	struct pci_dev *bridge = pci_upstream_bridge(pdev);
+	int tries = 100;
+	int ret;
+
+	while (bridge && !pci_dev_trylock(bridge)) {
+		if (!tries--)
+			return -EAGAIN;
+		msleep(RESET_RETRY_MS);
+	}
+
+	pci_cfg_access_lock(pdev);
+	pci_save_state(pdev);
+	/* No interrupt while in reset */
+	pci_write_config_word(pdev, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE);
+	ret = __pci_reset_function_locked(pdev);
+	pci_restore_state(pdev);
+	pci_cfg_access_unlock(pdev);
+
+	if (bridge)
+		pci_dev_unlock(bridge);
+	return ret;
+}
+
+/* Bus mastering is off already; see to it that nothing is on its way still. */
+static void noiommu_vfio_drain(struct pci_dev *pdev)
+{
+	u16 cmd;
+
+	/* Pulled out */
+	if (!pci_device_is_present(pdev))
+		return;
+	/* A read pushes what the device posted before its answer */
+	pci_read_config_word(pdev, PCI_COMMAND, &cmd);
+	if (!pci_wait_for_pending_transaction(pdev))
+		pci_warn(pdev, "transactions are pending after close\n");
+}
+
+/*
+ * The close of vfio-pci-core has turned bus mastering off and reset the
+ * function, unless somebody held device_lock, or nothing can reset the
+ * function alone. Returns -EAGAIN while the reset can be made up for.
+ */
+static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
+				    int (*reset)(struct pci_dev *pdev))
+{
+	struct vfio_pci_core_device *core = &dev->core;
+	int ret;
+
+	lockdep_assert_held(&core->vdev.dev_set->lock);
+
+	/* Reset by close, or by the open of somebody who came right after */
+	if (core->vdev.open_count || !core->needs_reset)
+		return 0;
+
+	if (core->reset_works) {
+		ret = reset(core->pdev);
+		if (ret == -EAGAIN)
+			return ret;
+		if (ret)
+			pci_warn(core->pdev, "reset after close failed: %d\n",
+				 ret);
+		else
+			core->needs_reset = false;
+	}
+	noiommu_vfio_drain(core->pdev);
+	return 0;
+}
+
+/**
+ * noiommu_vfio_quiesce - see to it that a closed device does no more DMA
+ * @dev: the device, after vfio_pci_core_close_device(); no lock held
+ *
+ * Return: true when it is quiet; false when that is left to remove, which
+ * holds device_lock
+ */
+bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
+{
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	int ret;
+
+	for (;;) {
+		mutex_lock(&set->lock);
+		ret = noiommu_vfio_try_quiesce(dev, pci_try_reset_function);
+		mutex_unlock(&set->lock);
+
+		if (!ret)
+			return true;
+		if (READ_ONCE(dev->removing))
+			return false;
+		msleep(RESET_RETRY_MS);
+	}
+}
+
+/* The bindings whose close came while remove held device_lock. */
+static void noiommu_vfio_end_unquiet(struct noiommu_vfio_device *dev)
+{
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	struct noiommu_vfio_binding *binding, *next;
+
+	if (list_empty(&dev->unquiet))
+		return;
+
+	mutex_lock(&set->lock);
+	if (noiommu_vfio_try_quiesce(dev, noiommu_vfio_reset_locked)) {
+		pci_warn(dev->core.pdev, "no reset after close: the bridge above is busy\n");
+		noiommu_vfio_drain(dev->core.pdev);
+	}
+	mutex_unlock(&set->lock);
+
+	/* No file is left: nobody else sees the list */
+	list_for_each_entry_safe(binding, next, &dev->unquiet, entry)
+		noiommu_vfio_end_binding(binding);
+}
+
+static void noiommu_vfio_remove(struct pci_dev *pdev)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+	struct noiommu_vfio_device *dev = to_noiommu_vfio(&core->vdev);
+
+	WRITE_ONCE(dev->removing, true);
+	noiommu_vfio_cdev_del(dev);
+	noiommu_vfio_wait(dev);
+	noiommu_vfio_end_unquiet(dev);
+	vfio_put_device(&core->vdev);
+}
+
+/* Not a MODULE_DEVICE_TABLE: nothing but driver_override leads here. */
+static const struct pci_device_id noiommu_vfio_ids[] = {
+	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_ANY_ID, PCI_ANY_ID) },
+	{ }
+};
+
+/* No sriov_configure: vfio-pci-core's would make VFs that crash vfio-pci. */
+static struct pci_driver noiommu_vfio_driver = {
+	.name = "noiommu-vfio-pci",
+	.id_table = noiommu_vfio_ids,
+	.probe = noiommu_vfio_probe,
+	.remove = noiommu_vfio_remove,
+	.err_handler = &vfio_pci_core_err_handlers,
+};
+
+static int __init noiommu_vfio_init(void)
+{
+	int ret;
+
+	ret = noiommu_vfio_cdev_init();
+	if (ret)
+		return ret;
+
+	ret = pci_register_driver(&noiommu_vfio_driver);
+	if (ret)
+		noiommu_vfio_cdev_cleanup();
+	return ret;
+}
+module_init(noiommu_vfio_init);
+
+static void __exit noiommu_vfio_exit(void)
+{
+	pci_unregister_driver(&noiommu_vfio_driver);
+	noiommu_vfio_cdev_cleanup();
+}
+module_exit(noiommu_vfio_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("VFIO PCI devices without an IOMMU, with an iommufd cdev");

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What a user types; `make help` lists it. The kernel build itself is in Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KREL := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' '$(KDIR)/include/generated/utsrelease.h' 2>/dev/null)
+
+# Objects are built beside links to the sources, a directory a kernel. kbuild
+# wants no blank in that path: below build/ if ours has none.
+builds = $(if $(word 2,$(CURDIR)),$(HOME)/.cache/noiommufd/$(shell echo '$(CURDIR)' | cksum | cut -d' ' -f1),$(CURDIR)/build)
+OUT ?= $(builds)/$(KREL)
+out := $(abspath $(OUT))
+
+# As many jobs as processors, unless the caller said how many.
+jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+help:
+	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
+	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...]'
+	@echo 'make deb                         build/noiommufd-dkms_..._all.deb'
+	@echo 'make dkms-install, dkms-remove   install by DKMS without a package, for each kernel'
+	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
+	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
+	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
+	@echo 'make clean                       remove what was built (build/, but not build/cache)'
+
+kdir-check:
+	@test -d '$(KDIR)' || { echo 'noiommufd: there is no kernel build directory $(KDIR): install the headers of that kernel (Debian: apt install linux-headers-amd64) or give KDIR=<directory>' >&2; exit 1; }
+	@test -n '$(KREL)' && test -e '$(KDIR)/include/generated/autoconf.h' || { echo 'noiommufd: $(KDIR) is not prepared: run make modules_prepare there, or give KDIR=<kernel build directory>' >&2; exit 1; }
+	@test -e '$(KDIR)/Module.symvers' || { echo 'noiommufd: $(KDIR) has no Module.symvers: build that kernel with its modules (make modules) first' >&2; exit 1; }
+
+# New links each time (a source may be gone), old objects stay.
+modules: kdir-check
+	@mkdir -p '$(out)'
+	@find '$(out)' -type l -delete
+	@cp -rs '$(CURDIR)/Kbuild' '$(CURDIR)/src' '$(CURDIR)/compat' '$(out)/'
+	@test ! -d tests/kunit || { mkdir -p '$(out)/tests' && cp -rs '$(CURDIR)/tests/kunit' '$(out)/tests/'; }
+	+@bash '$(out)/compat/run-probes' '$(KDIR)' '$(out)'
+	$(MAKE) $(jobs) -C '$(KDIR)' M='$(out)' modules
+	@echo 'Built: $(out)/noiommufd.ko $(out)/noiommu-vfio-pci.ko'
+
+# A distribution's headers say "sign all modules" and come without the key.
+sigkey = $(shell sed -n 's/^CONFIG_MODULE_SIG_KEY="\(.*\)"/\1/p' '$(KDIR)/include/config/auto.conf')
+unsigned = $(if $(wildcard $(sigkey) $(KDIR)/$(sigkey))$(findstring pkcs11:,$(sigkey)),,CONFIG_MODULE_SIG_ALL=)
+
+modules_install: kdir-check
+	@test -e '$(out)/noiommu-vfio-pci.ko' || { echo 'noiommufd: nothing is built for $(KREL): run make modules KDIR=$(KDIR) first' >&2; exit 1; }
+	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(unsigned)
+	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
+
+# The version, in one place.
+PKGVER := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog 2>/dev/null)
+deb := build/noiommufd-dkms_$(PKGVER)_all.deb
+
+# Built from a copy of what the package needs, in build/deb.
+deb:
+	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
+	@rm -rf build/deb && mkdir -p build/deb/noiommufd-$(PKGVER)
+	@cp -r Kbuild Makefile COPYING dkms.conf src compat debian build/deb/noiommufd-$(PKGVER)/
+	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
+	@cp build/deb/$(notdir $(deb)) $(deb)
+	@echo 'Built: $(CURDIR)/$(deb)'
+
+# Without a package: the same files, handed to dkms.
+dkmssrc = /usr/src/noiommufd-$(PKGVER)
+
+dkms-install:
+	@command -v dkms >/dev/null || { echo 'noiommufd: dkms is not installed: install it from your distribution (Debian: apt-get install dkms)' >&2; exit 1; }
+	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-install' >&2; exit 1; }
+	@test ! -e $(dkmssrc) || $(MAKE) --no-print-directory dkms-remove
+	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo 'noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel (Debian: apt-get install linux-headers-amd64)' >&2; exit 1; }
+	mkdir -p $(dkmssrc)
+	cp -r Kbuild Makefile src compat $(dkmssrc)/
+	rm -f $(dkmssrc)/compat/README.md
+	sed 's/#MODULE_VERSION#/$(PKGVER)/' dkms.conf >$(dkmssrc)/dkms.conf
+	dkms add noiommufd/$(PKGVER)
+	@for d in /lib/modules/*/build/; do \
+		k=$${d#/lib/modules/}; k=$${k%/build/}; \
+		MAKEFLAGS= dkms install noiommufd/$(PKGVER) -k $$k; s=$$?; \
+		test $$s = 0 || test $$s = 77 || exit $$s; \
+	done
+
+dkms-remove:
+	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-remove' >&2; exit 1; }
+	@! dpkg-query -S $(dkmssrc)/dkms.conf >/dev/null 2>&1 || { echo 'noiommufd: this version was installed as a package: apt-get remove noiommufd-dkms' >&2; exit 1; }
+	@test -z "$$(dkms status noiommufd/$(PKGVER))" || dkms remove noiommufd/$(PKGVER) --all
+	rm -rf $(dkmssrc)
+
+# In guests with stock kernels; KERNEL is a role in tests/guest/kernels.
+demo:
+	@tests/guest/demo $(KERNEL)
+
+check:
+	@tests/guest/check '$(KERNEL)' '$(TESTS)'
+
+# ARGS go to kunit.py.
+kunit:
+	@tests/kunit/run '$(KERNEL)' $(ARGS)
+
+# The cache of guests takes long to fill again; it is never stale.
+clean:
+	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
+
+.PHONY: help kdir-check modules modules_install deb dkms-install dkms-remove demo check kunit clean

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vfio: Provide a get_region_info op, Linux 6.19: no longer in core_ioctl. */
+#include <linux/vfio_pci_core.h>
+#ifndef CONTROL
+int (*probe)(struct vfio_device *vdev, struct vfio_region_info *info,
+	     struct vfio_info_cap *caps) = vfio_pci_ioctl_get_region_info;
+#endif

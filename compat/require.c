@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a kernel must have, told by its configuration. Compiled first, with the
+ * target's autoconf and nothing else: one sentence and no other error.
+ */
+#if !defined(CONFIG_VFIO_PCI_CORE) && !defined(CONFIG_VFIO_PCI_CORE_MODULE)
+#error "this kernel has no vfio-pci-core: use one with CONFIG_VFIO_PCI_CORE (Linux 5.15 and later)"
+#elif defined(CONFIG_IOMMUFD_NOIOMMU) && !defined(NOIOMMUFD_NATIVE)
+#error "this kernel has a noiommu cdev itself: use vfio-pci, or build all the same with NATIVE=1"
+#elif defined(NOIOMMUFD_NO_FEATURES)
+#error "run make modules KDIR=<kernel build directory>, not make -C <kernel build directory>"
+#endif

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What vfio-pci-core does differently, or not at all, from kernel to kernel.
+ *
+ * vfio_pci_core_trylock_memory() leaves memory_lock held for writing. It takes
+ * it inside vma_lock, which is inside mmap_lock, where the kernel has these.
+ * All are tried, none is waited for.
+ */
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vfio_pci_core.h>
+
+#ifdef HAVE_VFIO_PCI_REGION_INFO_OP
+
+/**
+ * vfio_pci_core_get_region_info - VFIO_DEVICE_GET_REGION_INFO
+ * @vdev: the device, open
+ * @arg: a struct vfio_region_info
+ *
+ * From Linux 6.19 vfio does the copying and vfio-pci-core's ioctl knows no
+ * such call.
+ *
+ * Return: 0 or an errno
+ */
+long vfio_pci_core_get_region_info(struct vfio_device *vdev,
+				   struct vfio_region_info __user *arg)
+{
+	const size_t minsz = offsetofend(struct vfio_region_info, offset);
+	struct vfio_region_info info = {};
+	struct vfio_info_cap caps = {};
+	int ret;
+
+	if (copy_from_user(&info, arg, minsz))
+		return -EFAULT;
+	if (info.argsz < minsz)
+		return -EINVAL;
+
+	ret = vfio_pci_ioctl_get_region_info(vdev, &info, &caps);
+	if (ret)
+		goto out_free;
+
+	if (caps.size) {
+		size_t full = sizeof(info) + caps.size;
+
+		info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+		if (info.argsz < full) {
+			/* Says how much room it takes */
+			info.argsz = full;
+		} else {
+			vfio_info_cap_shift(&caps, sizeof(info));
+			info.cap_offset = sizeof(info);
+			if (copy_to_user(arg + 1, caps.buf, caps.size)) {
+				ret = -EFAULT;
+				goto out_free;
+			}
+		}
+	}
+
+	if (copy_to_user(arg, &info, minsz))
+		ret = -EFAULT;
+
+out_free:
+	kfree(caps.buf);
+	return ret;
+}
+
+#else
+
+long vfio_pci_core_get_region_info(struct vfio_device *vdev,
+				   struct vfio_region_info __user *arg)
+{
+	return vfio_pci_core_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO,
+				   (unsigned long)arg);
+}
+
+#endif
+
+#ifdef HAVE_VFIO_PCI_VMA_LIST
+
+#ifndef HAVE_VFIO_PCI_VMA_PUBLIC
+/* The node of vma_list: it moved into vfio_pci_core.c in Linux 6.0. */
+struct vfio_pci_mmap_vma {
+	struct vm_area_struct *vma;
+	struct list_head vma_next;
+};
+#endif
+
+/* An mm that has BARs mapped, with a reference, or NULL. */
+static struct mm_struct *first_mm(struct vfio_pci_core_device *core)
+{
+	struct vfio_pci_mmap_vma *node, *next;
+
+	list_for_each_entry_safe(node, next, &core->vma_list, vma_next) {
+		if (mmget_not_zero(node->vma->vm_mm))
+			return node->vma->vm_mm;
+		/* The process is going; its mappings are gone with it */
+		list_del(&node->vma_next);
+		kfree(node);
+	}
+	return NULL;
+}
+
+static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
+{
+	struct vfio_pci_mmap_vma *node, *next;
+
+	list_for_each_entry_safe(node, next, &core->vma_list, vma_next) {
+		struct vm_area_struct *vma = node->vma;
+
+		if (vma->vm_mm != mm)
+			continue;
+		/* A node that stays behind would keep the BAR unmapped for good */
+		list_del(&node->vma_next);
+		kfree(node);
+		zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+	}
+}
+
+/**
+ * vfio_pci_core_trylock_memory - take a device's BARs away from everybody
+ * @core: the device
+ *
+ * Processes lose their mappings and fault until the caller does
+ * up_write(&core->memory_lock).
+ *
+ * Return: false on contention; nothing is locked then
+ */
+bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core)
+{
+	struct mm_struct *mm;
+	bool ok;
+
+	for (;;) {
+		if (!mutex_trylock(&core->vma_lock))
+			return false;
+		mm = first_mm(core);
+		if (!mm)
+			break;
+		mutex_unlock(&core->vma_lock);
+
+		/* mmap_lock comes first in the order */
+		ok = mmap_read_trylock(mm);
+		if (ok) {
+			ok = mutex_trylock(&core->vma_lock);
+			if (ok) {
+				zap_mm(core, mm);
+				mutex_unlock(&core->vma_lock);
+			}
+			mmap_read_unlock(mm);
+		}
+		mmput(mm);
+		if (!ok)
+			return false;
+	}
+
+	ok = down_write_trylock(&core->memory_lock);
+	mutex_unlock(&core->vma_lock);
+	return ok;
+}
+
+#else
+
+bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core)
+{
+	const loff_t start = VFIO_PCI_INDEX_TO_OFFSET(VFIO_PCI_BAR0_REGION_INDEX);
+	const loff_t end = VFIO_PCI_INDEX_TO_OFFSET(VFIO_PCI_ROM_REGION_INDEX);
+
+	if (!down_write_trylock(&core->memory_lock))
+		return false;
+	unmap_mapping_range(core->vdev.inode->i_mapping, start, end - start,
+			    true);
+	return true;
+}
+
+#endif

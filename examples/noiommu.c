@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The calls of the Linux 7.3 noiommu cdev that a user-space driver needs, in
+ * the order in which it needs them:
+ *
+ *	open /dev/iommu, open the device's cdev
+ *	VFIO_DEVICE_BIND_IOMMUFD	the device joins the context
+ *	IOMMU_IOAS_ALLOC		an IO address space (IOAS)
+ *	VFIO_DEVICE_ATTACH_IOMMUFD_PT	the device is given it
+ *	IOMMU_IOAS_MAP			memory is pinned, and gets an IOVA
+ *	IOMMU_IOAS_NOIOMMU_GET_PA	physical addresses, for the device
+ *
+ * Without an IOMMU an IOVA is only a name: the device is told the physical
+ * addresses, and can reach all memory of the machine.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/pci_regs.h>
+#include <noiommufd/iommufd.h>
+#include <noiommufd/vfio.h>
+
+#include "noiommu.h"
+
+#define NODE	"/dev/iommu"
+#define PCI	"/sys/bus/pci/devices"
+
+#define fail(err, fmt, ...)						\
+	(fprintf(stderr, fmt "\n", ##__VA_ARGS__), -(err))
+
+/* Nothing was found for @bdf: say which step is missing. */
+static int not_bound(const char *bdf)
+{
+	char path[128], target[256];
+	ssize_t n;
+
+	if (!bdf)
+		return fail(ENODEV,
+			    "No device is bound to noiommu-vfio-pci: `modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1`, then `driverctl set-override 0000:BB:DD.F noiommu-vfio-pci`.");
+
+	snprintf(path, sizeof(path), PCI "/%s", bdf);
+	if (access(path, F_OK))
+		return fail(ENODEV,
+			    "There is no PCI device %s: `lspci -D` lists those there are.",
+			    bdf);
+
+	snprintf(path, sizeof(path), PCI "/%s/driver", bdf);
+	n = readlink(path, target, sizeof(target) - 1);
+	target[n < 0 ? 0 : n] = '\0';
+	return fail(ENODEV,
+		    "%s is bound to %s, not to noiommu-vfio-pci. As root:\n"
+		    "  modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1\n"
+		    "  driverctl set-override %s noiommu-vfio-pci\n"
+		    "or, without driverctl, in place of the last line:\n"
+		    "  echo %s > " PCI "/%s/driver/unbind\n"
+		    "  echo noiommu-vfio-pci > " PCI "/%s/driver_override\n"
+		    "  echo %s > /sys/bus/pci/drivers_probe",
+		    bdf, n < 0 ? "no driver" : basename(target),
+		    bdf, bdf, bdf, bdf, bdf);
+}
+
+/*
+ * The cdev's name stands in sysfs, below the device. Without a @bdf take the
+ * only device that has one.
+ */
+static int find_cdev(const char *bdf, char *out_bdf, size_t bdf_size,
+		     char *node, size_t node_size)
+{
+	char pattern[128], full[16];
+	glob_t found;
+	int rc = 0;
+
+	/* lspci leaves the domain out. */
+	if (bdf && strlen(bdf) == strlen("00:05.0")) {
+		snprintf(full, sizeof(full), "0000:%s", bdf);
+		bdf = full;
+	}
+	snprintf(pattern, sizeof(pattern), PCI "/%s/vfio-dev/noiommu-vfio*",
+		 bdf ? bdf : "*");
+
+	if (glob(pattern, 0, NULL, &found))
+		return not_bound(bdf);
+
+	if (found.gl_pathc > 1) {
+		rc = fail(ENOTUNIQ,
+			  "%zu devices are in noiommu mode: say which one with --device 0000:BB:DD.F.",
+			  found.gl_pathc);
+	} else {
+		char *path = found.gl_pathv[0] + sizeof(PCI);
+
+		snprintf(out_bdf, bdf_size, "%.*s",
+			 (int)strcspn(path, "/"), path);
+		snprintf(node, node_size, "/dev/vfio/devices/%s",
+			 basename(found.gl_pathv[0]));
+	}
+	globfree(&found);
+	return rc;
+}
+
+static int open_node(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case ENOENT:
+	case ENXIO:
+		return fail(errno,
+			    "%s is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1`.",
+			    path);
+	case EPERM:
+		return fail(EPERM,
+			    "%s needs CAP_SYS_RAWIO: run this as root, or give the program the capability.",
+			    path);
+	case EACCES:
+		return fail(EACCES,
+			    "You may not open %s: run this as root.", path);
+	default:
+		return fail(errno, "Cannot open %s: %m.", path);
+	}
+}
+
+static int bind_and_attach(struct noiommu_dev *dev)
+{
+	struct vfio_device_bind_iommufd bind = {
+		.argsz = sizeof(bind),
+		.iommufd = dev->iommufd,
+	};
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+	};
+
+	if (ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
+		if (errno == EBADFD)
+			return fail(EBADFD,
+				    "/dev/iommu is the kernel's own and knows no noiommu devices: `mount --bind /dev/noiommufd /dev/iommu` in a mount namespace of its own.");
+		if (errno == EBUSY || errno == EINVAL)
+			return fail(errno,
+				    "%s is in use: stop the other program that has it open.",
+				    dev->bdf);
+		return fail(errno, "Cannot bind %s to " NODE ": %m.",
+			    dev->bdf);
+	}
+	if (ioctl(dev->iommufd, IOMMU_IOAS_ALLOC, &alloc))
+		return fail(errno, "Cannot make an IO address space: %m.");
+	dev->ioas_id = alloc.out_ioas_id;
+
+	attach.pt_id = dev->ioas_id;
+	if (ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		return fail(errno,
+			    "Cannot attach %s to its IO address space: %m.",
+			    dev->bdf);
+	return 0;
+}
+
+/**
+ * noiommu_open - take a device, with an IO address space of its own
+ * @dev: filled in
+ * @bdf: PCI address, or NULL for the only device in noiommu mode
+ */
+int noiommu_open(struct noiommu_dev *dev, const char *bdf)
+{
+	char node[64];
+	int rc;
+
+	*dev = (struct noiommu_dev){ .iommufd = -1, .fd = -1 };
+	dev->iommufd = open_node(NODE);
+	if (dev->iommufd < 0)
+		return dev->iommufd;
+
+	rc = find_cdev(bdf, dev->bdf, sizeof(dev->bdf), node, sizeof(node));
+	if (!rc) {
+		dev->fd = open_node(node);
+		rc = dev->fd < 0 ? dev->fd : bind_and_attach(dev);
+	}
+	if (rc)
+		noiommu_close(dev);
+	return rc;
+}
+
+/**
+ * noiommu_close - give the device back
+ * @dev: device
+ *
+ * The kernel turns bus mastering off and resets the device, and unpins the
+ * memory only then. It does the same when the program dies.
+ */
+void noiommu_close(struct noiommu_dev *dev)
+{
+	if (dev->fd >= 0)
+		close(dev->fd);
+	if (dev->iommufd >= 0)
+		close(dev->iommufd);
+	dev->fd = -1;
+	dev->iommufd = -1;
+}
+
+/**
+ * noiommu_map - pin memory for DMA in both directions
+ * @dev: device
+ * @va: page aligned
+ * @len: a multiple of the page size
+ * @iova: out: its name in the IO address space; the kernel picks it
+ */
+int noiommu_map(struct noiommu_dev *dev, void *va, size_t len, __u64 *iova)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = dev->ioas_id,
+		.user_va = (uintptr_t)va,
+		.length = len,
+	};
+
+	if (ioctl(dev->iommufd, IOMMU_IOAS_MAP, &map)) {
+		if (errno == ENOMEM)
+			return fail(ENOMEM,
+				    "Pinning %zu KiB is over the limit for locked memory or over what the machine has: raise `ulimit -l`, or use less.",
+				    len >> 10);
+		return fail(errno, "Cannot map %zu KiB for DMA: %m.",
+			    len >> 10);
+	}
+	*iova = map.iova;
+	return 0;
+}
+
+/**
+ * noiommu_get_pa - where is it?
+ * @dev: device
+ * @iova: anywhere inside a mapping
+ * @len: how far to look, not 0
+ * @pa: out: the physical address of @iova
+ * @run: out: this many bytes from @pa are physically contiguous, at most @len
+ */
+int noiommu_get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len,
+		   __u64 *pa, __u64 *run)
+{
+	struct iommu_ioas_noiommu_get_pa get = {
+		.size = sizeof(get),
+		.ioas_id = dev->ioas_id,
+		.iova = iova,
+		.length = len,
+	};
+
+	dev->get_pa_calls++;
+	if (ioctl(dev->iommufd, IOMMU_IOAS_NOIOMMU_GET_PA, &get)) {
+		if (errno == EPERM)
+			return fail(EPERM,
+				    "Physical addresses need CAP_SYS_RAWIO: run this as root, or give the program the capability.");
+		return fail(errno, "No physical address for IOVA %#llx: %m.",
+			    iova);
+	}
+	*pa = get.out_phys;
+	*run = get.length;
+	return 0;
+}
+
+/**
+ * noiommu_map_pages - map memory, and translate all of it once and for all
+ * @dev: device
+ * @va: page aligned
+ * @len: a multiple of the page size
+ * @page_size: the device's, at most that of the machine
+ * @iova: out: as in noiommu_map()
+ * @pa: out: an address for each @page_size bytes
+ *
+ * The answers stay true until the memory is unmapped: it is pinned, so a
+ * driver need not ask again.
+ */
+int noiommu_map_pages(struct noiommu_dev *dev, void *va, size_t len,
+		      size_t page_size, __u64 *iova, __u64 *pa)
+{
+	__u64 start, run, done, i;
+	int rc;
+
+	rc = noiommu_map(dev, va, len, iova);
+	for (done = 0; !rc && done < len; done += run) {
+		rc = noiommu_get_pa(dev, *iova + done, len - done, &start,
+				    &run);
+		if (rc)
+			break;
+		for (i = 0; i < run; i += page_size)
+			pa[(done + i) / page_size] = start + i;
+	}
+	return rc;
+}
+
+static int region_info(struct noiommu_dev *dev, unsigned int index,
+		       struct vfio_region_info *info)
+{
+	*info = (struct vfio_region_info){
+		.argsz = sizeof(*info),
+		.index = index,
+	};
+	if (ioctl(dev->fd, VFIO_DEVICE_GET_REGION_INFO, info))
+		return fail(errno, "Region %u of %s: %m.", index, dev->bdf);
+	return 0;
+}
+
+/**
+ * noiommu_bus_master - may the device access memory?
+ * @dev: device
+ * @on: yes or no
+ */
+int noiommu_bus_master(struct noiommu_dev *dev, bool on)
+{
+	struct vfio_region_info config;
+	__u16 command;
+	off_t where;
+	int rc;
+
+	rc = region_info(dev, VFIO_PCI_CONFIG_REGION_INDEX, &config);
+	if (rc)
+		return rc;
+	where = config.offset + PCI_COMMAND;
+
+	/* x86 and arm64: config space and we are both little endian. */
+	if (pread(dev->fd, &command, sizeof(command), where) !=
+	    sizeof(command))
+		return fail(EIO, "Cannot read config space of %s.", dev->bdf);
+	command &= ~PCI_COMMAND_MASTER;
+	command |= PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0);
+	if (pwrite(dev->fd, &command, sizeof(command), where) !=
+	    sizeof(command))
+		return fail(EIO, "Cannot write config space of %s.", dev->bdf);
+	return 0;
+}
+
+/**
+ * noiommu_map_bar - map a BAR into this process
+ * @dev: device
+ * @index: 0 to 5
+ * @bar: out
+ * @len: out: its length in bytes
+ */
+int noiommu_map_bar(struct noiommu_dev *dev, unsigned int index, void **bar,
+		    size_t *len)
+{
+	struct vfio_region_info info;
+	int rc;
+
+	rc = region_info(dev, VFIO_PCI_BAR0_REGION_INDEX + index, &info);
+	if (rc)
+		return rc;
+	if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP))
+		return fail(ENODEV, "BAR %u of %s is not memory.", index,
+			    dev->bdf);
+	*bar = mmap(NULL, info.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		    dev->fd, info.offset);
+	if (*bar == MAP_FAILED)
+		return fail(errno, "Cannot map BAR %u of %s: %m.", index,
+			    dev->bdf);
+	*len = info.size;
+	return 0;
+}
+
+/**
+ * noiommu_msix - turn on MSI-X, each vector with an eventfd
+ * @dev: device
+ * @eventfds: out: one for each vector, non-blocking
+ * @want: vectors
+ */
+int noiommu_msix(struct noiommu_dev *dev, int *eventfds, unsigned int want)
+{
+	char buf[sizeof(struct vfio_irq_set) + 16 * sizeof(int)];
+	struct vfio_irq_set *set = (struct vfio_irq_set *)buf;
+	struct vfio_irq_info info = {
+		.argsz = sizeof(info),
+		.index = VFIO_PCI_MSIX_IRQ_INDEX,
+	};
+	unsigned int i;
+
+	if (ioctl(dev->fd, VFIO_DEVICE_GET_IRQ_INFO, &info))
+		return fail(errno, "Interrupts of %s: %m.", dev->bdf);
+	if (want > 16 || info.count < want)
+		return fail(ENOSPC,
+			    "%s has %u MSI-X vectors, %u are needed.",
+			    dev->bdf, info.count, want);
+
+	for (i = 0; i < want; i++) {
+		eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (eventfds[i] < 0)
+			return fail(errno, "Cannot make an eventfd: %m.");
+	}
+
+	*set = (struct vfio_irq_set){
+		.argsz = sizeof(*set) + want * sizeof(int),
+		.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+			 VFIO_IRQ_SET_ACTION_TRIGGER,
+		.index = VFIO_PCI_MSIX_IRQ_INDEX,
+		.count = want,
+	};
+	memcpy(set->data, eventfds, want * sizeof(int));
+	if (ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, set))
+		return fail(errno, "Cannot turn on MSI-X of %s: %m.",
+			    dev->bdf);
+	return 0;
+}

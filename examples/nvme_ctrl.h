@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An NVMe controller driven from user space: one admin queue, one I/O queue,
+ * an MSI-X vector for each. One thread, no locks.
+ *
+ * Calls return 0 (or a count) or a negative errno, and say on stderr what went
+ * wrong.
+ */
+#ifndef NVME_CTRL_H
+#define NVME_CTRL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/types.h>
+
+#include "noiommu.h"
+
+/* Pages that the queues live in, in this order. */
+enum nvme_queue_page {
+	NVME_PAGE_ADMIN_SQ,
+	NVME_PAGE_ADMIN_CQ,
+	NVME_PAGE_IO_SQ,
+	NVME_PAGE_IO_CQ,
+	NVME_PAGE_IDENTIFY,
+	NVME_QUEUE_PAGES,
+};
+
+/* A command as the controller reads it (NVMe base specification, 3.3.3). */
+struct nvme_sqe {
+	__u8 opcode;
+	__u8 flags;
+	__u16 cid;
+	__u32 nsid;
+	__u64 reserved;
+	__u64 metadata;
+	__u64 prp1;
+	__u64 prp2;
+	__u32 cdw10;
+	__u32 cdw11;
+	__u32 cdw12;
+	__u32 cdw13;
+	__u32 cdw14;
+	__u32 cdw15;
+};
+
+/* A completion as the controller writes it; bit 0 of @status is the phase. */
+struct nvme_cqe {
+	__u32 result;
+	__u32 reserved;
+	__u16 sq_head;
+	__u16 sq_id;
+	__u16 cid;
+	__u16 status;
+};
+
+/**
+ * struct nvme_queue - a submission queue and its completion queue
+ * @sq: submission queue
+ * @cq: completion queue
+ * @sq_doorbell: tells the controller how far @sq is filled
+ * @cq_doorbell: tells the controller how far @cq is read
+ * @entries: of each; one of them always stays free
+ * @tail: next entry to fill
+ * @head: next completion to read
+ * @phase: what the phase bit of a new completion is in this round
+ * @irq: eventfd of the interrupt
+ * @interrupts: taken so far
+ */
+struct nvme_queue {
+	struct nvme_sqe *sq;
+	struct nvme_cqe *cq;
+	__u32 *sq_doorbell;
+	__u32 *cq_doorbell;
+	unsigned int entries;
+	unsigned int tail;
+	unsigned int head;
+	unsigned int phase;
+	int irq;
+	unsigned long interrupts;
+};
+
+/**
+ * struct nvme - a controller with one namespace
+ * @dev: the PCI device
+ * @bar: registers
+ * @bar_len: bytes of @bar
+ * @enabled: the controller runs
+ * @io_running: the I/O queue pair is there
+ * @page_size: the controller's memory page, in bytes
+ * @timeout_ms: how long it may take to get ready
+ * @max_transfer: bytes that one command can carry
+ * @depth: commands in flight at most; command ids are below it
+ * @admin: admin queue
+ * @io: I/O queue
+ * @queue_mem: the NVME_QUEUE_PAGES
+ * @queue_pa: where they are
+ * @prp: PRP lists, @prp_pages for each command in flight
+ * @prp_pa: where they are
+ * @prp_pages: pages that the list of one command takes
+ * @model: from Identify
+ * @serial: from Identify
+ * @nsid: the first active namespace
+ * @blocks: its size
+ * @block_size: in bytes
+ */
+struct nvme {
+	struct noiommu_dev dev;
+	void *bar;
+	size_t bar_len;
+	bool enabled;
+	bool io_running;
+	size_t page_size;
+	unsigned int timeout_ms;
+	size_t max_transfer;
+	unsigned int depth;
+	struct nvme_queue admin;
+	struct nvme_queue io;
+	void *queue_mem;
+	__u64 queue_pa[NVME_QUEUE_PAGES];
+	__u64 *prp;
+	__u64 *prp_pa;
+	unsigned int prp_pages;
+	char model[41];
+	char serial[21];
+	__u32 nsid;
+	__u64 blocks;
+	size_t block_size;
+};
+
+int nvme_open(struct nvme *ctrl, const char *bdf, void *queue_mem);
+int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer);
+void nvme_close(struct nvme *ctrl);
+
+void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
+		 __u64 offset, size_t len, const __u64 *pa);
+void nvme_ring(struct nvme *ctrl);
+int nvme_wait(struct nvme *ctrl, __u16 *cids);
+
+#endif /* NVME_CTRL_H */

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154 # root, kver: set by root_cached (lib.sh)
+# From a cached root file system to a booted guest: our package built and
+# installed in a throw-away copy, an initramfs made of it, QEMU.
+#
+# Everything thrown away lives in RUN, a tmpfs in this run's mount namespace:
+# it goes with the run however that ends.
+
+RUN=$BUILD/run
+LOGS=$BUILD/logs
+DEB=$RUN/noiommufd-dkms.deb
+ACCEL=${ACCEL:-tcg}
+# What the guest may load, beside what these need.
+MODULES=(noiommufd noiommu-vfio-pci vfio-pci nvme)
+
+run_begin()
+{
+	[ "$ACCEL" != kvm ] || [ -w /dev/kvm ] ||
+		die "ACCEL=kvm needs /dev/kvm: leave ACCEL out (slower, works everywhere)."
+	mkdir -p "$RUN" "$LOGS"
+	mount -t tmpfs -o size=75%,mode=755 tmpfs "$RUN"
+}
+
+# package_build: our Debian package from this tree, as a user would build it;
+# it is DEB then.
+package_build()
+{
+	local src=$RUN/source
+	mkdir -p "$src"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$src" -xf -
+	make -C "$src" deb > "$LOGS/package.log" 2>&1 < /dev/null || {
+		say "building the package failed: see $LOGS/package.log"
+		return 1
+	}
+	cp "$src"/build/noiommufd-dkms_*.deb "$DEB"
+}
+
+# root_open ROLE: a throw-away copy of the role's root file system; sets copy.
+root_open()
+{
+	local dir=$RUN/$1
+	root_cached "$1"
+	copy=$dir/root
+	mkdir -p "$copy" "$dir/upper" "$dir/work"
+	mount -t overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" overlay "$copy" ||
+		die "no overlay could be mounted over $root: load the kernel's overlay module or use another machine."
+	mount -t proc proc "$copy/proc"
+	mount -t devpts -o newinstance,ptmxmode=666 devpts "$copy/dev/pts"
+	ln -sf pts/ptmx "$copy/dev/ptmx"
+}
+
+root_close()
+{
+	# Lazily: what a package started may still sit there.
+	umount -R -l "$copy"
+	rm -rf --one-file-system "${copy%/root}"
+}
+
+in_root() { chroot "$copy" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive INITRD=No "$@" < /dev/null; }
+
+# package_install ROLE: apt installs the package, DKMS builds its modules.
+package_install()
+{
+	cp "$DEB" "$copy/tmp/"
+	in_root apt-get install -y "/tmp/${DEB##*/}" > "$LOGS/$1-install.log" 2>&1 || {
+		say "apt could not install the package: see $LOGS/$1-install.log"
+		return 1
+	}
+}
+
+# example_build OUT: examples/nvme, for the guests and, for its pattern, the host.
+example_build()
+{
+	gcc -O2 -g -Wall -Wextra -static -pthread -I"$TOP/src/uapi" -I"$TOP/examples" -o "$1" \
+		"$TOP"/examples/{nvme,nvme_ctrl,noiommu}.c
+}
+
+# disks_make: the namespaces of the guest's two NVMe controllers.
+disks_make()
+{
+	rm -f "$RUN/disk" "$RUN/slow-disk"
+	truncate -s 128M "$RUN/disk" "$RUN/slow-disk"
+}
+
+# disk_holds_pattern EXAMPLE SEED BYTES
+disk_holds_pattern()
+{
+	"$1" --pattern-only "$2" "$3" | cmp -n "$3" - "$RUN/disk"
+}
+
+# image_make IMAGE FILES: an initramfs from the role's root file system; FILES
+# is a directory that is laid over it. Uncompressed: quickest to boot.
+image_make()
+{
+	local image=$1 files=$2 dir=$RUN/image f m
+	local lib=$copy/lib/modules/$kver
+	rm -rf "$dir"
+	mkdir -p "$dir"/{bin,sbin,etc,lib/modules/"$kver"}
+	cp "$copy/bin/busybox" "$dir/bin/"
+	cp "$copy/bin/kmod" "$dir/bin/"
+	for f in modprobe insmod rmmod lsmod modinfo depmod; do
+		ln -s ../bin/kmod "$dir/sbin/$f"
+	done
+	while read -r f; do
+		mkdir -p "$dir/${f%/*}"
+		cp -L "$copy/$f" "$dir/$f"
+	done < <(in_root ldd /bin/kmod | grep -o '/[^ ]*')
+	for f in etc/modprobe.d lib/modprobe.d; do
+		[ ! -d "$copy/$f" ] || cp -rL "$copy/$f" "$dir/${f%/*}/"
+	done
+	for m in "${MODULES[@]}"; do
+		in_root modprobe -S "$kver" -D "$m" || {
+			say "the modules of kernel $kver do not hold '$m'" >&2
+			return 1
+		}
+	done > "$RUN/modules" || return 1
+	while read -r f; do
+		mkdir -p "$dir/${f%/*}"
+		cp "$copy/$f" "$dir/$f"
+	done < <(sed -n 's/^insmod \([^ ]*\).*/\1/p' "$RUN/modules" | sort -u)
+	cp "$lib"/modules.{order,builtin*} "$dir/lib/modules/$kver/"
+	mkdir -p "$copy/tmp/image"
+	mount --bind "$dir" "$copy/tmp/image"
+	in_root depmod -b /tmp/image "$kver"
+	umount "$copy/tmp/image"
+	cp -a "$files/." "$dir/"
+	install -m 755 "$GUEST/init" "$dir/init"
+	(cd "$dir" && find . | cpio -o -H newc --quiet) > "$image"
+}
+
+# boot NAME LIMIT IMAGE: runs a guest for at most LIMIT seconds. What its
+# programs print goes to standard output; LOGS/NAME.console is the kernel's log.
+# Devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
+# and at 00:07.0 an NVMe whose commands take seconds; no IOMMU. The caller may
+# add devices (qemu_more) and kernel parameters (append_more).
+qemu_more=() append_more=
+boot()
+{
+	local name=$1 limit=$2 image=$3
+	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
+	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
+	timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
+		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \
+		-display none -no-reboot \
+		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
+		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on $append_more" \
+		-serial "file:$LOGS/$name.console" -serial stdio \
+		-device edu,addr=4,dma_mask=0xffffffffffffffff \
+		-drive "file=$RUN/disk,if=none,id=disk,format=raw,cache=unsafe" \
+		-device nvme,addr=5,drive=disk,serial=noiommufd-nvme \
+		-device pcie-root-port,id=rp,slot=2,chassis=2,addr=6 \
+		-device edu,bus=rp,dma_mask=0xffffffffffffffff \
+		-drive "file=$RUN/slow-disk,if=none,id=slow,format=raw,cache=unsafe,throttling.bps-total=1048576" \
+		-device nvme,addr=7,drive=slow,serial=noiommufd-slow \
+		< /dev/null
+}
+
+# log_trouble CONSOLE: prints what is wrong in a kernel log, if anything.
+log_trouble()
+{
+	tr -d '\r' < "$1" | grep -aE \
+		'WARNING|BUG|Oops|Call Trace|INFO: (possible|suspicious|task|rcu)|possible (circular|recursive)|suspicious RCU|inconsistent lock|KASAN|KCSAN|UBSAN|KFENCE|kmemleak|unreferenced object|leaked|general protection|stack segment|unable to handle|Unable to handle|blocked for more than|soft lockup|hard LOCKUP|detected stall|refcount_t|corruption|Bad page|bad_page|use-after-free|Kernel panic|Out of memory|oom-kill' |
+		grep -avEf <(grep -v -e '^#' -e '^$' "$GUEST/kernel-log.allow")
+}

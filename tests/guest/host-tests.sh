@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154 # set by lib.sh, guest.sh
+# Tests that need no guest: the source's rules, the README's example, and what
+# demo says on a machine where it cannot work.
+
+# One sentence for the user: a single line, exit status not 0.
+# one_sentence PATTERN COMMAND...
+one_sentence()
+{
+	local want=$1 said
+	shift
+	if said=$("$@" 2>&1 > /dev/null < /dev/null); then
+		say "it went on: $*"
+		return 1
+	fi
+	[[ $(wc -l <<< "$said") = 1 && $said == *$want* ]] || {
+		say "it said: $(tail -n 2 <<< "$said" | paste -sd'|')"
+		return 1
+	}
+}
+
+need_network()
+{
+	/usr/lib/apt/apt-helper download-file "$MIRROR/dists/sid/Release" "$RUN/Release" \
+		> /dev/null 2>&1 && return
+	say "$MIRROR cannot be reached"
+	return "$SKIP"
+}
+
+# A copy of the scripts that any user can read; sets tree.
+scripts_copy()
+{
+	tree=$(mktemp -d)
+	mkdir "$tree/tests"
+	cp -r "$GUEST" "$tree/tests/guest"
+	cp "$TOP/Makefile" "$tree/"
+	chmod -R a+rX "$tree"
+}
+
+# No entry of a cache, whole or half, is left in directory $1.
+no_entries()
+{
+	local found
+	found=$(find "$1" -maxdepth 1 -name 'root-*' -o -maxdepth 1 -name 'tmp.*')
+	[ -z "$found" ] || {
+		say "left in the cache: $found"
+		return 1
+	}
+}
+
+without_root() { one_sentence "run it as root" setpriv --reuid=65534 --regid=65534 --clear-groups "$tree/tests/guest/demo"; }
+
+not_debian()
+{
+	printf 'ID=fedora\n' > "$RUN/os-release"
+	OS_RELEASE=$RUN/os-release one_sentence "run it on Debian 12" "$tree/tests/guest/demo"
+}
+
+unknown_kernel() { one_sentence "KERNEL is one of" "$tree/tests/guest/demo" 2.4; }
+
+without_network()
+{
+	CACHE=$RUN/empty one_sentence "check the network" unshare --net "$tree/tests/guest/demo" &&
+		no_entries "$RUN/empty"
+}
+
+without_space()
+{
+	mkdir -p "$RUN/small"
+	mount -t tmpfs -o size=64m tmpfs "$RUN/small"
+	cp -r "$CACHE/index" "$RUN/small/" 2>/dev/null
+	CACHE=$RUN/small one_sentence "free some space" "$tree/tests/guest/demo" &&
+		no_entries "$RUN/small"
+}
+
+# Space that runs out half way.
+space_runs_out()
+{
+	need_network || return
+	mkdir -p "$RUN/medium"
+	mount -t tmpfs -o size=200m tmpfs "$RUN/medium"
+	cp -r "$CACHE/index" "$RUN/medium/"
+	CACHE=$RUN/medium ROLE_MIB=1 one_sentence "no space is left" "$tree/tests/guest/demo" &&
+		no_entries "$RUN/medium"
+}
+
+# Killed while it makes an entry: the next run finds none, and starts afresh.
+killed_half_way()
+{
+	local demo i
+	need_network || return
+	mkdir -p "$RUN/killed"
+	CACHE=$RUN/killed setsid "$tree/tests/guest/demo" > /dev/null 2>&1 < /dev/null &
+	demo=$!
+	for ((i = 0; i < 300; i++)); do
+		[ -z "$(find "$RUN/killed" -path '*/tmp.*/entry/usr' -prune -print -quit)" ] || break
+		sleep 0.2
+	done
+	kill -KILL "$demo"
+	wait "$demo" 2>/dev/null || true
+	[ "$i" -lt 300 ] || {
+		say "it never began to make the root file system"
+		return 1
+	}
+	[ -z "$(find "$RUN/killed" -maxdepth 1 -name 'root-*')" ] || {
+		say "a half-made entry has the name of a whole one"
+		return 1
+	}
+}
+
+# The judges themselves: what must count as a failure does.
+# sums WANTED EXPECTED-PROGRAMS: a guest's output on standard input
+sums()
+{
+	local got
+	awk -v expect="$2" -v pattern="${3-}" -v counts="$RUN/counts" -f "$GUEST/sum.awk" > /dev/null
+	got=$(< "$RUN/counts")
+	[ "$got" = "$1" ] || {
+		say "'$2' sums up to '$got', not '$1'"
+		return 1
+	}
+}
+
+frame() { printf '%s\n' "# suite: $1 start" "${@:3}" "# suite: $1 exit $2"; }
+
+sum_of_tests()
+{
+	frame a 0 1..3 'ok 1 x' '# said' 'ok 2 y # SKIP no such device' 'ok 3 z' | sums "2 0 1" a &&
+		frame a 1 1..2 'ok 1 x' 'not ok 2 y # why' | sums "1 1 0" a &&
+		: a program that does not run, or is not expected &&
+		frame a 0 1..1 'ok 1 x' | sums "1 1 0" "a b" &&
+		frame a 0 1..1 'ok 1 x' | sums "0 2 0" b &&
+		: one that dies, or takes the guest along &&
+		frame a 139 1..3 'ok 1 x' | sums "1 1 0" a &&
+		frame a 0 1..2 'ok 1 x' 'ok 2 y' | head -n 4 | sums "2 1 0" a &&
+		frame a 127 | sums "0 1 0" a &&
+		: fewer or more tests than planned, one twice, no plan &&
+		frame a 0 1..2 'ok 1 x' | sums "1 1 0" a &&
+		frame a 0 1..1 'ok 1 x' 'ok 2 y' | sums "2 1 0" a &&
+		frame a 0 1..2 'ok 1 x' 'ok 1 x' | sums "1 1 0" a &&
+		frame a 0 'ok 1 x' | sums "1 1 0" a &&
+		: an exit status that no test explains &&
+		frame a 1 1..1 'ok 1 x' | sums "1 1 0" a &&
+		: skips without a reason &&
+		frame a 0 1..1 'ok 1 x # SKIP' | sums "0 1 0" a &&
+		frame a 0 1..0 | sums "0 1 0" a &&
+		frame a 0 '1..0 # SKIP no test here fits the pattern' | sums "0 0 1" a &&
+		frame a 0 '1..0 # SKIP no test here fits the pattern' | sums "0 0 0" a p
+}
+
+trouble_in_logs()
+{
+	local line
+	while IFS= read -r line; do
+		printf '[    1.0] all is well\n%s\r\n' "$line" > "$RUN/log"
+		log_trouble "$RUN/log" > /dev/null || {
+			say "this is not seen: $line"
+			return 1
+		}
+	done <<-EOF
+		[    2.0] WARNING: CPU: 0 PID: 1 at mm/gup.c:1 f+0x1/0x2
+		[    2.0] WARNING: possible circular locking dependency detected
+		[    2.0] BUG: unable to handle page fault for address: 0
+		[    2.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2
+		[    2.0] BUG: Bad page state in process a
+		[    2.0] Oops: 0000 [#1] PREEMPT SMP
+		[    2.0] INFO: task a:1 blocked for more than 120 seconds.
+		[    2.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+		[    2.0] kmemleak: 1 new suspected memory leaks
+		[    2.0] Call Trace:
+	EOF
+	printf '[    1.0] Linux version 6.1\n[    2.0] guest: a ended with 0\n' > "$RUN/log"
+	! log_trouble "$RUN/log"
+}
+
+no_conditionals()
+{
+	local found
+	found=$(grep -rnE '^[[:space:]]*#[[:space:]]*(if|ifdef|elif|else)\b' "$TOP/src" || true)
+	[ -z "$found" ] || {
+		say "${found%%$'\n'*}"
+		return 1
+	}
+}
+
+readme_example()
+{
+	awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' "$TOP/README.md" > "$RUN/example.c"
+	[ -s "$RUN/example.c" ] || {
+		say "README.md has no example in C"
+		return 1
+	}
+	gcc -O2 -Wall -Wextra -Werror -I"$TOP/src/uapi" -o "$RUN/example" "$RUN/example.c"
+}
+
+host_tests()
+{
+	try host.sum_of_tests sum_of_tests
+	try host.trouble_in_logs trouble_in_logs
+	try host.no_conditionals_in_src no_conditionals
+	try host.readme_example_compiles readme_example
+	scripts_copy
+	try host.demo_without_root without_root
+	try host.demo_not_on_debian not_debian
+	try host.demo_unknown_kernel unknown_kernel
+	try host.demo_without_network without_network
+	try host.demo_without_space without_space
+	try host.demo_space_runs_out space_runs_out
+	try host.demo_killed_half_way killed_half_way
+	umount "$RUN/small" "$RUN/medium" 2> /dev/null || true
+	rm -rf "$tree" "$RUN/killed" "$RUN/empty"
+}

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154,SC2034 # set by lib.sh, guest.sh
+# Tests of the package in a throw-away copy of a role's root file system.
+
+dkms_installed()
+{
+	local status
+	status=$(in_root dkms status -m noiommufd -k "$1" 2>&1)
+	[[ $status == *": installed"* ]] || {
+		say "dkms status says '$status'"
+		return 1
+	}
+}
+
+modules_updated()
+{
+	local m path
+	for m in noiommufd noiommu-vfio-pci; do
+		path=$(in_root modinfo -k "$1" -n "$m") || return 1
+		[[ $path == */updates/dkms/$m.ko* ]] || {
+			say "$m is at $path"
+			return 1
+		}
+	done
+}
+
+files_shipped()
+{
+	local f
+	for f in etc/modprobe.d/noiommufd.conf usr/include/noiommufd/iommufd.h; do
+		[ -e "$copy/$f" ] || {
+			say "/$f is not there"
+			return 1
+		}
+	done
+	grep -qx 'options noiommu-vfio-pci enable_unsafe_noiommu_mode=0' "$copy/etc/modprobe.d/noiommufd.conf" || {
+		say "/etc/modprobe.d/noiommufd.conf does not turn the unsafe mode off"
+		return 1
+	}
+}
+
+no_warnings()
+{
+	local log found
+	log=$(find "$copy/var/lib/dkms/noiommufd" -name make.log | head -n 1)
+	[ -n "$log" ] || {
+		say "dkms kept no make.log"
+		return 1
+	}
+	found=$(grep -aiE '\bwarning\b' "$log" | grep -v 'the compiler differs from the one' || true)
+	[ -z "$found" ] || {
+		say "${found%%$'\n'*}"
+		return 1
+	}
+}
+
+lintian_clean()
+{
+	local said
+	said=$(lintian --fail-on error,warning "$DEB" 2>&1) || {
+		say "$(grep '^[EW]: noiommufd' <<< "$said" | head -n 1)"
+		return 1
+	}
+}
+
+# A kernel of role $1 that is installed when the package is there already.
+second_kernel()
+{
+	local debs kver kpkg kdeb conf suites image headers use
+	kernel_resolve "$1"
+	debs=debs-$1_${kdeb}_$(recipe_hash debs_make "$kver $MIRROR")
+	cached "$debs" debs_make "$conf" "$kpkg" "linux-headers-$kver" || return 1
+	mkdir -p "$copy/tmp/second"
+	cp "$CACHE/$debs"/*.deb "$copy/tmp/second/"
+	in_root sh -c 'apt-get install -y /tmp/second/*.deb' > "$LOGS/$1-install.log" 2>&1 || {
+		say "apt could not install kernel $kver: see $LOGS/$1-install.log"
+		return 1
+	}
+	dkms_installed "$kver" && modules_updated "$kver"
+}
+
+# This tree in the copy, as /tmp/source.
+source_copy()
+{
+	mkdir -p "$copy/tmp/source"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$copy/tmp/source" -xf -
+}
+
+# The headers of a role that is not for us, unpacked beside the others.
+headers_unpack()
+{
+	local debs kver kpkg kdeb conf suites image headers use d names
+	kernel_resolve "$1"
+	names=$(APT_CONFIG=$conf apt-cache depends --recurse --important \
+		--no-pre-depends "linux-headers-$kver" | grep -E '^linux-(headers|kbuild)')
+	debs=debs-$1_${kdeb}_$(recipe_hash debs_make "$kver $MIRROR")
+	# shellcheck disable=SC2086 # a list of names
+	cached "$debs" debs_make "$conf" $names || return 1
+	for d in "$CACHE/$debs"/*.deb; do
+		dpkg-deb --fsys-tarfile "$d" | tar -C "$copy" -x --keep-directory-symlink
+	done
+	mkdir -p "$copy/lib/modules/$kver"
+	ln -sfn "/usr/src/linux-headers-$kver" "$copy/lib/modules/$kver/build"
+	say "$kver"
+}
+
+# DKMS leaves kernel $1 alone, and says why.
+dkms_skips()
+{
+	local said status=0 version
+	version=$(in_root dkms status -m noiommufd | sed -n 's|^noiommufd/\([^,:]*\).*|\1|p' | head -n 1)
+	said=$(in_root dkms build -m noiommufd -v "$version" -k "$1" 2>&1) || status=$?
+	[ "$status" = 77 ] || {
+		say "dkms build -k $1 ended with $status: $(tail -n 1 <<< "$said")"
+		return 1
+	}
+	[[ $said == *VFIO_PCI_CORE* ]] || {
+		say "dkms gives no reason with a name: $(paste -sd' ' <<< "$said")"
+		return 1
+	}
+	in_root dkms autoinstall -k "$1" > /dev/null 2>&1 || {
+		say "dkms autoinstall -k $1 fails"
+		return 1
+	}
+}
+
+# make modules against kernel $1 stops with one #error.
+direct_build_stops()
+{
+	local said
+	source_copy
+	if said=$(in_root make -C /tmp/source modules KDIR="/lib/modules/$1/build" 2>&1); then
+		say "it built against $1"
+		return 1
+	fi
+	[[ $(grep -c 'error:' <<< "$said") = 1 && $said == *"error: #error"*VFIO_PCI_CORE* ]] || {
+		say "it said: $(grep -E 'rror' <<< "$said" | head -n 3 | paste -sd'|')"
+		return 1
+	}
+}
+
+old_kernel()
+{
+	local said
+	if ! said=$(headers_unpack "$1" 2>&1); then
+		not_ok "package.$1_headers" "$(tail -n 1 <<< "$said")"
+		return
+	fi
+	said=$(tail -n 1 <<< "$said")
+	try "package.$1_skipped_by_dkms" dkms_skips "$said"
+	try "package.$1_direct_build_stops" direct_build_stops "$said"
+	rm -rf "${copy:?}/lib/modules/$said"
+}
+
+purged()
+{
+	local found
+	in_root apt-get purge -y noiommufd-dkms > "$LOGS/$1-purge.log" 2>&1 || {
+		say "apt could not purge the package: see $LOGS/$1-purge.log"
+		return 1
+	}
+	found=$(find "$copy"/lib/modules "$copy"/var/lib/dkms "$copy"/usr/src "$copy"/etc \
+		"$copy"/usr/include -name '*noiommu*' | head -n 1)
+	[ -z "$found" ] || {
+		say "${found#"$copy"} is left"
+		return 1
+	}
+}
+
+package_tests()
+{
+	step package.install package_install "$1"
+	try package.dkms_installed dkms_installed "$kver"
+	try package.modules_in_updates modules_updated "$kver"
+	try package.no_warnings no_warnings
+	try package.files files_shipped
+}
+
+# Other kernels beside role $1.
+other_kernels()
+{
+	local r
+	for r in $(roles_for second); do
+		[[ $r != "$1"-* ]] || try "package.second_kernel_$r" second_kernel "$r"
+	done
+	for r in $(roles_for headers); do
+		old_kernel "$r"
+	done
+}

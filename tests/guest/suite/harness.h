@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What every program of the guest suite is written with. A program is one C
+ * file of TEST()s linked with harness.c, which has main() and prints KTAP.
+ *
+ * Each test runs in a process of its own, with a time limit. It passes by
+ * returning; a failed expectation says file, line, expected and got, and ends
+ * it. Files and memory go with the process, so a test cleans up only what
+ * outlives it; the harness puts back the sysctls and the module parameter, and
+ * fails a test whose processes are gone while pages they pinned are not.
+ *
+ * Environment: NOIOMMU_DRIVER names the driver to bind devices to (default
+ * noiommu-vfio-pci; vfio-pci runs the suite against mainline, and tests of
+ * what we do otherwise on purpose are skipped then).
+ */
+#ifndef __SUITE_HARNESS_H
+#define __SUITE_HARNESS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+#include <noiommufd/iommufd.h>
+#include <noiommufd/vfio.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define KIB		1024ULL
+#define MIB		(1024 * KIB)
+#define GIB		(1024 * MIB)
+#define PAGE		4096ULL
+#define HUGE_PAGE	(2 * MIB)
+
+#define U32_MAX		0xffffffffU
+#define U64_MAX		0xffffffffffffffffULL
+
+#define MAP_READ	IOMMU_IOAS_MAP_READABLE
+#define MAP_WRITE	IOMMU_IOAS_MAP_WRITEABLE
+#define MAP_RW		(MAP_READ | MAP_WRITE)
+#define MAP_FIXED_RW	(IOMMU_IOAS_MAP_FIXED_IOVA | MAP_RW)
+
+/* Tests: in the order of the file; limit in seconds, under TCG. */
+
+struct test {
+	const char *name;
+	void (*fn)(void);
+	unsigned int limit;
+	struct test *next;
+};
+
+void test_register(struct test *test);
+
+#define TEST_LIMIT(_name, _limit)					\
+	static void test_##_name(void);					\
+	static void __attribute__((constructor)) register_##_name(void)	\
+	{								\
+		static struct test test = {				\
+			.name = #_name, .fn = test_##_name,		\
+			.limit = (_limit),				\
+		};							\
+									\
+		test_register(&test);					\
+	}								\
+	static void test_##_name(void)
+
+#define TEST(_name)	TEST_LIMIT(_name, 60)
+
+/* Expectations */
+
+[[gnu::noreturn, gnu::format(printf, 3, 4)]]
+void test_fail(const char *file, int line, const char *fmt, ...);
+[[gnu::noreturn, gnu::format(printf, 1, 2)]]
+void test_skip(const char *fmt, ...);
+
+long check_ok(const char *file, int line, const char *what, long ret);
+void check_errno(const char *file, int line, const char *what, long ret,
+		 int want);
+void check_eq(const char *file, int line, const char *what,
+	      unsigned long long got, unsigned long long want);
+
+#define fail(...)		test_fail(__FILE__, __LINE__, __VA_ARGS__)
+/* A call that answers -1 and errno when it fails; its value is passed on. */
+#define expect_ok(call)		check_ok(__FILE__, __LINE__, #call, (long)(call))
+#define expect_errno(call, err) \
+	check_errno(__FILE__, __LINE__, #call, (long)(call), err)
+#define expect_eq(got, want) \
+	check_eq(__FILE__, __LINE__, #got " == " #want, \
+		 (unsigned long long)(got), (unsigned long long)(want))
+#define expect(cond) \
+	do { \
+		if (!(cond)) \
+			fail("expected %s, got the contrary", #cond); \
+	} while (0)
+
+/* The driver under test is vfio-pci of a kernel that has all this itself. */
+bool on_mainline(void);
+/* For a test of a deliberate difference from mainline. */
+void skip_on_mainline(const char *difference);
+
+/*
+ * More processes. They may use expectations, and fail() in one fails the test
+ * when it is joined. All of them are killed when the test ends.
+ */
+pid_t spawn(void (*fn)(void *arg), void *arg);
+void join(pid_t pid);
+/* Run fn in a process of its own and wait for it. */
+void in_child(void (*fn)(void *arg), void *arg);
+
+double now(void);
+void sleep_ms(unsigned int ms);
+
+/* The system */
+
+[[gnu::format(printf, 2, 3)]]
+int write_file(const char *path, const char *fmt, ...);
+long long read_number(const char *path);
+/* The number that follows key at the start of a line, or -1. */
+long long read_field(const char *path, const char *key);
+
+/* Pages pinned by get_user_pages and not released again, whole system. */
+long long pins(void);
+/* Waits up to two seconds for pins() to be back at want. */
+void check_pins(const char *file, int line, long long want);
+#define expect_pins(want)	check_pins(__FILE__, __LINE__, want)
+/* KiB that this process has pinned, as its VmPin says. */
+long long vm_pin(void);
+
+void drop_cap(int cap);
+void set_memlock(unsigned long long bytes);
+
+/* Where the kernel's log ends now */
+unsigned long long kmsg_mark(void);
+/* Lines after the mark that contain both (NULL: any), of that level or worse */
+int kmsg_count(unsigned long long mark, int level, const char *a,
+	       const char *b);
+
+/* Memory: populated, private, in small pages, zeroed; fails rather than NULL */
+void *mem(size_t size);
+void *mem_flags(size_t size, int prot, int flags);
+/* A pattern in which no two pages are alike. */
+void mem_fill(void *va, size_t size, unsigned int seed);
+/* Physical address by /proc/self/pagemap; 0: not present. */
+__u64 pagemap_pa(const void *va);
+/* Reserve 2 MiB pages; the test is skipped where there are none to be had. */
+void huge_pages(unsigned int n);
+
+/* Devices: by PCI address. All are bound to the driver when first asked for. */
+
+const char *edu(void);
+const char *edu_behind_bridge(void);
+const char *driver_name(void);
+/* Where the unsafe mode is switched. */
+const char *unsafe_parameter(void);
+const char *iommu_node(void);
+
+/* Bound to the driver now? */
+bool driver_has(const char *bdf);
+void driver_bind(const char *bdf);
+void driver_unbind(const char *bdf);
+/* "noiommu-vfio0", found in sysfs; false: there is none. */
+bool cdev_name(const char *bdf, char *name, size_t size);
+void cdev_path(const char *bdf, char *path, size_t size);
+
+int iommu_open(void);
+int cdev_open(const char *bdf);
+
+/*
+ * UAPI calls, plain: -1 and errno. What comes out is what the struct holds
+ * after the call, failed or not.
+ */
+
+int dev_bind(int dev, int iommu, __u32 *devid);
+int dev_attach(int dev, __u32 *pt_id);
+int dev_detach(int dev);
+int ioas_alloc(int iommu, __u32 *ioas);
+int object_destroy(int iommu, __u32 id);
+int hwpt_alloc(int iommu, __u32 devid, __u32 pt_id, __u32 *hwpt);
+int ioas_map(int iommu, __u32 ioas, void *va, __u64 length, __u64 iova);
+int ioas_map_flags(int iommu, __u32 ioas, __u32 flags, const void *va,
+		   __u64 length, __u64 *iova);
+int ioas_unmap(int iommu, __u32 ioas, __u64 iova, __u64 length, __u64 *done);
+int ioas_copy(int iommu, __u32 dst, __u32 src, __u32 flags, __u64 length,
+	      __u64 *dst_iova, __u64 src_iova);
+/* length: in the limit, out the contiguous bytes */
+int get_pa(int iommu, __u32 ioas, __u64 iova, __u64 *length, __u64 *pa);
+
+/* The same, where failing is failing the test */
+
+__u32 new_ioas(int iommu);
+__u32 attach(int dev, __u32 pt_id);
+__u64 pa_of(int iommu, __u32 ioas, __u64 iova);
+
+/* A device, an iommufd and an IOAS, as most tests need them */
+struct setup {
+	int iommu;
+	int dev;
+	__u32 devid;
+	__u32 ioas;
+	__u32 hwpt;
+};
+
+/* The edu device bound, with an IOAS; setup_attached(): and attached to it. */
+void setup_bound(struct setup *s);
+void setup_attached(struct setup *s);
+
+/* GET_PA of every page of [iova, iova + size) is what pagemap says for va. */
+void check_pas(const char *file, int line, const struct setup *s, __u64 iova,
+	       const void *va, size_t size);
+#define expect_pas(s, iova, va, size) \
+	check_pas(__FILE__, __LINE__, s, iova, va, size)
+
+/* Regions of a device */
+
+void region_info(int dev, __u32 index, struct vfio_region_info *info);
+void *region_mmap(int dev, __u32 index, int prot);
+void bus_master(int dev, bool on);
+__u32 mmio_read32(const void *bar, size_t offset);
+void mmio_write32(void *bar, size_t offset, __u32 value);
+void mmio_write64(void *bar, size_t offset, __u64 value);
+
+/*
+ * QEMU's edu: BAR 0 has its registers, DMA goes to and from the start of a
+ * buffer of its own. Both calls wait for the DMA to end.
+ */
+#define EDU_DMA_MAX	2048
+
+void edu_read_from(void *bar, __u64 pa, __u32 size);
+void edu_write_to(void *bar, __u64 pa, __u32 size);
+
+#endif /* __SUITE_HARNESS_H */

@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Killing the process in the middle of DMA: what happens to its memory?
+ *
+ * A process has reads outstanding at an NVMe controller whose backing file is
+ * throttled, so that they take seconds, and is killed. From the moment that its
+ * pages are unpinned, nothing may be written to them any more: not to those
+ * that somebody else has mapped, nor to those that went to other owners.
+ *
+ * The controller is QEMU's at 00:07.0, "throttling.bps-total=1048576". It maps
+ * memory for DMA when it takes a command and writes to it seconds later, bus
+ * mastering or not; a reset makes it carry out all commands at once, before it
+ * returns. So it shows whether the reset comes before the unpinning. It does
+ * not show what turning bus mastering off does to commands in flight.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "../../../examples/nvme_ctrl.h"
+#include "harness.h"
+
+#define SLOW		"0000:00:07.0"
+#define SYSFS		"/sys/bus/pci/devices/" SLOW
+
+/*
+ * Commands are carried out in order. The first half read into memory that we
+ * share, the others into that again or into the victim's own.
+ */
+#define COMMANDS	62
+#define HALF		(COMMANDS / 2)
+#define DATA_PAGES	16ULL
+#define GROUP_PAGES	(DATA_PAGES + 2)	/* a canary on each side */
+
+#define SHARED_BYTES	(HALF * GROUP_PAGES * PAGE)
+#define OWN_WRITTEN	(HALF * DATA_PAGES)
+/* What is freed last is taken first, for page tables and the like: add some. */
+#define OWN_PAGES	(OWN_WRITTEN + 32)
+/* Queues, PRP lists, data; each of its pages charged once. */
+#define CHARGE \
+	((NVME_QUEUE_PAGES + COMMANDS + OWN_PAGES) * PAGE + SHARED_BYTES)
+
+#define PCI_COMMAND	4
+#define PCI_MEMORY	2
+#define PCI_MASTER	4
+#define NVME_CC		0x14
+#define CC_EN		1
+#define NVME_CSTS	0x1c
+#define CSTS_RDY	1
+
+/* Shared with the victim */
+struct stage {
+	pid_t victim;
+	int submitted;
+	int map_more;			/* errno of one page too many */
+	double took;			/* when undisturbed */
+	__u64 own_pa[OWN_PAGES];
+};
+
+struct scene {
+	bool own;			/* the device writes to own memory */
+	struct stage *stage;
+	void *queues;			/* shared: NVME_QUEUE_PAGES */
+	unsigned char *data;		/* shared: HALF groups */
+	unsigned char *spacers;		/* shared: OWN_PAGES */
+	void *before;			/* what data was */
+	long long pins;
+	double killed;
+};
+
+static void *shared_mem(size_t size)
+{
+	return mem_flags(size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE);
+}
+
+static unsigned int completions(const struct scene *s)
+{
+	const struct nvme_cqe *cq = s->queues + NVME_PAGE_IO_CQ * PAGE;
+	unsigned int n = 0;
+
+	while (n < COMMANDS &&
+	       __atomic_load_n(&cq[n].status, __ATOMIC_ACQUIRE) & 1)
+		n++;
+	return n;
+}
+
+static void scene_rewind(struct scene *s)
+{
+	s->stage->submitted = 0;
+	memset(s->queues, 0, NVME_QUEUE_PAGES * PAGE);
+	memcpy(s->data, s->before, SHARED_BYTES);
+}
+
+static void scene_init(struct scene *s, bool own)
+{
+	driver_bind(SLOW);
+	*s = (struct scene){
+		.own = own,
+		.stage = shared_mem(sizeof(struct stage)),
+		.queues = shared_mem(NVME_QUEUE_PAGES * PAGE),
+		.data = shared_mem(SHARED_BYTES),
+		.spacers = mem_flags(OWN_PAGES * PAGE, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS),
+		.before = mem(SHARED_BYTES),
+		.pins = pins(),
+	};
+	mem_fill(s->before, SHARED_BYTES, 1);
+	scene_rewind(s);
+}
+
+/*
+ * The victim's own memory, with a page that we share between any two of its
+ * pages in physical memory: pages come in the order in which they are touched.
+ * The spacers are canaries, and keep what is freed in single pages, which are
+ * the next to be given out.
+ */
+static void *spaced_mem(const struct scene *s)
+{
+	unsigned char *own = mem_flags(OWN_PAGES * PAGE, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS);
+	size_t i;
+
+	expect_ok(madvise(own, OWN_PAGES * PAGE, MADV_NOHUGEPAGE));
+	for (i = 0; i < OWN_PAGES; i++) {
+		mem_fill(own + i * PAGE, PAGE, i);
+		mem_fill(s->spacers + i * PAGE, PAGE, i);
+	}
+	return own;
+}
+
+/* Put all the reads in flight; under a limit that fits to the page. */
+static void submit_all(struct scene *s, struct nvme *ctrl)
+{
+	static __u64 pa[HALF * GROUP_PAGES];
+	struct stage *stage = s->stage;
+	unsigned int i;
+	__u64 iova = 0;
+	void *own;
+
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(CHARGE);
+	own = spaced_mem(s);
+
+	if (nvme_open(ctrl, SLOW, s->queues))
+		fail("expected the throttled NVMe controller at " SLOW ", got an error");
+	if (strcmp(ctrl->serial, "noiommufd-slow"))
+		fail("expected serial noiommufd-slow at " SLOW ", got %s",
+		     ctrl->serial);
+	if (nvme_start_io(ctrl, COMMANDS, DATA_PAGES * PAGE) ||
+	    noiommu_map_pages(&ctrl->dev, s->data, SHARED_BYTES, PAGE, &iova,
+			      pa) ||
+	    noiommu_map_pages(&ctrl->dev, own, OWN_PAGES * PAGE, PAGE, &iova,
+			      stage->own_pa))
+		fail("expected queues and %llu bytes of memory, got an error",
+		     CHARGE);
+	expect_eq(ctrl->depth, COMMANDS);
+	expect_eq(ctrl->max_transfer, DATA_PAGES * PAGE);
+
+	if (ioas_map_flags(ctrl->dev.iommufd, ctrl->dev.ioas_id, MAP_RW, own,
+			   PAGE, &iova))
+		stage->map_more = errno;
+
+	for (i = 0; i < COMMANDS; i++) {
+		__u64 *to = i >= HALF && s->own ?
+			    &stage->own_pa[i % HALF * DATA_PAGES] :
+			    &pa[i % HALF * GROUP_PAGES + 1];
+
+		nvme_submit(ctrl, false, i, i * DATA_PAGES * PAGE,
+			    DATA_PAGES * PAGE, to);
+	}
+	nvme_ring(ctrl);
+}
+
+static void victim(void *arg)
+{
+	struct scene *s = arg;
+	struct nvme ctrl;
+
+	submit_all(s, &ctrl);
+	__atomic_store_n(&s->stage->submitted, COMMANDS, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+/* Start it, and wait until the controller works on the commands. */
+static void scene_start(struct scene *s)
+{
+	int status;
+
+	s->stage->victim = spawn(victim, s);
+	while (!__atomic_load_n(&s->stage->submitted, __ATOMIC_ACQUIRE) ||
+	       !completions(s)) {
+		if (waitpid(s->stage->victim, &status, WNOHANG)) {
+			if (WIFEXITED(status))
+				_exit(WEXITSTATUS(status));
+			fail("expected a process to kill, got it dead already");
+		}
+		sleep_ms(1);
+	}
+}
+
+static void scene_kill(struct scene *s)
+{
+	unsigned int done = completions(s);
+
+	expect_ok(kill(s->stage->victim, SIGKILL));
+	s->killed = now();
+	printf("# %u of %u commands outstanding when it was killed\n",
+	       COMMANDS - done, COMMANDS);
+	fflush(stdout);
+	if (done > COMMANDS / 2)
+		fail("expected most commands to be outstanding, got %u of %u completed",
+		     done, COMMANDS);
+}
+
+/* Pages released so far; not folded, so that asking takes no time. */
+static long long released(void)
+{
+	return read_field("/proc/vmstat", "nr_foll_pin_released");
+}
+
+static __u16 pci_command(void)
+{
+	int fd = expect_ok(open(SYSFS "/config", O_RDWR | O_CLOEXEC));
+	__u16 command;
+
+	expect_eq(pread(fd, &command, 2, PCI_COMMAND), 2);
+	close(fd);
+	return command;
+}
+
+/*
+ * The controller's configuration register, read past the driver of the closed
+ * device; -1 while it is open.
+ */
+static long long controller_config(bool disable)
+{
+	int config = expect_ok(open(SYSFS "/config", O_RDWR | O_CLOEXEC));
+	int fd = expect_ok(open(SYSFS "/resource0", O_RDWR | O_CLOEXEC));
+	__u16 was = pci_command(), command = was | PCI_MEMORY;
+	long long cc;
+	void *bar;
+
+	bar = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (bar == MAP_FAILED) {
+		close(config);
+		return -1;
+	}
+	expect_eq(pwrite(config, &command, 2, PCI_COMMAND), 2);
+	cc = mmio_read32(bar, NVME_CC);
+	if (disable && cc != U32_MAX) {
+		mmio_write32(bar, NVME_CC, cc & ~CC_EN);
+		while (mmio_read32(bar, NVME_CSTS) & CSTS_RDY)
+			sleep_ms(1);
+	}
+	expect_eq(pwrite(config, &was, 2, PCI_COMMAND), 2);
+	munmap(bar, PAGE);
+	close(config);
+	return cc;
+}
+
+/*
+ * Run @fn, which does the killing, in a process of its own. Should it find that
+ * the device goes on writing, then our memory has to live until it does not.
+ */
+static void play(void (*fn)(void *scene), bool own)
+{
+	struct scene s;
+	siginfo_t info;
+	pid_t pid;
+
+	scene_init(&s, own);
+	pid = spawn(fn, &s);
+	expect_ok(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
+	if (s.stage->victim)
+		kill(s.stage->victim, SIGKILL);
+	while (controller_config(true) < 0)
+		sleep_ms(10);
+	join(pid);
+}
+
+static void scene_reap(struct scene *s)
+{
+	int status;
+
+	expect_eq(waitpid(s->stage->victim, &status, 0), s->stage->victim);
+}
+
+static void expect_canaries(const struct scene *s)
+{
+	void *spacer = mem(PAGE);
+	size_t i, at;
+
+	for (i = 0; i < HALF; i++) {
+		at = i * GROUP_PAGES * PAGE;
+		if (memcmp(s->data + at, s->before + at, PAGE))
+			fail("canary before buffer %zu: expected it intact, got it overwritten",
+			     i);
+		at += (GROUP_PAGES - 1) * PAGE;
+		if (memcmp(s->data + at, s->before + at, PAGE))
+			fail("canary after buffer %zu: expected it intact, got it overwritten",
+			     i);
+	}
+	for (i = 0; i < OWN_PAGES; i++) {
+		mem_fill(spacer, PAGE, i);
+		if (memcmp(s->spacers + i * PAGE, spacer, PAGE))
+			fail("canary beside page %zu: expected it intact, got it overwritten",
+			     i);
+	}
+}
+
+/* No page is released before the device has been made quiet. */
+static void quiet_before_unpin(void *arg)
+{
+	struct scene *s = arg;
+	long long start, cc;
+
+	scene_start(s);
+	expect(pins() - s->pins >= (long long)(CHARGE / PAGE));
+	expect(pci_command() & PCI_MASTER);
+
+	start = released();
+	scene_kill(s);
+	while (released() == start) {
+		if (now() > s->killed + 30)
+			fail("expected the pages to be released, got nothing in 30 s");
+	}
+	if (pci_command() & PCI_MASTER)
+		fail("expected bus mastering off when the first pages are released, got it on");
+	scene_reap(s);
+	expect_pins(s->pins);
+
+	cc = controller_config(false);
+	expect(cc >= 0 && cc != U32_MAX);
+	if (cc & CC_EN)
+		fail("expected a controller that was reset, got it enabled");
+}
+
+TEST(quiet_before_unpin)
+{
+	play(quiet_before_unpin, false);
+}
+
+/* The limit fits once, and only if nothing is left charged. */
+static void pins_and_charge(void *arg)
+{
+	struct scene *s = arg;
+
+	scene_start(s);
+	expect_eq(s->stage->map_more, ENOMEM);
+	scene_kill(s);
+	scene_reap(s);
+	expect_pins(s->pins);
+}
+
+TEST(pins_and_charge_return)
+{
+	play(pins_and_charge, false);
+	play(pins_and_charge, false);
+}
+
+static int compare_pa(const void *a, const void *b)
+{
+	const __u64 x = *(const __u64 *)a, y = *(const __u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Memory is taken over in blocks. */
+#define BLOCK_BYTES	(4 * MIB)
+#define BLOCK_PAGES	(BLOCK_BYTES / PAGE)
+
+/* What a CPU frees, it gives out again first. */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	expect_ok(sched_setaffinity(0, sizeof(one), &one));
+}
+
+/* How many pages of @va, BLOCK_BYTES long, are among the sorted @pa */
+static unsigned int count_inherited(const void *va, const __u64 *pa)
+{
+	int fd = expect_ok(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+	static __u64 entries[BLOCK_PAGES];
+	unsigned int found = 0;
+	size_t i;
+
+	expect_eq(pread(fd, entries, sizeof(entries), (uintptr_t)va / PAGE * 8),
+		  sizeof(entries));
+	close(fd);
+	for (i = 0; i < BLOCK_PAGES; i++) {
+		__u64 page = (entries[i] & ((1ULL << 55) - 1)) * PAGE;
+
+		found += !!bsearch(&page, pa, OWN_WRITTEN, sizeof(*pa),
+				   compare_pa);
+	}
+	return found;
+}
+
+/* Left alone, the commands fill all that they should; this takes a while. */
+static void undisturbed(void *arg)
+{
+	struct scene *s = arg;
+	__u16 cids[COMMANDS];
+	unsigned int done = 0;
+	struct nvme ctrl;
+	double began = 0;
+	int n;
+
+	submit_all(s, &ctrl);
+	while (done < COMMANDS) {
+		n = nvme_wait(&ctrl, cids);
+		expect(n >= 0);
+		if (!done)
+			began = now();
+		done += n;
+	}
+	s->stage->took = now() - began;
+	printf("# %u reads of %llu KiB take %.1f s\n", COMMANDS,
+	       DATA_PAGES * PAGE / KIB, s->stage->took);
+	fflush(stdout);
+	nvme_close(&ctrl);
+}
+
+static void expect_written(const struct scene *s)
+{
+	size_t i, page;
+
+	for (i = 0; i < HALF * GROUP_PAGES; i++) {
+		page = i % GROUP_PAGES;
+		if (page == 0 || page == GROUP_PAGES - 1)
+			continue;
+		if (!memcmp(s->data + i * PAGE, s->before + i * PAGE, PAGE))
+			fail("page %zu: expected the device to write it, got nothing",
+			     i);
+	}
+	expect_canaries(s);
+}
+
+/*
+ * From the moment that the first page is unpinned, every byte of what we share
+ * with the dead, and of what we got of its pages, stays as it is.
+ */
+static void memory_stays_intact(void *arg)
+{
+	unsigned char *blocks[64], *expected, *then;
+	unsigned int nr = 0, inherited = 0;
+	struct scene *s = arg;
+	double until;
+	size_t i;
+
+	in_child(undisturbed, s);
+	expect_written(s);
+	scene_rewind(s);
+
+	stay_on_one_cpu();
+	expected = mem(BLOCK_BYTES);
+	mem_fill(expected, BLOCK_BYTES, 2);
+	then = mem(SHARED_BYTES);
+
+	scene_start(s);
+	scene_kill(s);
+	scene_reap(s);
+	while (pins() != s->pins) {
+		if (now() > s->killed + 30)
+			fail("expected the pages to be released, got nothing in 30 s");
+	}
+	memcpy(then, s->data, SHARED_BYTES);
+
+	/* Take memory until most of the victim's own pages are ours. */
+	qsort(s->stage->own_pa, OWN_WRITTEN, sizeof(__u64), compare_pa);
+	while (nr < ARRAY_SIZE(blocks) && inherited < OWN_WRITTEN * 9 / 10) {
+		blocks[nr] = mem(BLOCK_BYTES);
+		memcpy(blocks[nr], expected, BLOCK_BYTES);
+		inherited += count_inherited(blocks[nr++], s->stage->own_pa);
+	}
+	printf("# %u of %llu pages of the dead were ours %.1f s after the kill\n",
+	       inherited, OWN_WRITTEN, now() - s->killed);
+	fflush(stdout);
+
+	until = s->killed + 1.5 * s->stage->took;
+	while (now() < until)
+		sleep_ms(100);
+
+	for (i = 0; i < SHARED_BYTES; i += PAGE)
+		if (memcmp(s->data + i, then + i, PAGE))
+			fail("shared page %llu: expected no DMA after the unpinning, got some",
+			     i / PAGE);
+	expect_canaries(s);
+	for (i = 0; i < nr; i++)
+		if (memcmp(blocks[i], expected, BLOCK_BYTES))
+			fail("memory of the dead, now ours: expected no DMA, got some");
+	/* Else this has proved too little. */
+	expect(inherited >= OWN_WRITTEN / 2);
+}
+
+TEST_LIMIT(memory_stays_intact, 120)
+{
+	play(memory_stays_intact, true);
+}

@@ -1,0 +1,1018 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who goes first: processes killed in the middle of a MAP, a MAP that cannot
+ * go on, fds closed in any order, a mapper that is gone. In the end nothing is
+ * pinned, and until then nothing that a device may still use is let go.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <linux/userfaultfd.h>
+
+#include "harness.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22
+#endif
+
+/* A killed process is gone by then, in seconds, under TCG. */
+#define PROMPT	2.0
+
+static void kill_promptly(pid_t pid)
+{
+	double start = now();
+	int status;
+
+	expect_ok(kill(pid, SIGKILL));
+	expect_eq(waitpid(pid, &status, 0), pid);
+	if (now() - start > PROMPT)
+		fail("the end of a killed process: expected within %.1f s, got after %.1f s",
+		     PROMPT, now() - start);
+	expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void wait_for_pins(long long more_than, pid_t pid)
+{
+	double end = now() + 30;
+	int status;
+
+	while (pins() <= more_than) {
+		/* It may have failed: then with its verdict. */
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			if (WIFEXITED(status) && WEXITSTATUS(status))
+				_exit(WEXITSTATUS(status));
+			fail("the MAP: expected to take longer, got done");
+		}
+		if (now() > end)
+			fail("pages pinned: expected more than %lld, got %lld",
+			     more_than, pins());
+		sleep_ms(1);
+	}
+}
+
+/* Killed in the middle */
+
+struct big {
+	/* Bytes of address space, and of memory behind it, again and again */
+	__u64 size, backing;
+	/* It is ATTACH that pins; the page tables are filled beforehand. */
+	bool lazy, populated;
+};
+
+static void map_big(void *arg)
+{
+	const struct big *big = arg;
+	struct setup s;
+	char *va;
+	__u64 i;
+	int fd;
+
+	va = mem_flags(big->size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	madvise(va, big->size, MADV_NOHUGEPAGE);
+	if (big->backing) {
+		fd = expect_ok(memfd_create("suite", 0));
+		expect_ok(ftruncate(fd, big->backing));
+		for (i = 0; i < big->size; i += big->backing)
+			expect(mmap(va + i, big->backing,
+				    PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_FIXED, fd, 0) ==
+			       va + i);
+	}
+	if (big->populated) {
+		memset(va, 1, big->backing);
+		expect_ok(madvise(va, big->size, MADV_POPULATE_READ));
+	}
+	setup_bound(&s);
+	if (!big->lazy)
+		attach(s.dev, s.ioas);
+	expect_ok(ioas_map(s.iommu, s.ioas, va, big->size, GIB));
+	if (big->lazy)
+		attach(s.dev, s.ioas);
+	fail("a MAP of %llu GiB: expected to be killed in it, got success",
+	     big->size / GIB);
+}
+
+/* Pages ever pinned, whole system */
+static long long pinned_ever(void)
+{
+	/* It folds the counters. */
+	pins();
+	return read_field("/proc/vmstat", "nr_foll_pin_acquired");
+}
+
+static void kill_in_map(struct big big, __u64 after)
+{
+	long long before = pins(), at_kill;
+	pid_t pid = spawn(map_big, &big);
+
+	wait_for_pins(before + after / PAGE, pid);
+	at_kill = pinned_ever();
+	if (big.populated) {
+		/* Taking down all its page tables is the kernel's own time. */
+		expect_ok(kill(pid, SIGKILL));
+		expect_eq(waitpid(pid, NULL, 0), pid);
+	} else {
+		kill_promptly(pid);
+	}
+	/* Most of it was still to come, and did not. */
+	expect(pinned_ever() - at_kill < (long long)(GIB / PAGE));
+	expect_pins(before);
+}
+
+/* More than there is memory */
+TEST(kill_in_map_of_untouched_memory)
+{
+	kill_in_map((struct big) { .size = 16 * GIB }, 64 * MIB);
+}
+
+TEST(kill_in_map)
+{
+	const struct big big = { .size = 16 * GIB, .backing = 256 * MIB };
+
+	kill_in_map(big, 64 * MIB);
+	kill_in_map(big, GIB);
+}
+
+/* Nothing to fault in: this one does not look at signals by itself. */
+TEST(kill_in_map_of_populated_memory)
+{
+	const struct big big = {
+		.size = 6 * GIB, .backing = 256 * MIB, .populated = true,
+	};
+
+	skip_on_mainline("a MAP of such memory goes on to its end");
+	kill_in_map(big, 64 * MIB);
+}
+
+TEST(kill_in_attach)
+{
+	const struct big big = {
+		.size = 16 * GIB, .backing = 256 * MIB, .lazy = true,
+	};
+
+	kill_in_map(big, 256 * MIB);
+}
+
+/* The one that is killed is not the one who has the files. */
+struct shared_big {
+	struct setup s;
+	char *va;
+	__u64 size;
+};
+
+static void map_shared_big(void *arg)
+{
+	struct shared_big *big = arg;
+
+	ioas_map(big->s.iommu, big->s.ioas, big->va, big->size, GIB);
+	fail("a MAP of %llu GiB: expected to be killed in it, got the end of it",
+	     big->size / GIB);
+}
+
+TEST(kill_in_map_of_shared_files)
+{
+	struct shared_big big = { .size = 16 * GIB };
+	long long before = pins();
+	__u64 length = 1, pa;
+	pid_t pid;
+
+	setup_attached(&big.s);
+	big.va = mem_flags(big.size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	madvise(big.va, big.size, MADV_NOHUGEPAGE);
+	pid = spawn(map_shared_big, &big);
+	wait_for_pins(before + 64 * MIB / PAGE, pid);
+	kill_promptly(pid);
+	expect_pins(before);
+	/* Nothing is left in the IOAS either. */
+	expect_errno(get_pa(big.s.iommu, big.s.ioas, GIB, &length, &pa),
+		     ENOENT);
+	expect_ok(ioas_map(big.s.iommu, big.s.ioas, mem(PAGE), PAGE, GIB));
+	expect(pa_of(big.s.iommu, big.s.ioas, GIB) != 0);
+}
+
+/* Stalled */
+
+struct stall {
+	struct setup s;
+	/* What stalls */
+	void (*call)(struct stall *stall);
+	/* The stalled process says that it is, and is told to go on. */
+	int said[2], go[2];
+	char *va;
+	__u32 lazy;
+};
+
+#define STALL_SIZE	(64 * PAGE)
+#define STALL_IOVA	GIB
+
+static void stall_map(struct stall *stall)
+{
+	expect_ok(ioas_map(stall->s.iommu, stall->s.ioas, stall->va, STALL_SIZE,
+			   STALL_IOVA));
+}
+
+/* The copy of what was mapped where no HWPT was */
+static void stall_copy(struct stall *stall)
+{
+	__u64 iova = STALL_IOVA;
+
+	expect_ok(ioas_map(stall->s.iommu, stall->lazy, stall->va, STALL_SIZE,
+			   STALL_IOVA));
+	expect_ok(ioas_copy(stall->s.iommu, stall->s.ioas, stall->lazy,
+			    MAP_FIXED_RW, STALL_SIZE, &iova, STALL_IOVA));
+}
+
+static void stall_attach(struct stall *stall)
+{
+	stall_map(stall);
+	attach(stall->s.dev, stall->s.ioas);
+}
+
+static void *stall_thread(void *arg)
+{
+	struct stall *stall = arg;
+
+	stall->call(stall);
+	return NULL;
+}
+
+/* Memory one page of which nobody fills but who has the fd. */
+static int stall_memory(struct stall *stall, struct uffdio_range *page)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0)
+		test_skip("the kernel has no userfaultfd");
+	stall->va = mem_flags(STALL_SIZE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS);
+	memset(stall->va, 1, STALL_SIZE / 2);
+	reg.range.start = (uintptr_t)stall->va + STALL_SIZE / 2;
+	reg.range.len = PAGE;
+	expect_ok(ioctl(fd, UFFDIO_API, &api));
+	expect_ok(ioctl(fd, UFFDIO_REGISTER, &reg));
+	*page = reg.range;
+	return fd;
+}
+
+/* Makes a call on such memory; fills it when it is told to. */
+static void stalled_process(void *arg)
+{
+	struct uffdio_zeropage zero = {};
+	struct stall *stall = arg;
+	struct uffd_msg msg;
+	pthread_t thread;
+	char go;
+	int fd;
+
+	fd = stall_memory(stall, &zero.range);
+	expect_eq(pthread_create(&thread, NULL, stall_thread, stall), 0);
+	expect_eq(read(fd, &msg, sizeof(msg)), sizeof(msg));
+	expect_eq(msg.event, UFFD_EVENT_PAGEFAULT);
+	expect_eq(write(stall->said[1], "s", 1), 1);
+
+	expect_eq(read(stall->go[0], &go, 1), 1);
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(thread, NULL), 0);
+}
+
+static pid_t stall_begin(struct stall *stall, void (*call)(struct stall *stall))
+{
+	struct pollfd ready;
+	char said;
+	pid_t pid;
+
+	stall->call = call;
+	setup_bound(&stall->s);
+	stall->lazy = new_ioas(stall->s.iommu);
+	if (call != stall_attach)
+		attach(stall->s.dev, stall->s.ioas);
+	expect_ok(pipe(stall->said));
+	expect_ok(pipe(stall->go));
+	pid = spawn(stalled_process, stall);
+	close(stall->said[1]);
+	ready.fd = stall->said[0];
+	ready.events = POLLIN;
+	expect_eq(poll(&ready, 1, 20000), 1);
+	/* It ends without a word when it fails or skips. */
+	if (read(ready.fd, &said, 1) != 1)
+		join(pid);
+	return pid;
+}
+
+/* All that must not wait for the stalled call, in the same IOAS */
+static void expect_not_blocked(struct stall *stall)
+{
+	const struct setup *s = &stall->s;
+	__u64 length = 1, pa, iova;
+	char *va = mem(4 * PAGE);
+	double start = now();
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		iova = MIB;
+		expect_ok(ioas_map(s->iommu, s->ioas, va, 4 * PAGE, 0));
+		expect_pas(s, 0, va, 4 * PAGE);
+		expect_ok(ioas_copy(s->iommu, s->ioas, s->ioas, MAP_FIXED_RW,
+				    PAGE, &iova, PAGE));
+		expect_ok(ioas_unmap(s->iommu, s->ioas, 0, 4 * PAGE, NULL));
+		expect_ok(ioas_unmap(s->iommu, s->ioas, MIB, PAGE, NULL));
+		iova = 0;
+		expect_ok(ioas_map_flags(s->iommu, s->ioas, MAP_RW, va, PAGE,
+					 &iova));
+		expect_ok(ioas_unmap(s->iommu, s->ioas, iova, PAGE, NULL));
+	}
+	/* Its range is taken, but nothing is there yet. */
+	expect_errno(ioas_map(s->iommu, s->ioas, va, PAGE, STALL_IOVA + PAGE),
+		     EEXIST);
+	expect_errno(get_pa(s->iommu, s->ioas, STALL_IOVA, &length, &pa),
+		     ENOENT);
+	expect_errno(ioas_unmap(s->iommu, s->ioas, STALL_IOVA, STALL_SIZE,
+				NULL), EBUSY);
+	if (now() - start > PROMPT)
+		fail("calls beside a stalled MAP: expected within %.1f s, got after %.1f s",
+		     PROMPT, now() - start);
+}
+
+TEST_LIMIT(stalled_map_then_killed, 30)
+{
+	struct stall stall;
+	long long before;
+	pid_t pid;
+
+	pid = stall_begin(&stall, stall_map);
+	expect_not_blocked(&stall);
+	kill_promptly(pid);
+	before = pins();
+	expect_ok(ioas_map(stall.s.iommu, stall.s.ioas, mem(STALL_SIZE),
+			   STALL_SIZE, STALL_IOVA));
+	expect_pins(before + STALL_SIZE / PAGE);
+}
+
+TEST_LIMIT(stalled_map_goes_on, 30)
+{
+	struct stall stall;
+	pid_t pid;
+
+	pid = stall_begin(&stall, stall_map);
+	expect_not_blocked(&stall);
+	expect_eq(write(stall.go[1], "g", 1), 1);
+	join(pid);
+	expect(pa_of(stall.s.iommu, stall.s.ioas, STALL_IOVA) != 0);
+	expect(pa_of(stall.s.iommu, stall.s.ioas,
+		     STALL_IOVA + STALL_SIZE - PAGE) != 0);
+	expect_ok(ioas_unmap(stall.s.iommu, stall.s.ioas, STALL_IOVA,
+			     STALL_SIZE, NULL));
+}
+
+TEST_LIMIT(stalled_copy, 30)
+{
+	struct stall stall;
+	long long before;
+	pid_t pid;
+
+	pid = stall_begin(&stall, stall_copy);
+	expect_not_blocked(&stall);
+	/* What it is a copy of may go meanwhile. */
+	expect_ok(ioas_map(stall.s.iommu, stall.lazy, mem(PAGE), PAGE, 0));
+	expect_ok(ioas_unmap(stall.s.iommu, stall.lazy, 0, U64_MAX, NULL));
+	kill_promptly(pid);
+	before = pins();
+	expect_ok(ioas_map(stall.s.iommu, stall.s.ioas, mem(STALL_SIZE),
+			   STALL_SIZE, STALL_IOVA));
+	expect_pins(before + STALL_SIZE / PAGE);
+}
+
+TEST_LIMIT(stalled_attach, 30)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	long long before = pins();
+	struct stall stall;
+	double start;
+	pid_t pid;
+	__u32 pt;
+
+	skip_on_mainline("ATTACH locks the IOAS while it pins");
+	pid = stall_begin(&stall, stall_attach);
+	start = now();
+	expect_ok(ioas_map(stall.s.iommu, stall.s.ioas, mem(PAGE), PAGE, 0));
+	expect_ok(ioas_unmap(stall.s.iommu, stall.s.ioas, 0, PAGE, NULL));
+	expect_ok(ioctl(stall.s.dev, VFIO_DEVICE_GET_INFO, &info));
+	expect(now() - start < PROMPT);
+	kill_promptly(pid);
+	expect_pins(before);
+
+	/* The device is not attached; that memory is gone for good. */
+	pt = stall.s.ioas;
+	expect_errno(dev_attach(stall.s.dev, &pt), EFAULT);
+	expect_ok(ioas_unmap(stall.s.iommu, stall.s.ioas, STALL_IOVA,
+			     STALL_SIZE, NULL));
+	attach(stall.s.dev, stall.s.ioas);
+}
+
+/* Memory of a process that fills it as soon as somebody wants it */
+static void lazy_process(void *arg)
+{
+	struct stall *stall = arg;
+	struct uffd_msg msg;
+	struct uffdio_zeropage zero = {};
+	int fd;
+
+	fd = stall_memory(stall, &zero.range);
+	stall_map(stall);
+	expect_eq(write(stall->said[1], "s", 1), 1);
+	expect_eq(read(fd, &msg, sizeof(msg)), sizeof(msg));
+	expect_eq(msg.event, UFFD_EVENT_PAGEFAULT);
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	/* Until the test ends */
+	pause();
+}
+
+TEST_LIMIT(attach_waits_for_the_mappers_memory, 30)
+{
+	struct stall stall = {};
+	char said;
+	pid_t pid;
+
+	setup_bound(&stall.s);
+	expect_ok(pipe(stall.said));
+	pid = spawn(lazy_process, &stall);
+	close(stall.said[1]);
+	if (read(stall.said[0], &said, 1) != 1)
+		join(pid);
+	attach(stall.s.dev, stall.s.ioas);
+	expect(pa_of(stall.s.iommu, stall.s.ioas,
+		     STALL_IOVA + STALL_SIZE - PAGE) != 0);
+}
+
+/* Another context has nothing to do with it at all. */
+TEST_LIMIT(stalled_map_and_others, 30)
+{
+	struct stall stall;
+	__u32 devid, ioas;
+	double start;
+	int iommu, dev;
+	pid_t pid;
+
+	pid = stall_begin(&stall, stall_map);
+	start = now();
+	iommu = iommu_open();
+	dev = cdev_open(edu_behind_bridge());
+	expect_ok(dev_bind(dev, iommu, &devid));
+	ioas = new_ioas(iommu);
+	attach(dev, ioas);
+	expect_ok(ioas_map(iommu, ioas, mem(PAGE), PAGE, 0));
+	expect(pa_of(iommu, ioas, 0) != 0);
+	close(dev);
+	close(iommu);
+	/* Nor has another IOAS of the same. */
+	ioas = new_ioas(stall.s.iommu);
+	expect_ok(ioas_map(stall.s.iommu, ioas, mem(PAGE), PAGE, 0));
+	expect_ok(object_destroy(stall.s.iommu, ioas));
+	expect(now() - start < PROMPT);
+	kill_promptly(pid);
+}
+
+/* Closed, in any order */
+
+TEST(close_the_device_first)
+{
+	long long before = pins();
+	struct setup s;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	expect_pins(before + 8);
+	close(s.dev);
+	/* The last device of the context: quiet now, so nothing stays. */
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 8 * PAGE, NULL));
+	close(s.iommu);
+}
+
+TEST(close_the_device_and_open_it_again)
+{
+	char *va = mem(8 * PAGE);
+	struct setup s;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, va, 8 * PAGE, 0));
+	close(s.dev);
+	s.dev = cdev_open(edu());
+	expect_ok(dev_bind(s.dev, s.iommu, &s.devid));
+	attach(s.dev, s.ioas);
+	/* What the IOAS has is pinned anew. */
+	expect_pas(&s, 0, va, 8 * PAGE);
+}
+
+TEST(close_the_iommufd_first)
+{
+	long long before = pins();
+	struct setup s;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	close(s.iommu);
+	sleep_ms(100);
+	expect_pins(before + 8);
+	close(s.dev);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}
+
+TEST(close_a_duplicate)
+{
+	long long before = pins();
+	struct setup s;
+	int again;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	again = expect_ok(dup(s.dev));
+	close(s.dev);
+	close(s.iommu);
+	sleep_ms(100);
+	expect_pins(before + 8);
+	close(again);
+	expect_pins(before);
+}
+
+TEST(bar_mapping_keeps_the_device_open)
+{
+	long long before = pins();
+	struct setup s;
+	void *bar;
+
+	setup_attached(&s);
+	bar = region_mmap(s.dev, VFIO_PCI_BAR0_REGION_INDEX, PROT_READ);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	close(s.dev);
+	close(s.iommu);
+	sleep_ms(100);
+	expect_pins(before + 8);
+	expect_eq(mmio_read32(bar, 0), 0x010000ed);
+	expect_ok(munmap(bar, MIB));
+	expect_pins(before);
+}
+
+/* Detached is not yet quiet: it may still master the bus. */
+
+TEST(detach_keeps_memory_pinned)
+{
+	long long before = pins();
+	char *va = mem(8 * PAGE);
+	struct setup s;
+
+	skip_on_mainline("DETACH unpins");
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, va, 4 * PAGE, 0));
+	expect_ok(ioas_map(s.iommu, s.ioas, va + 4 * PAGE, 4 * PAGE, MIB));
+	expect_ok(dev_detach(s.dev));
+	expect_pins(before + 8);
+	expect_eq(vm_pin(), 32);
+	/* Attached again: the same pages, not pinned twice */
+	attach(s.dev, s.ioas);
+	expect_pins(before + 8);
+	expect_pas(&s, 0, va, 4 * PAGE);
+	expect_ok(dev_detach(s.dev));
+	/* UNMAP is the program's word. */
+	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 4 * PAGE, NULL));
+	expect_pins(before + 4);
+	expect_eq(vm_pin(), 16);
+	close(s.dev);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}
+
+TEST(detach_then_destroy)
+{
+	long long before = pins();
+	struct setup s;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	expect_ok(dev_detach(s.dev));
+	expect_ok(object_destroy(s.iommu, s.ioas));
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}
+
+TEST(replace_keeps_memory_pinned)
+{
+	long long before = pins();
+	struct setup s;
+
+	skip_on_mainline("replacing an IOAS unpins");
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	attach(s.dev, new_ioas(s.iommu));
+	expect_pins(before + 8);
+	close(s.dev);
+	expect_pins(before);
+}
+
+TEST(hwpt_destroy_keeps_memory_pinned)
+{
+	long long before = pins();
+	struct setup s;
+	__u32 hwpt;
+
+	skip_on_mainline("destroying an HWPT unpins");
+	setup_bound(&s);
+	expect_ok(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt));
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	attach(s.dev, hwpt);
+	expect_ok(dev_detach(s.dev));
+	expect_ok(object_destroy(s.iommu, hwpt));
+	expect_pins(before + 8);
+	close(s.dev);
+	expect_pins(before);
+}
+
+TEST(last_device_of_the_context)
+{
+	long long before = pins();
+	struct setup s;
+	__u32 devid;
+	int second;
+
+	skip_on_mainline("DETACH and close unpin");
+	setup_attached(&s);
+	second = cdev_open(edu_behind_bridge());
+	expect_ok(dev_bind(second, s.iommu, &devid));
+	attach(second, s.ioas);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	expect_ok(dev_detach(second));
+	close(s.dev);
+	/* The second, though detached, has not been made quiet. */
+	expect_pins(before + 8);
+	close(second);
+	expect_pins(before);
+}
+
+/* Several processes */
+
+static void wait_for_a_byte(int fd)
+{
+	char byte;
+
+	expect_eq(read(fd, &byte, 1), 1);
+}
+
+struct passing {
+	int socket[2];
+};
+
+static void pass_the_device(void *arg)
+{
+	struct passing *passing = arg;
+	union {
+		struct cmsghdr header;
+		char raw[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec data = { .iov_base = "d", .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	struct setup s;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&control.header), &s.dev, sizeof(int));
+	expect_eq(sendmsg(passing->socket[1], &msg, 0), 1);
+}
+
+TEST(device_passed_to_another_process)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	long long before = pins();
+	struct passing passing;
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec data = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int dev;
+
+	expect_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, passing.socket));
+	in_child(pass_the_device, &passing);
+	/* On its way, held by the socket alone */
+	expect_pins(before + 8);
+	expect_eq(recvmsg(passing.socket[0], &msg, 0), 1);
+	memcpy(&dev, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(dev));
+	/* The mapper and its iommufd are gone. */
+	expect_ok(ioctl(dev, VFIO_DEVICE_GET_INFO, &info));
+	expect_pins(before + 8);
+	close(dev);
+	expect_pins(before);
+}
+
+static void hold_until_told(void *arg)
+{
+	wait_for_a_byte(*(int *)arg);
+}
+
+TEST(files_inherited_by_fork)
+{
+	long long before = pins();
+	struct setup s;
+	int go[2];
+	pid_t pid;
+
+	expect_ok(pipe(go));
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	pid = spawn(hold_until_told, &go[0]);
+	close(s.dev);
+	close(s.iommu);
+	sleep_ms(100);
+	expect_pins(before + 8);
+	expect_eq(write(go[1], "g", 1), 1);
+	join(pid);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}
+
+struct mapping {
+	struct setup s;
+	__u64 *pa;
+};
+
+static void map_and_exit(void *arg)
+{
+	struct mapping *m = arg;
+	char *va = mem(8 * PAGE);
+	int i;
+
+	expect_ok(ioas_map(m->s.iommu, m->s.ioas, va, 8 * PAGE, 0));
+	for (i = 0; i < 8; i++)
+		m->pa[i] = pagemap_pa(va + i * PAGE);
+}
+
+TEST(mapper_exits)
+{
+	long long before = pins();
+	struct mapping m;
+	char *others;
+	int i, k;
+
+	m.pa = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS);
+	setup_attached(&m.s);
+	in_child(map_and_exit, &m);
+	expect_pins(before + 8);
+	for (i = 0; i < 8; i++)
+		expect_eq(pa_of(m.s.iommu, m.s.ioas, i * PAGE), m.pa[i]);
+	/* And they are nobody else's. */
+	others = mem(2048 * PAGE);
+	for (i = 0; i < 2048; i++)
+		for (k = 0; k < 8; k++)
+			expect(pagemap_pa(others + i * PAGE) != m.pa[k]);
+	expect_ok(ioas_unmap(m.s.iommu, m.s.ioas, 0, 8 * PAGE, NULL));
+	expect_pins(before);
+}
+
+/* A lazy map is filled by ATTACH, whoever calls it, with the mapper's memory. */
+
+struct lazy {
+	struct setup s;
+	int said[2], go[2];
+	unsigned long long memlock;
+};
+
+static void map_lazily(void *arg)
+{
+	struct lazy *lazy = arg;
+	char *va = mem(8 * PAGE);
+	__u64 pa = pagemap_pa(va);
+
+	if (lazy->memlock) {
+		drop_cap(CAP_IPC_LOCK);
+		set_memlock(lazy->memlock);
+	}
+	expect_ok(ioas_map(lazy->s.iommu, lazy->s.ioas, va, 8 * PAGE, 0));
+	expect_eq(write(lazy->said[1], &pa, sizeof(pa)), sizeof(pa));
+	if (lazy->go[0] < 0)
+		return;
+	wait_for_a_byte(lazy->go[0]);
+	expect_eq(vm_pin(), lazy->memlock ? 0 : 32);
+}
+
+static pid_t lazy_begin(struct lazy *lazy, __u64 *pa)
+{
+	pid_t pid;
+
+	setup_bound(&lazy->s);
+	expect_ok(pipe(lazy->said));
+	expect_ok(pipe(lazy->go));
+	pid = spawn(map_lazily, lazy);
+	expect_eq(read(lazy->said[0], pa, sizeof(*pa)), sizeof(*pa));
+	return pid;
+}
+
+TEST(lazy_map_of_another_process)
+{
+	long long before = pins();
+	struct lazy lazy = {};
+	__u64 pa;
+	pid_t pid;
+
+	pid = lazy_begin(&lazy, &pa);
+	attach(lazy.s.dev, lazy.s.ioas);
+	expect_pins(before + 8);
+	expect_eq(pa_of(lazy.s.iommu, lazy.s.ioas, 0), pa);
+	expect_eq(vm_pin(), 0);
+	expect_eq(write(lazy.go[1], "g", 1), 1);
+	join(pid);
+	expect_pins(before + 8);
+	expect_eq(pa_of(lazy.s.iommu, lazy.s.ioas, 0), pa);
+}
+
+TEST(lazy_map_charged_to_its_mapper)
+{
+	struct lazy lazy = { .memlock = 4 * PAGE };
+	long long before = pins();
+	__u32 pt;
+	__u64 pa;
+	pid_t pid;
+
+	pid = lazy_begin(&lazy, &pa);
+	/* We may pin without a limit, but it is not our memory. */
+	pt = lazy.s.ioas;
+	expect_errno(dev_attach(lazy.s.dev, &pt), ENOMEM);
+	expect_pins(before);
+	expect_eq(write(lazy.go[1], "g", 1), 1);
+	join(pid);
+}
+
+TEST(lazy_map_whose_mapper_is_gone)
+{
+	struct lazy lazy = { .go = { -1, -1 } };
+	long long before = pins();
+	__u32 pt;
+
+	setup_bound(&lazy.s);
+	expect_ok(pipe(lazy.said));
+	in_child(map_lazily, &lazy);
+	pt = lazy.s.ioas;
+	expect_errno(dev_attach(lazy.s.dev, &pt), EFAULT);
+	expect_pins(before);
+	expect_ok(ioas_unmap(lazy.s.iommu, lazy.s.ioas, 0, 8 * PAGE, NULL));
+	attach(lazy.s.dev, lazy.s.ioas);
+}
+
+/* Driver unbind */
+
+static void unbind_edu(void *arg)
+{
+	(void)arg;
+	driver_unbind(edu());
+}
+
+TEST(unbind_while_open)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_REQ_IRQ_INDEX, .count = 1,
+		},
+	};
+	long long before = pins();
+	struct pollfd request;
+	char path[128];
+	struct setup s;
+	double end;
+	pid_t pid;
+
+	cdev_path(edu(), path, sizeof(path));
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	irq.fd = expect_ok(eventfd(0, 0));
+	expect_ok(ioctl(s.dev, VFIO_DEVICE_SET_IRQS, &irq));
+	/* It must not have the files itself. */
+	expect_ok(fcntl(s.dev, F_SETFD, FD_CLOEXEC));
+	pid = expect_ok(fork());
+	if (!pid) {
+		close(s.dev);
+		close(s.iommu);
+		unbind_edu(NULL);
+		_exit(0);
+	}
+
+	/* The program is asked to let go, the node goes at once. */
+	request.fd = irq.fd;
+	request.events = POLLIN;
+	expect_eq(poll(&request, 1, 5000), 1);
+	end = now() + 2;
+	while (!access(path, F_OK) && now() < end)
+		sleep_ms(10);
+	expect_errno(access(path, F_OK), ENOENT);
+
+	/* What is open goes on working, unbind waits. */
+	sleep_ms(200);
+	expect_eq(waitpid(pid, NULL, WNOHANG), 0);
+	expect(pa_of(s.iommu, s.ioas, 0) != 0);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, MIB));
+	expect_eq(attach(s.dev, s.ioas), s.hwpt);
+	expect_pins(before + 9);
+
+	close(s.dev);
+	join(pid);
+	expect(!driver_has(edu()));
+	expect_pins(before);
+	driver_bind(edu());
+}
+
+/* Threads over one IOAS: every answer is right or ENOENT. */
+
+struct racer {
+	const struct setup *s;
+	char *va;
+	__u64 pa;
+	double end;
+};
+
+#define RACERS	4
+
+static void *map_and_unmap(void *arg)
+{
+	struct racer *r = arg;
+	__u64 iova = GIB + (r->va - (char *)0) % GIB;
+
+	while (now() < r->end) {
+		expect_ok(ioas_map(r->s->iommu, r->s->ioas, r->va, PAGE, iova));
+		expect_eq(pa_of(r->s->iommu, r->s->ioas, iova), r->pa);
+		expect_ok(ioas_unmap(r->s->iommu, r->s->ioas, iova, PAGE, NULL));
+	}
+	return NULL;
+}
+
+static void *translate(void *arg)
+{
+	struct racer *r = arg;
+	__u64 iova = GIB + (r->va - (char *)0) % GIB;
+	unsigned long found = 0;
+
+	while (now() < r->end) {
+		__u64 length = U64_MAX, pa;
+
+		if (get_pa(r->s->iommu, r->s->ioas, iova, &length, &pa)) {
+			expect_eq(errno, ENOENT);
+			continue;
+		}
+		expect_eq(pa, r->pa);
+		expect_eq(length, PAGE);
+		found++;
+	}
+	return (void *)found;
+}
+
+TEST(threads)
+{
+	long long before = pins();
+	pthread_t threads[2 * RACERS];
+	struct racer racers[RACERS];
+	struct setup s;
+	int i;
+
+	setup_attached(&s);
+	for (i = 0; i < RACERS; i++) {
+		struct racer *r = &racers[i];
+
+		r->s = &s;
+		r->va = mem(PAGE);
+		r->pa = pagemap_pa(r->va);
+		r->end = now() + 2;
+	}
+	for (i = 0; i < RACERS; i++) {
+		expect_eq(pthread_create(&threads[2 * i], NULL, map_and_unmap,
+					 &racers[i]), 0);
+		expect_eq(pthread_create(&threads[2 * i + 1], NULL, translate,
+					 &racers[i]), 0);
+	}
+	for (i = 0; i < 2 * RACERS; i++)
+		expect_eq(pthread_join(threads[i], NULL), 0);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}

@@ -1,0 +1,1069 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit suites of the software page table. They compile it in, with allocation
+ * under their control: each one can be made to fail, and all must be given back.
+ *
+ * "Physical memory" is a function of a pages object and an index; what is pinned
+ * is counted. Nothing here takes a lock: each test is alone with its tables.
+ */
+#include <kunit/test.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+static atomic_long_t test_allocated;
+/* Allocations until one fails; negative: none does. */
+static long test_fail_after = -1;
+
+static bool test_alloc_fails(void)
+{
+	return test_fail_after >= 0 && !test_fail_after--;
+}
+
+static void *test_alloc(size_t size)
+{
+	void *mem;
+
+	if (test_alloc_fails())
+		return NULL;
+	mem = kvmalloc(size, GFP_KERNEL);
+	if (mem)
+		atomic_long_inc(&test_allocated);
+	return mem;
+}
+
+static void test_free(const void *mem)
+{
+	if (mem)
+		atomic_long_dec(&test_allocated);
+	kvfree(mem);
+}
+
+#undef kvmalloc
+#undef kmalloc_array
+#undef kfree
+#undef kvfree
+#define kvmalloc(size, gfp)		test_alloc(size)
+#define kmalloc_array(n, size, gfp)	test_alloc(array_size(n, size))
+#define kfree(mem)			test_free(mem)
+#define kvfree(mem)			test_free(mem)
+
+#include "../../src/iommufd/swpt.c"
+
+#undef kvmalloc
+#undef kmalloc_array
+#undef kfree
+#undef kvfree
+
+/*
+ * Memory of several shapes.
+ */
+
+/* Runs of a mixed memory, by index modulo their sum. */
+static const u16 test_mixed_runs[] = { 1, 1, 2, 512, 1, 7, 9, 1, 1, 8, 64, 3 };
+
+enum test_shape {
+	TEST_SCATTERED,		/* each page on its own */
+	TEST_HUGE,		/* blocks of 512 pages, one pin each */
+	TEST_HUGE_CONTIG,	/* the same, and all blocks in a row */
+	TEST_MIXED,		/* runs of all lengths */
+	TEST_ONE,		/* one run */
+};
+
+struct test_pages {
+	struct swpt_pages swpt;
+	enum test_shape shape;
+	u64 base;		/* sets its PFNs apart from those of others */
+	u64 skew;		/* index at which its first block starts */
+	long pinned;		/* pins that are out */
+	long pins;		/* pins ever taken */
+};
+
+#define TEST_BLOCK_ORDER	9
+#define TEST_BLOCK		BIT_ULL(TEST_BLOCK_ORDER)
+
+/* The run word at an index, and how far its run goes. */
+static u64 test_word(const struct test_pages *pages, u64 index, u64 *npages)
+{
+	u64 base = pages->base, at, run, i;
+
+	switch (pages->shape) {
+	case TEST_SCATTERED:
+		*npages = 1;
+		return base + index * 2;
+	case TEST_HUGE:
+		at = index + pages->skew;
+		*npages = TEST_BLOCK - at % TEST_BLOCK;
+		return swpt_word(base + at / TEST_BLOCK * 2 * TEST_BLOCK +
+				 at % TEST_BLOCK, TEST_BLOCK_ORDER);
+	case TEST_HUGE_CONTIG:
+		at = index + pages->skew;
+		*npages = TEST_BLOCK - at % TEST_BLOCK;
+		return swpt_word(base + at, TEST_BLOCK_ORDER);
+	case TEST_MIXED:
+		for (run = 0, i = 0; i < ARRAY_SIZE(test_mixed_runs); i++)
+			run += test_mixed_runs[i];
+		at = index % run;
+		base += index / run * 2 * run;
+		for (i = 0; at >= test_mixed_runs[i]; i++) {
+			at -= test_mixed_runs[i];
+			base += test_mixed_runs[i] + 1;
+		}
+		*npages = test_mixed_runs[i] - at;
+		return base + at;
+	default:
+		*npages = U64_MAX - index;
+		return base + index;
+	}
+}
+
+static u64 test_pfn(const struct test_pages *pages, u64 index)
+{
+	u64 npages;
+
+	return swpt_word_pfn(test_word(pages, index, &npages));
+}
+
+/* Every page must be one that was pinned: none of another pages object. */
+static void test_release(void *arg, const u64 *words, unsigned int nr,
+			 u64 npages)
+{
+	struct test_pages *pages = arg;
+
+	while (nr--) {
+		unsigned int order = swpt_word_order(*words);
+		u64 pfn = swpt_word_pfn(*words++);
+
+		WARN_ON(pfn < pages->base);
+		if (order)
+			pages->pinned -= ((pfn + npages - 1) >> order) -
+					 (pfn >> order) + 1;
+		else
+			pages->pinned -= npages;
+	}
+}
+
+static void test_pages_init(struct test_pages *pages, enum test_shape shape,
+			    u64 base)
+{
+	*pages = (struct test_pages){ .shape = shape, .base = base };
+	swpt_pages_init(&pages->swpt);
+}
+
+/* What iopt_area_fill() does, with a function for memory. */
+static int test_hold(struct test_pages *pages, struct swpt_area *area)
+{
+	u64 first = area->first_index, last = area->last_index, hole_last;
+	struct swpt_fill fill;
+	bool filled = false;
+	int rc = 0;
+
+	swpt_fill_init(&fill);
+	while (swpt_pages_next_hole(&pages->swpt, &first, last, &hole_last)) {
+		swpt_fill_seek(&fill, first);
+		filled = true;
+		while (first <= hole_last) {
+			u64 n, word = test_word(pages, first, &n);
+
+			n = min(n, hole_last - first + 1);
+			rc = swpt_fill_add(&fill, word, n);
+			if (rc)
+				goto abort;
+			pages->pinned += swpt_word_order(word) ? 1 : n;
+			pages->pins += swpt_word_order(word) ? 1 : n;
+			first += n;
+		}
+		if (hole_last == last)
+			break;
+	}
+	if (filled)
+		rc = swpt_fill_commit(&fill, &pages->swpt);
+	if (rc)
+		goto abort;
+	swpt_pages_hold(&pages->swpt, area);
+	WRITE_ONCE(area->held, true);
+	return 0;
+abort:
+	swpt_fill_abort(&fill, test_release, pages);
+	return rc;
+}
+
+static void test_drop(struct test_pages *pages, struct swpt_area *area)
+{
+	WRITE_ONCE(area->held, false);
+	swpt_pages_drop(&pages->swpt, area, test_release, pages);
+}
+
+/* Map length bytes of pages, from start_byte on, at iova. */
+static int test_map(struct swpt *swpt, struct swpt_area *area,
+		    struct test_pages *pages, u64 start_byte, u64 iova,
+		    u64 length)
+{
+	int rc;
+
+	*area = (struct swpt_area){
+		.iova = iova,
+		.last = iova + length - 1,
+		.pages = &pages->swpt,
+		.start_byte = start_byte,
+		.first_index = start_byte >> swpt->page_shift,
+		.last_index = (start_byte + length - 1) >> swpt->page_shift,
+	};
+	rc = swpt_insert(swpt, area);
+	if (rc)
+		return rc;
+	rc = test_hold(pages, area);
+	if (rc)
+		swpt_remove(swpt, area);
+	return rc;
+}
+
+static void test_unmap(struct swpt *swpt, struct swpt_area *area,
+		       struct test_pages *pages)
+{
+	swpt_remove(swpt, area);
+	test_drop(pages, area);
+}
+
+static int test_lookup(struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
+{
+	int rc;
+
+	rcu_read_lock();
+	rc = swpt_lookup(swpt, iova, phys, length);
+	rcu_read_unlock();
+	return rc;
+}
+
+/* Contiguous bytes from index on, asked page by page; at most max. */
+static u64 test_contig(const struct test_pages *pages, unsigned int shift,
+		       u64 pos, u64 max)
+{
+	u64 index = pos >> shift, in_page = pos & ((1ULL << shift) - 1);
+	u64 pfn = test_pfn(pages, index), n = 1, step;
+
+	if (pages->shape == TEST_ONE || pages->shape == TEST_HUGE_CONTIG)
+		return max;
+	while ((n << shift) - in_page < max) {
+		if (test_pfn(pages, index + n) != pfn + n)
+			break;
+		test_word(pages, index + n, &step);
+		n += step;
+	}
+	return min((n << shift) - in_page, max);
+}
+
+#define EXPECT_LOOKUP(test, swpt, iova, limit, want_phys, want_length)    \
+	do {                                                              \
+		u64 __phys = 0, __length = (limit);                       \
+									  \
+		KUNIT_EXPECT_EQ(test, 0, test_lookup(swpt, iova, &__phys, \
+						     &__length));         \
+		KUNIT_EXPECT_EQ(test, (u64)(want_phys), __phys);          \
+		KUNIT_EXPECT_EQ(test, (u64)(want_length), __length);      \
+	} while (0)
+
+#define EXPECT_NO_LOOKUP(test, swpt, iova, rc)                            \
+	do {                                                              \
+		u64 __phys, __length = 1;                                 \
+									  \
+		KUNIT_EXPECT_EQ(test, rc, test_lookup(swpt, iova, &__phys, \
+						      &__length));        \
+	} while (0)
+
+/* Nothing pinned, nothing allocated. */
+static void test_settle(void)
+{
+	rcu_barrier();
+	flush_workqueue(swpt_free_wq);
+}
+
+static int test_init(struct kunit *test)
+{
+	test_fail_after = -1;
+	if (!swpt_free_wq)
+		return swpt_module_init();
+	return 0;
+}
+
+static void test_exit(struct kunit *test)
+{
+	test_settle();
+	KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(&test_allocated));
+}
+
+/*
+ * Lookup.
+ */
+
+static const unsigned int test_shifts[] = { 12, 14, 16 };
+
+static void test_shift_desc(const unsigned int *shift, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "page shift %u", *shift);
+}
+
+KUNIT_ARRAY_PARAM(test_shift, test_shifts, test_shift_desc);
+
+static void swpt_test_single_page(struct kunit *test)
+{
+	unsigned int shift = *(const unsigned int *)test->param_value;
+	u64 size = 1ULL << shift, pfn = 0x8badf00d;
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+
+	swpt_init(&swpt, shift);
+	test_pages_init(&pages, TEST_ONE, pfn);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, 4 * size,
+					  size));
+	KUNIT_EXPECT_EQ(test, 1L, pages.pinned);
+	EXPECT_LOOKUP(test, &swpt, 4 * size, U64_MAX, pfn << shift, size);
+	EXPECT_LOOKUP(test, &swpt, 4 * size, 1, pfn << shift, 1);
+	EXPECT_LOOKUP(test, &swpt, 4 * size + 17, U64_MAX, (pfn << shift) + 17,
+		      size - 17);
+	EXPECT_LOOKUP(test, &swpt, 4 * size + 17, 5, (pfn << shift) + 17, 5);
+	EXPECT_LOOKUP(test, &swpt, 5 * size - 1, 9, (pfn << shift) + size - 1,
+		      1);
+	EXPECT_NO_LOOKUP(test, &swpt, 4 * size - 1, -ENOENT);
+	EXPECT_NO_LOOKUP(test, &swpt, 5 * size, -ENOENT);
+	test_unmap(&swpt, &area, &pages);
+	EXPECT_NO_LOOKUP(test, &swpt, 4 * size, -ENOENT);
+	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+}
+
+/* The ends of the IOVA space, and the last physical page there can be. */
+static void swpt_test_ends(struct kunit *test)
+{
+	unsigned int shift = *(const unsigned int *)test->param_value;
+	u64 size = 1ULL << shift, top = -size;
+	u64 pfn = (1ULL << (52 - shift)) - 1;
+	struct test_pages low, high;
+	struct swpt_area first, last;
+	struct swpt swpt;
+
+	swpt_init(&swpt, shift);
+	test_pages_init(&low, TEST_ONE, 0);
+	test_pages_init(&high, TEST_ONE, pfn);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &first, &low, 0, 0, size));
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &last, &high, 0, top, size));
+	EXPECT_LOOKUP(test, &swpt, 0, U64_MAX, 0, size);
+	EXPECT_LOOKUP(test, &swpt, size - 1, U64_MAX, size - 1, 1);
+	EXPECT_LOOKUP(test, &swpt, top, U64_MAX, pfn << shift, size);
+	EXPECT_LOOKUP(test, &swpt, U64_MAX, U64_MAX, (1ULL << 52) - 1, 1);
+	EXPECT_NO_LOOKUP(test, &swpt, size, -ENOENT);
+	EXPECT_NO_LOOKUP(test, &swpt, top - 1, -ENOENT);
+	KUNIT_EXPECT_PTR_EQ(test, swpt_first(&swpt, 0, U64_MAX), &first);
+	KUNIT_EXPECT_PTR_EQ(test, swpt_first(&swpt, 1, U64_MAX), &first);
+	KUNIT_EXPECT_PTR_EQ(test, swpt_first(&swpt, size, U64_MAX), &last);
+	KUNIT_EXPECT_TRUE(test, !swpt_first(&swpt, size, top - 1));
+	KUNIT_EXPECT_PTR_EQ(test, swpt_next(&first), &last);
+	KUNIT_EXPECT_TRUE(test, !swpt_next(&last));
+	test_unmap(&swpt, &first, &low);
+	test_unmap(&swpt, &last, &high);
+}
+
+static const enum test_shape test_shapes[] = {
+	TEST_SCATTERED, TEST_HUGE, TEST_HUGE_CONTIG, TEST_MIXED, TEST_ONE,
+};
+
+static void test_shape_desc(const enum test_shape *shape, char *desc)
+{
+	static const char *const names[] = {
+		[TEST_SCATTERED] = "scattered",
+		[TEST_HUGE] = "huge",
+		[TEST_HUGE_CONTIG] = "huge in a row",
+		[TEST_MIXED] = "mixed",
+		[TEST_ONE] = "one run",
+	};
+
+	strscpy(desc, names[*shape], KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(test_shape, test_shapes, test_shape_desc);
+
+/* Every page of a mapping that starts and ends in the middle of something. */
+static void swpt_test_every_page(struct kunit *test)
+{
+	const u64 npages = 5000, at = 1 << 20, skip = 77;
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+	u64 i;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, *(const enum test_shape *)test->param_value,
+			1 << 18);
+	pages.skew = 100;
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, skip << 12, at,
+					  npages << 12));
+	for (i = 0; i < npages; i++) {
+		u64 pos = (skip + i) << 12;
+
+		EXPECT_LOOKUP(test, &swpt, at + (i << 12) + 5, U64_MAX,
+			      (test_pfn(&pages, skip + i) << 12) + 5,
+			      test_contig(&pages, 12, pos + 5,
+					  ((npages - i) << 12) - 5));
+	}
+	test_unmap(&swpt, &area, &pages);
+	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+}
+
+/* Never over the end of an area, even where the next one continues it. */
+static void swpt_test_areas_end_runs(struct kunit *test)
+{
+	struct test_pages pages[2];
+	struct swpt_area area[2], other;
+	struct swpt swpt;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages[0], TEST_ONE, 100);
+	test_pages_init(&pages[1], TEST_ONE, 104);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area[0], &pages[0], 0,
+					  0x10000, 0x4000));
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area[1], &pages[1], 0,
+					  0x14000, 0x4000));
+	EXPECT_LOOKUP(test, &swpt, 0x10000, U64_MAX, 100 << 12, 0x4000);
+	EXPECT_LOOKUP(test, &swpt, 0x13fff, U64_MAX, (104 << 12) - 1, 1);
+	EXPECT_LOOKUP(test, &swpt, 0x14000, U64_MAX, 104 << 12, 0x4000);
+
+	KUNIT_EXPECT_EQ(test, -EEXIST, test_map(&swpt, &other, &pages[0], 0,
+						0x13000, 0x1000));
+	KUNIT_EXPECT_EQ(test, -EEXIST, test_map(&swpt, &other, &pages[0], 0,
+						0xf000, 0x1001));
+	KUNIT_EXPECT_EQ(test, -EEXIST, test_map(&swpt, &other, &pages[0], 0,
+						0x17fff, 0x1000));
+	KUNIT_EXPECT_EQ(test, -EEXIST, test_map(&swpt, &other, &pages[0], 0,
+						0, 0x100000));
+	KUNIT_EXPECT_EQ(test, 8L, pages[0].pinned + pages[1].pinned);
+	test_unmap(&swpt, &area[0], &pages[0]);
+	EXPECT_NO_LOOKUP(test, &swpt, 0x13fff, -ENOENT);
+	test_unmap(&swpt, &area[1], &pages[1]);
+}
+
+/* What is only reserved, or not pinned, is told apart. */
+static void swpt_test_not_held(struct kunit *test)
+{
+	struct test_pages pages;
+	struct swpt_area area = { .iova = 0x1000, .last = 0x1fff };
+	struct swpt swpt;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, TEST_ONE, 7);
+	KUNIT_ASSERT_EQ(test, 0, swpt_insert(&swpt, &area));
+	EXPECT_NO_LOOKUP(test, &swpt, 0x1000, -ENOENT);
+	area.pages = &pages.swpt;
+	EXPECT_NO_LOOKUP(test, &swpt, 0x1000, -EOPNOTSUPP);
+	KUNIT_ASSERT_EQ(test, 0, test_hold(&pages, &area));
+	EXPECT_LOOKUP(test, &swpt, 0x1000, 99, 7 << 12, 99);
+	test_drop(&pages, &area);
+	EXPECT_NO_LOOKUP(test, &swpt, 0x1000, -EOPNOTSUPP);
+	swpt_remove(&swpt, &area);
+}
+
+static void swpt_test_seq(struct kunit *test)
+{
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+	unsigned int seq;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, TEST_ONE, 7);
+	seq = swpt_read_begin(&swpt);
+	KUNIT_EXPECT_EQ(test, 0U, seq & 1);
+	KUNIT_EXPECT_FALSE(test, swpt_read_retry(&swpt, seq));
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, 0, 4096));
+	KUNIT_EXPECT_TRUE(test, swpt_read_retry(&swpt, seq));
+	seq = swpt_read_begin(&swpt);
+	test_unmap(&swpt, &area, &pages);
+	KUNIT_EXPECT_TRUE(test, swpt_read_retry(&swpt, seq));
+	swpt_write_begin(&swpt);
+	KUNIT_EXPECT_EQ(test, 1U, swpt_read_begin(&swpt) & 1);
+	swpt_write_end(&swpt);
+}
+
+/*
+ * All runs of two mappings that follow each other, in answers of every size:
+ * together they are the pages one by one, and no two neighbours continue.
+ */
+static void swpt_test_runs(struct kunit *test)
+{
+	const u64 n = 3000, at = 1 << 20, skip = 77, end = at + (2 * n << 12);
+	struct swpt_phys_run run[33];
+	struct test_pages pages;
+	struct swpt_area area[2];
+	struct swpt swpt;
+	unsigned int room, i;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, *(const enum test_shape *)test->param_value,
+			1 << 18);
+	pages.skew = 100;
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area[0], &pages, skip << 12,
+					  at, n << 12));
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area[1], &pages,
+					  (skip + n) << 12, at + (n << 12),
+					  n << 12));
+	for (room = 1; room <= ARRAY_SIZE(run); room++) {
+		/* Not at the beginning of a page, and not to its end. */
+		u64 iova = at + 5, last = end - 7;
+
+		while (iova <= last) {
+			struct swpt_runs runs = {
+				.run = run, .room = room, .iova = iova,
+			};
+			u64 pos = iova;
+
+			rcu_read_lock();
+			KUNIT_ASSERT_EQ(test, 0,
+					swpt_lookup_runs(&swpt, last, &runs));
+			rcu_read_unlock();
+			KUNIT_ASSERT_GT(test, runs.nr, 0U);
+			KUNIT_ASSERT_LE(test, runs.nr, room);
+			for (i = 0; i < runs.nr; i++) {
+				u64 phys = run[i].phys, left = run[i].length;
+
+				KUNIT_ASSERT_GT(test, left, 0ULL);
+				if (i)
+					KUNIT_ASSERT_NE(test, phys,
+							run[i - 1].phys +
+							run[i - 1].length);
+				while (left) {
+					u64 in_page = pos & 4095, step;
+
+					step = min(4096 - in_page, left);
+					KUNIT_ASSERT_EQ(test, phys,
+							(test_pfn(&pages, skip +
+								  ((pos - at) >> 12))
+							 << 12) + in_page);
+					pos += step;
+					phys += step;
+					left -= step;
+				}
+			}
+			KUNIT_ASSERT_EQ(test, pos, runs.iova);
+			if (runs.nr < room)
+				KUNIT_ASSERT_EQ(test, runs.iova, last + 1);
+			iova = runs.iova;
+		}
+		KUNIT_ASSERT_EQ(test, iova, last + 1);
+	}
+	test_unmap(&swpt, &area[0], &pages);
+	test_unmap(&swpt, &area[1], &pages);
+}
+
+static void swpt_test_runs_end(struct kunit *test)
+{
+	struct swpt_phys_run run[4];
+	struct swpt_runs runs = { .run = run, .room = 4, .iova = -0x2000ULL };
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, TEST_ONE, 7);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, -0x2000ULL,
+					  0x2000));
+	rcu_read_lock();
+	/* To the last byte that there is. */
+	KUNIT_EXPECT_EQ(test, 0, swpt_lookup_runs(&swpt, U64_MAX, &runs));
+	KUNIT_EXPECT_EQ(test, 1U, runs.nr);
+	KUNIT_EXPECT_EQ(test, 0x2000ULL, run[0].length);
+	KUNIT_EXPECT_EQ(test, 0ULL, runs.iova);
+	/* Nothing there. */
+	runs.nr = 0;
+	runs.iova = 0x5000;
+	KUNIT_EXPECT_EQ(test, -ENOENT, swpt_lookup_runs(&swpt, 0x5fff, &runs));
+	KUNIT_EXPECT_EQ(test, 0U, runs.nr);
+	/* Continues what is there, also when there is no room left. */
+	runs.iova = -0x1000ULL;
+	runs.nr = 1;
+	runs.room = 1;
+	run[0] = (struct swpt_phys_run){ .phys = 7 << 12, .length = 0x1000 };
+	KUNIT_EXPECT_EQ(test, 0, swpt_lookup_runs(&swpt, U64_MAX, &runs));
+	KUNIT_EXPECT_EQ(test, 1U, runs.nr);
+	KUNIT_EXPECT_EQ(test, 0x2000ULL, run[0].length);
+	rcu_read_unlock();
+	test_drop(&pages, &area);
+	runs.iova = -0x1000ULL;
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			swpt_lookup_runs(&swpt, U64_MAX, &runs));
+	rcu_read_unlock();
+	swpt_remove(&swpt, &area);
+}
+
+static struct kunit_case swpt_lookup_cases[] = {
+	KUNIT_CASE_PARAM(swpt_test_single_page, test_shift_gen_params),
+	KUNIT_CASE_PARAM(swpt_test_ends, test_shift_gen_params),
+	KUNIT_CASE_PARAM(swpt_test_every_page, test_shape_gen_params),
+	KUNIT_CASE(swpt_test_areas_end_runs),
+	KUNIT_CASE(swpt_test_not_held),
+	KUNIT_CASE(swpt_test_seq),
+	KUNIT_CASE_PARAM(swpt_test_runs, test_shape_gen_params),
+	KUNIT_CASE(swpt_test_runs_end),
+	{}
+};
+
+static struct kunit_suite swpt_lookup_suite = {
+	.name = "swpt_lookup",
+	.init = test_init,
+	.exit = test_exit,
+	.test_cases = swpt_lookup_cases,
+};
+
+/*
+ * Sharing: several areas on the same pages.
+ */
+
+static void swpt_test_copy_part(struct kunit *test)
+{
+	enum test_shape shape = *(const enum test_shape *)test->param_value;
+	const u64 npages = 2000, first = 600, n = 700;
+	struct swpt_area source, copy;
+	struct test_pages pages;
+	struct swpt swpt, other;
+	long pins;
+	u64 i;
+
+	swpt_init(&swpt, 12);
+	swpt_init(&other, 12);
+	test_pages_init(&pages, shape, 1 << 18);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &source, &pages, 0, 0,
+					  npages << 12));
+	pins = pages.pins;
+	KUNIT_ASSERT_EQ(test, 0, test_map(&other, &copy, &pages, first << 12,
+					  1 << 30, n << 12));
+	/* Nothing is pinned a second time. */
+	KUNIT_EXPECT_EQ(test, pins, pages.pins);
+	KUNIT_EXPECT_EQ(test, 0ULL, swpt_pages_nr_unheld(&pages.swpt, 0,
+							 npages - 1));
+
+	test_unmap(&swpt, &source, &pages);
+	KUNIT_EXPECT_EQ(test, npages - n,
+			swpt_pages_nr_unheld(&pages.swpt, 0, npages - 1));
+	if (shape == TEST_HUGE || shape == TEST_HUGE_CONTIG)
+		/* The blocks that it has a part of, 512 to 1535. */
+		KUNIT_EXPECT_EQ(test, 2L, pages.pinned);
+	else
+		KUNIT_EXPECT_EQ(test, (long)n, pages.pinned);
+	for (i = 0; i < n; i++)
+		EXPECT_LOOKUP(test, &other, (1 << 30) + (i << 12), 4096,
+			      test_pfn(&pages, first + i) << 12, 4096);
+	test_unmap(&other, &copy, &pages);
+	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+}
+
+/* Parts that come and go in an order that leaves holes to fill again. */
+static void swpt_test_fill_holes(struct kunit *test)
+{
+	static const struct {
+		u16 first, npages;
+	} parts[] = {
+		{ 700, 100 }, { 0, 10 }, { 650, 100 }, { 300, 1 }, { 200, 900 },
+		{ 1023, 2 }, { 0, 2000 }, { 512, 512 }, { 511, 1 }, { 5, 700 },
+	};
+	struct swpt_area area[ARRAY_SIZE(parts)];
+	struct test_pages pages;
+	struct swpt swpt;
+	unsigned int drop, i, j;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, *(const enum test_shape *)test->param_value,
+			1 << 18);
+	for (drop = 1; drop <= ARRAY_SIZE(parts); drop++) {
+		/* Each round takes one part in drop out and puts it back. */
+		for (i = 0; i < ARRAY_SIZE(parts); i++)
+			KUNIT_ASSERT_EQ(test, 0,
+					test_map(&swpt, &area[i], &pages,
+						 (u64)parts[i].first << 12,
+						 (u64)i << 32,
+						 (u64)parts[i].npages << 12));
+		for (i = 0; i < ARRAY_SIZE(parts); i += drop)
+			test_unmap(&swpt, &area[i], &pages);
+		for (i = 0; i < ARRAY_SIZE(parts); i += drop)
+			KUNIT_ASSERT_EQ(test, 0,
+					test_map(&swpt, &area[i], &pages,
+						 (u64)parts[i].first << 12,
+						 (u64)i << 32,
+						 (u64)parts[i].npages << 12));
+		for (i = 0; i < ARRAY_SIZE(parts); i++)
+			for (j = 0; j < parts[i].npages; j++)
+				EXPECT_LOOKUP(test, &swpt,
+					      ((u64)i << 32) + (j << 12), 4096,
+					      test_pfn(&pages,
+						       parts[i].first + j) << 12,
+					      4096);
+		for (i = 0; i < ARRAY_SIZE(parts); i++)
+			test_unmap(&swpt, &area[(i + drop) % ARRAY_SIZE(parts)],
+				   &pages);
+		KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+	}
+}
+
+static struct kunit_case swpt_share_cases[] = {
+	KUNIT_CASE_PARAM(swpt_test_copy_part, test_shape_gen_params),
+	KUNIT_CASE_PARAM(swpt_test_fill_holes, test_shape_gen_params),
+	{}
+};
+
+static struct kunit_suite swpt_share_suite = {
+	.name = "swpt_share",
+	.init = test_init,
+	.exit = test_exit,
+	.test_cases = swpt_share_cases,
+};
+
+/*
+ * A long random walk against a plain model: an xarray from IOVA granule to
+ * where that comes from.
+ */
+
+#define WALK_AREAS	48
+#define WALK_PAGES	4
+#define WALK_STEPS	6000
+
+struct walk_case {
+	const char *name;
+	enum test_shape shape;
+	u64 granule;		/* pages; areas are multiples of it */
+	u64 granules;		/* size of a pages object */
+};
+
+static const struct walk_case walk_cases[] = {
+	{ "scattered", TEST_SCATTERED, 1, 3000 },
+	{ "huge", TEST_HUGE, 128, 64 },
+	{ "huge, odd", TEST_HUGE, 100, 64 },
+	{ "huge in a row", TEST_HUGE_CONTIG, 128, 64 },
+	{ "mixed", TEST_MIXED, 5, 600 },
+	{ "1 TiB in one run", TEST_ONE, 1 << 18, 1 << 10 },
+};
+
+static void walk_desc(const struct walk_case *walk, char *desc)
+{
+	strscpy(desc, walk->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(walk, walk_cases, walk_desc);
+
+struct walk_area {
+	struct swpt_area swpt;
+	struct test_pages *pages;
+	bool mapped;
+};
+
+struct walk_state {
+	const struct walk_case *walk;
+	struct rnd_state rnd;
+	struct swpt swpt;
+	struct test_pages pages[WALK_PAGES];
+	struct walk_area area[WALK_AREAS];
+	struct xarray model;	/* granule of IOVA -> area + 1, as a value */
+};
+
+static u64 walk_random(struct walk_state *w, u64 below)
+{
+	u64 high = prandom_u32_state(&w->rnd);
+	u64 value = high << 32 | prandom_u32_state(&w->rnd);
+
+	return value % below;
+}
+
+static u64 walk_bytes(struct walk_state *w, u64 granules)
+{
+	return granules * w->walk->granule << 12;
+}
+
+static void walk_map(struct kunit *test, struct walk_state *w, unsigned int i)
+{
+	u64 n, start, from, at, k;
+	struct walk_area *area = &w->area[i];
+	bool overlap = false;
+	int rc;
+
+	area->pages = &w->pages[walk_random(w, WALK_PAGES)];
+	n = 1 + walk_random(w, w->walk->granules / (1 + walk_random(w, 16)));
+	from = walk_random(w, w->walk->granules - n + 1);
+	start = walk_random(w, 8 * w->walk->granules);
+	for (k = 0; k < n; k++)
+		overlap |= !!xa_load(&w->model, start + k);
+	at = walk_bytes(w, start);
+	rc = test_map(&w->swpt, &area->swpt, area->pages, walk_bytes(w, from),
+		      at, walk_bytes(w, n));
+	KUNIT_ASSERT_EQ(test, overlap ? -EEXIST : 0, rc);
+	if (rc)
+		return;
+	area->mapped = true;
+	for (k = 0; k < n; k++)
+		xa_store(&w->model, start + k, xa_mk_value(i + 1), GFP_KERNEL);
+}
+
+static void walk_unmap(struct walk_state *w, unsigned int i)
+{
+	struct walk_area *area = &w->area[i];
+	u64 start = area->swpt.iova / walk_bytes(w, 1);
+	u64 n = (area->swpt.last - area->swpt.iova + 1) / walk_bytes(w, 1);
+	u64 k;
+
+	test_unmap(&w->swpt, &area->swpt, area->pages);
+	area->mapped = false;
+	for (k = 0; k < n; k++)
+		xa_erase(&w->model, start + k);
+}
+
+static void walk_lookup(struct kunit *test, struct walk_state *w)
+{
+	u64 iova = walk_random(w, walk_bytes(w, 9 * w->walk->granules));
+	u64 limit = 1 + walk_random(w, 1ULL << walk_random(w, 50));
+	void *entry = xa_load(&w->model, iova / walk_bytes(w, 1));
+	u64 phys, length = limit, pos;
+	struct walk_area *area;
+	int rc;
+
+	rc = test_lookup(&w->swpt, iova, &phys, &length);
+	if (!entry) {
+		KUNIT_ASSERT_EQ(test, -ENOENT, rc);
+		return;
+	}
+	KUNIT_ASSERT_EQ(test, 0, rc);
+	area = &w->area[xa_to_value(entry) - 1];
+	pos = area->swpt.start_byte + iova - area->swpt.iova;
+	KUNIT_ASSERT_EQ(test, phys, (test_pfn(area->pages, pos >> 12) << 12) +
+				    (pos & 4095));
+	KUNIT_ASSERT_EQ(test, length,
+			test_contig(area->pages, 12, pos,
+				    min(limit, area->swpt.last - iova + 1)));
+}
+
+/* Pins that the areas of a pages object need, counted from scratch. */
+static long walk_count_pins(struct walk_state *w, struct test_pages *pages)
+{
+	u64 granules = w->walk->granules, granule = w->walk->granule;
+	u64 index, n, held = 0;
+	unsigned int i;
+
+	for (index = 0; index < granules; index++) {
+		for (i = 0; i < WALK_AREAS; i++)
+			if (w->area[i].mapped && w->area[i].pages == pages &&
+			    w->area[i].swpt.first_index <= index * granule &&
+			    w->area[i].swpt.last_index >= index * granule)
+				break;
+		n = i < WALK_AREAS ? granule : 0;
+		held += n;
+	}
+	return held;
+}
+
+static void swpt_test_random_walk(struct kunit *test)
+{
+	u32 seed = get_random_u32();
+	struct walk_state *w;
+	unsigned int i, step;
+
+	w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
+	KUNIT_ASSERT_TRUE(test, w);
+	w->walk = test->param_value;
+	prandom_seed_state(&w->rnd, seed);
+	kunit_info(test, "seed %u\n", seed);
+	xa_init(&w->model);
+	swpt_init(&w->swpt, 12);
+	for (i = 0; i < WALK_PAGES; i++) {
+		test_pages_init(&w->pages[i], w->walk->shape, (u64)i << 36);
+		w->pages[i].skew = i * 77;
+	}
+
+	for (step = 0; step < WALK_STEPS; step++) {
+		i = walk_random(w, WALK_AREAS);
+		if (!w->area[i].mapped)
+			walk_map(test, w, i);
+		else if (!walk_random(w, 3))
+			walk_unmap(w, i);
+		for (i = 0; i < 8; i++)
+			walk_lookup(test, w);
+		if (step % 500)
+			continue;
+		for (i = 0; i < WALK_PAGES; i++) {
+			struct test_pages *pages = &w->pages[i];
+			u64 npages = w->walk->granules * w->walk->granule;
+			long held = walk_count_pins(w, pages);
+
+			KUNIT_ASSERT_EQ(test, npages - held,
+					swpt_pages_nr_unheld(&pages->swpt, 0,
+							     npages - 1));
+			if (w->walk->shape != TEST_HUGE &&
+			    w->walk->shape != TEST_HUGE_CONTIG)
+				KUNIT_ASSERT_EQ(test, held, pages->pinned);
+		}
+		cond_resched();
+	}
+
+	for (i = 0; i < WALK_AREAS; i++)
+		if (w->area[i].mapped)
+			walk_unmap(w, i);
+	for (i = 0; i < WALK_PAGES; i++)
+		KUNIT_EXPECT_EQ(test, 0L, w->pages[i].pinned);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&w->model));
+	xa_destroy(&w->model);
+}
+
+static struct kunit_case swpt_walk_cases[] = {
+	KUNIT_CASE_PARAM(swpt_test_random_walk, walk_gen_params),
+	{}
+};
+
+static struct kunit_suite swpt_walk_suite = {
+	.name = "swpt_walk",
+	.init = test_init,
+	.exit = test_exit,
+	.test_cases = swpt_walk_cases,
+};
+
+/*
+ * Allocations that fail, and what lookups and memory cost.
+ */
+
+static void swpt_test_alloc_fails(struct kunit *test)
+{
+	enum test_shape shape = *(const enum test_shape *)test->param_value;
+	const u64 npages = 4000;
+	struct swpt_area held[3], area;
+	struct test_pages pages;
+	struct swpt swpt;
+	long before, n;
+	unsigned int i;
+	u64 page;
+	int rc;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, shape, 1 << 18);
+	/* With something there already, so that commit has to merge. */
+	for (i = 0; i < ARRAY_SIZE(held); i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				test_map(&swpt, &held[i], &pages,
+					 (100 + 900 * i) << 12,
+					 (u64)(i + 1) << 32, 300 << 12));
+	before = pages.pinned;
+	test_settle();
+	for (n = 0; ; n++) {
+		long allocated = atomic_long_read(&test_allocated);
+
+		test_fail_after = n;
+		rc = test_map(&swpt, &area, &pages, 0, 0, npages << 12);
+		if (!rc)
+			break;
+		test_fail_after = -1;
+		test_settle();
+		KUNIT_ASSERT_EQ(test, -ENOMEM, rc);
+		KUNIT_ASSERT_EQ(test, before, pages.pinned);
+		KUNIT_ASSERT_EQ(test, allocated,
+				atomic_long_read(&test_allocated));
+		EXPECT_NO_LOOKUP(test, &swpt, 0, -ENOENT);
+		for (page = 0; page < 300; page++)
+			EXPECT_LOOKUP(test, &swpt, (2ULL << 32) + (page << 12),
+				      1, test_pfn(&pages, 1000 + page) << 12,
+				      1);
+	}
+	test_fail_after = -1;
+	KUNIT_EXPECT_GT(test, n, 2L);
+	test_unmap(&swpt, &area, &pages);
+	KUNIT_EXPECT_EQ(test, before, pages.pinned);
+	for (i = 0; i < ARRAY_SIZE(held); i++)
+		test_unmap(&swpt, &held[i], &pages);
+	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+}
+
+/* Steps of a lookup: the logarithm of the size, and a few for each run. */
+static void swpt_test_steps(struct kunit *test)
+{
+	enum test_shape shape = *(const enum test_shape *)test->param_value;
+	const u64 npages = 1 << 17;
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+	u64 index, limit;
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, shape, 1 << 18);
+	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, 0,
+					  npages << 12));
+	for (index = 0; index < npages; index += 97) {
+		for (limit = 1; limit; limit <<= 21) {
+			u64 phys, length = limit, runs = 1, n, i;
+			struct swpt_cursor cur;
+
+			rcu_read_lock();
+			KUNIT_ASSERT_EQ(test, 0,
+					swpt_area_lookup(&area, 12, index << 12,
+							 &phys, &length, &cur));
+			rcu_read_unlock();
+			for (i = index; i << 12 < (index << 12) + length;
+			     i += n, runs++)
+				test_word(&pages, i, &n);
+			KUNIT_ASSERT_LE(test, cur.steps,
+					ilog2(npages) + SWPT_DENSE_RUN +
+						2 * runs);
+		}
+	}
+	test_unmap(&swpt, &area, &pages);
+}
+
+/* Words where memory is scattered, runs where it is not. */
+static void swpt_test_footprint(struct kunit *test)
+{
+	static const struct {
+		enum test_shape shape;
+		unsigned long max;
+	} cases[] = {
+		{ TEST_SCATTERED, 2060 << 10 },
+		{ TEST_HUGE, 16 << 10 },
+		{ TEST_HUGE_CONTIG, 0 },
+		{ TEST_ONE, 0 },
+	};
+	struct test_pages pages;
+	struct swpt_area area;
+	struct swpt swpt;
+	unsigned int i, j;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct swpt_dir *dir;
+		unsigned long bytes = 0;
+
+		swpt_init(&swpt, 12);
+		test_pages_init(&pages, cases[i].shape, 1 << 18);
+		KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, 0,
+						  1 << 30));
+		dir = swpt_store_dir(&pages.swpt.store);
+		if (dir) {
+			bytes += struct_size(dir, chunk, dir->room);
+			for (j = 0; j < dir->nr; j++)
+				bytes += swpt_chunk_nr(&dir->chunk[j]) *
+					 (swpt_chunk_dense(&dir->chunk[j]) ?
+						  sizeof(u64) :
+						  sizeof(struct swpt_run));
+		}
+		KUNIT_EXPECT_LE(test, bytes, cases[i].max);
+		test_unmap(&swpt, &area, &pages);
+	}
+}
+
+static struct kunit_case swpt_cost_cases[] = {
+	KUNIT_CASE_PARAM(swpt_test_alloc_fails, test_shape_gen_params),
+	KUNIT_CASE_PARAM(swpt_test_steps, test_shape_gen_params),
+	KUNIT_CASE(swpt_test_footprint),
+	{}
+};
+
+static struct kunit_suite swpt_cost_suite = {
+	.name = "swpt_cost",
+	.init = test_init,
+	.exit = test_exit,
+	.test_cases = swpt_cost_cases,
+};
+
+kunit_test_suites(&swpt_lookup_suite, &swpt_share_suite, &swpt_walk_suite,
+		  &swpt_cost_suite);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("KUnit tests of the software page table of noiommufd");

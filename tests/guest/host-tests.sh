@@ -84,6 +84,17 @@ space_runs_out()
 		no_entries "$RUN/medium"
 }
 
+# A role whose kernel, or whose suite, the archive has no more.
+kernel_gone()
+{
+	need_network || return
+	sed -i 's/^6\.1 .*/6.1 sid linux-image-none linux-headers-none guest/' "$tree/tests/guest/kernels"
+	CACHE=$RUN/gone one_sentence "role 6.1 is gone" "$tree/tests/guest/demo" || return
+	sed -i 's/^6\.1 .*/6.1 none linux-image-amd64 linux-headers-amd64 guest/' "$tree/tests/guest/kernels"
+	CACHE=$RUN/gone one_sentence "has no suite 'none'" "$tree/tests/guest/demo" || return
+	cp "$GUEST/kernels" "$tree/tests/guest/"
+}
+
 # Killed while it makes an entry: the next run finds none, and starts afresh.
 killed_half_way()
 {
@@ -207,6 +218,7 @@ host_tests()
 	try host.demo_without_space without_space
 	try host.demo_space_runs_out space_runs_out
 	try host.demo_killed_half_way killed_half_way
+	try host.demo_kernel_gone kernel_gone
 	umount "$RUN/small" "$RUN/medium" 2> /dev/null || true
-	rm -rf "$tree" "$RUN/killed" "$RUN/empty"
+	rm -rf "$tree" "$RUN/killed" "$RUN/empty" "$RUN/gone"
 }

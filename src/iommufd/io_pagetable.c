@@ -694,21 +694,15 @@ static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
 				  struct swpt_runs *runs)
 {
 	unsigned int seq = swpt_read_begin(&iopt->swpt);
-	struct swpt_phys_run tail = {};
 	struct swpt_runs before = *runs;
 	int rc;
 
 	if (seq & 1 || !READ_ONCE(iopt->nr_hwpts))
 		return -EAGAIN;
-	/* It may grow. */
-	if (runs->nr)
-		tail = runs->run[runs->nr - 1];
 	rc = swpt_lookup_runs(&iopt->swpt, last, runs);
 	if (!swpt_read_retry(&iopt->swpt, seq))
 		return rc;
 	*runs = before;
-	if (runs->nr)
-		runs->run[runs->nr - 1] = tail;
 	return -EAGAIN;
 }
 
@@ -716,7 +710,7 @@ static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
  * iopt_get_phys_runs() - look up the physical addresses behind a range
  * @iopt: address space
  * @last: where the range ends
- * @runs: where it starts, and room for the answer; out: how far that goes
+ * @runs: empty: where it starts, and room for the answer; out: how far that goes
  *
  * Return: 0: @runs is full or complete; else what is at its @iova: -ENOENT:
  * nothing is mapped there; -EOPNOTSUPP: the address space has no HWPT; or

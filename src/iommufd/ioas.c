@@ -384,7 +384,7 @@ fault:
 	return -EFAULT;
 }
 
-/* The last run of a batch is kept back: the next one may continue it. */
+/* The last run of a batch is whole: it ends because another one begins. */
 static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 				  struct noiommufd_ioas_get_pa_runs *cmd)
 {
@@ -393,31 +393,24 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 	struct swpt_runs runs = { .run = batch, .iova = cmd->iova };
 	u64 last = cmd->iova + cmd->length - 1;
 	u32 done = 0;
-	bool end;
 	int rc;
 
 	do {
-		unsigned int nr;
-
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
 
+		runs.nr = 0;
 		runs.room = min_t(u32, IOMMUFD_RUNS_BATCH,
 				  cmd->num_runs - done);
 		rc = iopt_get_phys_runs(&ioas->iopt, last, &runs);
-		if (rc && !runs.nr)
+		if (rc && !runs.nr && !done)
 			return rc;
-		/* It is full, or there is no more. */
-		end = rc || runs.nr < runs.room ||
-		      runs.iova == last + 1 || runs.room < IOMMUFD_RUNS_BATCH;
-		nr = end ? runs.nr : runs.nr - 1;
-		if (iommufd_put_runs(out + done, batch, nr))
+		if (iommufd_put_runs(out + done, batch, runs.nr))
 			return -EFAULT;
-		done += nr;
-		batch[0] = batch[runs.nr - 1];
-		runs.nr = 1;
-	} while (!end);
+		done += runs.nr;
+	} while (!rc && runs.nr == runs.room && done < cmd->num_runs &&
+		 runs.iova != last + 1);
 
 	cmd->num_runs = done;
 	cmd->length = runs.iova - cmd->iova;

@@ -9,6 +9,7 @@
  *	VFIO_DEVICE_ATTACH_IOMMUFD_PT	the device is given it
  *	IOMMU_IOAS_MAP			memory is pinned, and gets an IOVA
  *	IOMMU_IOAS_NOIOMMU_GET_PA	physical addresses, for the device
+ *	NOIOMMUFD_IOAS_GET_PA_RUNS	many of them at once, where there is it
  *
  * Without an IOMMU an IOVA is only a name: the device is told the physical
  * addresses, and can reach all memory of the machine.
@@ -33,6 +34,8 @@
 
 #define NODE	"/dev/iommu"
 #define PCI	"/sys/bus/pci/devices"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 #define fail(err, fmt, ...)						\
 	(fprintf(stderr, fmt "\n", ##__VA_ARGS__), -(err))
@@ -235,16 +238,9 @@ int noiommu_map(struct noiommu_dev *dev, void *va, size_t len, __u64 *iova)
 	return 0;
 }
 
-/**
- * noiommu_get_pa - where is it?
- * @dev: device
- * @iova: anywhere inside a mapping
- * @len: how far to look, not 0
- * @pa: out: the physical address of @iova
- * @run: out: this many bytes from @pa are physically contiguous, at most @len
- */
-int noiommu_get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len,
-		   __u64 *pa, __u64 *run)
+/* Where is it, and how many bytes from there are physically contiguous? */
+static int get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len, __u64 *pa,
+		  __u64 *run)
 {
 	struct iommu_ioas_noiommu_get_pa get = {
 		.size = sizeof(get),
@@ -254,16 +250,93 @@ int noiommu_get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len,
 	};
 
 	dev->get_pa_calls++;
-	if (ioctl(dev->iommufd, IOMMU_IOAS_NOIOMMU_GET_PA, &get)) {
-		if (errno == EPERM)
-			return fail(EPERM,
-				    "Physical addresses need CAP_SYS_RAWIO: run this as root, or give the program the capability.");
-		return fail(errno, "No physical address for IOVA %#llx: %m.",
-			    iova);
-	}
+	if (ioctl(dev->iommufd, IOMMU_IOAS_NOIOMMU_GET_PA, &get))
+		return -errno;
 	*pa = get.out_phys;
 	*run = get.length;
 	return 0;
+}
+
+/* The same for a range: see noiommu_translate(). */
+static int get_pa_runs(struct noiommu_dev *dev, __u64 iova, __u64 *len,
+		       struct noiommufd_run *runs, __u32 *num)
+{
+	struct noiommufd_ioas_get_pa_runs get = {
+		.size = sizeof(get),
+		.ioas_id = dev->ioas_id,
+		.num_runs = *num,
+		.iova = iova,
+		.length = *len,
+		.runs = (uintptr_t)runs,
+	};
+
+	dev->get_pa_runs_calls++;
+	if (ioctl(dev->iommufd, NOIOMMUFD_IOAS_GET_PA_RUNS, &get))
+		return -errno;
+	*num = get.num_runs;
+	*len = get.length;
+	return 0;
+}
+
+/* With what every kernel has: a call for each run of each mapping. */
+static int get_pa_loop(struct noiommu_dev *dev, __u64 iova, __u64 *len,
+		       struct noiommufd_run *runs, __u32 *num)
+{
+	__u64 pa = 0, run = 0, done = 0;
+	__u32 nr = 0;
+	int rc;
+
+	while (done < *len) {
+		rc = get_pa(dev, iova + done, *len - done, &pa, &run);
+		if (rc && !nr)
+			return rc;
+		if (rc)
+			break;
+		if (nr && runs[nr - 1].phys + runs[nr - 1].length == pa) {
+			runs[nr - 1].length += run;
+		} else {
+			if (nr == *num)
+				break;
+			runs[nr].phys = pa;
+			runs[nr].length = run;
+			nr++;
+		}
+		done += run;
+	}
+	*num = nr;
+	*len = done;
+	return 0;
+}
+
+/**
+ * noiommu_translate - where is all of it?
+ * @dev: device
+ * @iova: anywhere inside a mapping
+ * @len: in: how far to look, not 0; out: how far the answer goes
+ * @runs: out: what is physically contiguous, one after the other
+ * @num: in: room at @runs, not 0; out: entries used
+ *
+ * Less than asked for comes back when the room is used up, or where nothing is
+ * mapped: go on at @iova + @len. This is how a program uses
+ * NOIOMMUFD_IOAS_GET_PA_RUNS where there is it, and does without elsewhere.
+ */
+int noiommu_translate(struct noiommu_dev *dev, __u64 iova, __u64 *len,
+		      struct noiommufd_run *runs, __u32 *num)
+{
+	int rc = -ENOTTY;
+
+	if (dev->has_runs != NOIOMMU_RUNS_NO) {
+		rc = get_pa_runs(dev, iova, len, runs, num);
+		dev->has_runs = rc == -ENOTTY ? NOIOMMU_RUNS_NO :
+						NOIOMMU_RUNS_YES;
+	}
+	if (rc == -ENOTTY)
+		rc = get_pa_loop(dev, iova, len, runs, num);
+	if (rc == -EPERM)
+		return fail(EPERM,
+			    "Physical addresses need CAP_SYS_RAWIO: run this as root, or give the program the capability.");
+	return rc ? fail(-rc, "No physical address for IOVA %#llx: %s.", iova,
+			 strerror(-rc)) : 0;
 }
 
 /**
@@ -281,17 +354,21 @@ int noiommu_get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len,
 int noiommu_map_pages(struct noiommu_dev *dev, void *va, size_t len,
 		      size_t page_size, __u64 *iova, __u64 *pa)
 {
-	__u64 start, run, done, i;
+	struct noiommufd_run runs[256];
+	__u64 part, done, i;
+	__u32 num, n;
 	int rc;
 
 	rc = noiommu_map(dev, va, len, iova);
-	for (done = 0; !rc && done < len; done += run) {
-		rc = noiommu_get_pa(dev, *iova + done, len - done, &start,
-				    &run);
+	for (done = 0; !rc && done < len; done += part) {
+		part = len - done;
+		num = ARRAY_SIZE(runs);
+		rc = noiommu_translate(dev, *iova + done, &part, runs, &num);
 		if (rc)
 			break;
-		for (i = 0; i < run; i += page_size)
-			pa[(done + i) / page_size] = start + i;
+		for (n = 0; n < num; n++)
+			for (i = 0; i < runs[n].length; i += page_size)
+				*pa++ = runs[n].phys + i;
 	}
 	return rc;
 }

@@ -14,6 +14,14 @@
 #include <stddef.h>
 
 #include <linux/types.h>
+#include <noiommufd/noiommufd.h>
+
+/* Does the kernel have NOIOMMUFD_IOAS_GET_PA_RUNS? Asked once. */
+enum noiommu_has_runs {
+	NOIOMMU_RUNS_UNKNOWN,
+	NOIOMMU_RUNS_YES,
+	NOIOMMU_RUNS_NO,
+};
 
 /**
  * struct noiommu_dev - an open device
@@ -21,22 +29,26 @@
  * @iommufd: the context: owns the IO address space
  * @fd: the device's cdev
  * @ioas_id: the one IO address space (IOAS) that the device is attached to
+ * @has_runs: can a range be translated in one call?
  * @get_pa_calls: calls of GET_PA made so far
+ * @get_pa_runs_calls: calls of GET_PA_RUNS made so far
  */
 struct noiommu_dev {
 	char bdf[16];
 	int iommufd;
 	int fd;
 	__u32 ioas_id;
+	enum noiommu_has_runs has_runs;
 	unsigned long get_pa_calls;
+	unsigned long get_pa_runs_calls;
 };
 
 int noiommu_open(struct noiommu_dev *dev, const char *bdf);
 void noiommu_close(struct noiommu_dev *dev);
 
 int noiommu_map(struct noiommu_dev *dev, void *va, size_t len, __u64 *iova);
-int noiommu_get_pa(struct noiommu_dev *dev, __u64 iova, __u64 len,
-		   __u64 *pa, __u64 *run);
+int noiommu_translate(struct noiommu_dev *dev, __u64 iova, __u64 *len,
+		      struct noiommufd_run *runs, __u32 *num);
 int noiommu_map_pages(struct noiommu_dev *dev, void *va, size_t len,
 		      size_t page_size, __u64 *iova, __u64 *pa);
 

@@ -326,7 +326,10 @@ static int run(struct nvme *ctrl, struct options *opts)
 	printf("Interrupts  %lu (admin %lu, I/O %lu)\n",
 	       ctrl->admin.interrupts + ctrl->io.interrupts,
 	       ctrl->admin.interrupts, ctrl->io.interrupts);
-	printf("GET_PA      %lu calls\n", ctrl->dev.get_pa_calls);
+	printf("GET_PA      %lu calls, and %lu of GET_PA_RUNS%s\n",
+	       ctrl->dev.get_pa_calls, ctrl->dev.get_pa_runs_calls,
+	       ctrl->dev.has_runs == NOIOMMU_RUNS_NO ?
+	       " (which is not there)" : "");
 	printf("Compared    %llu bytes, seed %llu: all equal\n",
 	       job.read, opts->seed);
 	return 0;

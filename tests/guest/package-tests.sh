@@ -54,6 +54,18 @@ no_warnings()
 	}
 }
 
+# The read path of the module for kernel $1 takes no lock.
+read_path_unlocked()
+{
+	local path cat=cat
+	path=$(in_root modinfo -k "$1" -n noiommufd) || return 1
+	case $path in
+	*.xz) cat=xzcat ;;
+	*.zst) cat=zstdcat ;;
+	esac
+	$cat "$copy$path" > "$RUN/noiommufd.ko" && "$GUEST/locked-instructions.sh" "$RUN/noiommufd.ko"
+}
+
 lintian_clean()
 {
 	local said
@@ -173,6 +185,7 @@ package_tests()
 	try package.dkms_installed dkms_installed "$kver"
 	try package.modules_in_updates modules_updated "$kver"
 	try package.no_warnings no_warnings
+	try package.read_path_unlocked read_path_unlocked "$kver"
 	try package.files files_shipped
 }
 

@@ -457,6 +457,39 @@ void huge_pages(unsigned int n)
 		test_skip("the guest has no %u huge pages to give", n);
 }
 
+void *hugetlb(unsigned int n)
+{
+	huge_pages(n);
+	return mem_flags(n * HUGE_PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB);
+}
+
+void *transparent_huge_page(void)
+{
+	char *va = mem_flags(2 * HUGE_PAGE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS);
+	int try;
+
+	va = (char *)(((uintptr_t)va + HUGE_PAGE - 1) & -HUGE_PAGE);
+	if (madvise(va, HUGE_PAGE, MADV_HUGEPAGE))
+		test_skip("the kernel has no transparent huge pages");
+	for (try = 0; try < 5; try++) {
+		size_t i;
+		__u64 pa;
+
+		memset(va, 1, HUGE_PAGE);
+		pa = pagemap_pa(va);
+		for (i = PAGE; i < HUGE_PAGE; i += PAGE)
+			if (pagemap_pa(va + i) != pa + i)
+				break;
+		if (i == HUGE_PAGE && !(pa % HUGE_PAGE))
+			return va;
+		madvise(va, HUGE_PAGE, MADV_DONTNEED);
+		write_file("/proc/sys/vm/compact_memory", "1");
+	}
+	test_skip("the kernel has no transparent huge page to give now");
+}
+
 /* Devices */
 
 const char *driver_name(void)

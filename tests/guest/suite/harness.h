@@ -152,6 +152,9 @@ void mem_fill(void *va, size_t size, unsigned int seed);
 __u64 pagemap_pa(const void *va);
 /* Reserve 2 MiB pages; the test is skipped where there are none to be had. */
 void huge_pages(unsigned int n);
+/* 2 MiB pages of either kind; the test is skipped where there are none. */
+void *hugetlb(unsigned int n);
+void *transparent_huge_page(void);
 
 /* Devices: by PCI address. All are bound to the driver when first asked for. */
 

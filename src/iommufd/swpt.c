@@ -40,11 +40,12 @@ struct swpt_chunk {
 	};
 };
 
+/* The array stands apart so that it fills its power of two. */
 struct swpt_dir {
 	struct rcu_work free_work;
 	unsigned int nr;
 	unsigned int room;
-	struct swpt_chunk chunk[];
+	struct swpt_chunk *chunk;
 };
 
 /*
@@ -90,7 +91,8 @@ static void swpt_dir_free(struct swpt_dir *dir)
 		kfree(dir->chunk[i].mem);
 		cond_resched();
 	}
-	kvfree(dir);
+	kvfree(dir->chunk);
+	kfree(dir);
 }
 
 static void swpt_dir_free_work(struct work_struct *work)
@@ -483,23 +485,44 @@ static bool swpt_fill_fits(unsigned int nr_runs, u64 npages, u64 longest)
 	       (npages <= SWPT_CHUNK_WORDS && longest <= SWPT_DENSE_RUN);
 }
 
+static struct swpt_chunk *swpt_chunks_alloc(unsigned int nr)
+{
+	return kvmalloc(array_size(nr, sizeof(struct swpt_chunk)),
+			GFP_KERNEL_ACCOUNT);
+}
+
+/* Make the directory's array one of this size. */
+static int swpt_dir_resize(struct swpt_dir *dir, unsigned int room)
+{
+	struct swpt_chunk *chunk = swpt_chunks_alloc(room);
+
+	if (!chunk)
+		return -ENOMEM;
+	memcpy(chunk, dir->chunk, array_size(dir->nr, sizeof(*chunk)));
+	kvfree(dir->chunk);
+	dir->chunk = chunk;
+	dir->room = room;
+	return 0;
+}
+
+/* Room for another chunk. */
 static int swpt_fill_grow(struct swpt_fill *fill)
 {
-	struct swpt_dir *old = fill->dir, *dir;
-	unsigned int room = old ? old->room * 2 : 8;
+	struct swpt_dir *dir = fill->dir;
 
-	if (old && old->nr < old->room)
-		return 0;
-	dir = kvmalloc(struct_size(dir, chunk, room), GFP_KERNEL_ACCOUNT);
+	if (dir)
+		return dir->nr < dir->room ?
+			       0 : swpt_dir_resize(dir, dir->room * 2);
+
+	dir = kmalloc(sizeof(*dir), GFP_KERNEL_ACCOUNT);
 	if (!dir)
 		return -ENOMEM;
-	dir->room = room;
 	dir->nr = 0;
-	if (old) {
-		dir->nr = old->nr;
-		memcpy(dir->chunk, old->chunk,
-		       array_size(old->nr, sizeof(old->chunk[0])));
-		kvfree(old);
+	dir->room = 8;
+	dir->chunk = swpt_chunks_alloc(dir->room);
+	if (!dir->chunk) {
+		kfree(dir);
+		return -ENOMEM;
 	}
 	fill->dir = dir;
 	return 0;
@@ -725,20 +748,9 @@ static int swpt_fill_merge(struct swpt_fill *out, const struct swpt_store *old,
 /* Give back the room that a finished directory does not use, if possible. */
 static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
 {
-	struct swpt_dir *exact;
-
-	if (dir->nr == dir->room)
-		return dir;
-	exact = kvmalloc(struct_size(exact, chunk, dir->nr),
-			 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!exact)
-		return dir;
-	exact->nr = dir->nr;
-	exact->room = dir->nr;
-	memcpy(exact->chunk, dir->chunk,
-	       array_size(dir->nr, sizeof(dir->chunk[0])));
-	kvfree(dir);
-	return exact;
+	if (dir->nr < dir->room)
+		swpt_dir_resize(dir, dir->nr);
+	return dir;
 }
 
 /**

@@ -19,6 +19,8 @@ void iommufd_hwpt_paging_destroy(struct iommufd_object *obj)
 	iopt_table_remove_hwpt(iopt);
 	mutex_unlock(&iopt->hwpt_mutex);
 	iommufd_object_unuse(&hwpt->ioas->obj, false);
+	if (hwpt->fault)
+		iommufd_object_unuse(hwpt->fault, false);
 }
 
 /**
@@ -58,6 +60,22 @@ err_abort:
 	return ERR_PTR(rc);
 }
 
+/* The fault queue of an HWPT that is not finalized. */
+static int iommufd_hwpt_set_fault(struct iommufd_hwpt_paging *hwpt, u32 id)
+{
+	struct iommufd_object *fault;
+	int rc;
+
+	fault = iommufd_get_object(hwpt->obj.ictx, id, IOMMUFD_OBJ_FAULT);
+	if (IS_ERR(fault))
+		return PTR_ERR(fault);
+	rc = iommufd_object_use(fault);
+	iommufd_put_object(fault);
+	if (!rc)
+		hwpt->fault = fault;
+	return rc;
+}
+
 static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 				   struct iommufd_ioas *ioas)
 {
@@ -65,8 +83,8 @@ static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 	struct iommufd_hwpt_paging *hwpt;
 	int rc;
 
-	/* Neither nesting nor dirty tracking nor faults without an IOMMU. */
-	if (cmd->flags || cmd->data_len)
+	/* Neither nesting nor dirty tracking without an IOMMU. */
+	if (cmd->flags & ~IOMMU_HWPT_FAULT_ID_VALID || cmd->data_len)
 		return -EOPNOTSUPP;
 
 	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
@@ -77,8 +95,11 @@ static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 	if (IS_ERR(hwpt))
 		return PTR_ERR(hwpt);
 
+	if (cmd->flags & IOMMU_HWPT_FAULT_ID_VALID)
+		rc = iommufd_hwpt_set_fault(hwpt, cmd->fault_id);
 	cmd->out_hwpt_id = hwpt->obj.id;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (!rc)
+		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	iommufd_object_finalize(&hwpt->obj);
 	if (rc)
 		iommufd_object_remove(ucmd->ictx, hwpt->obj.id);

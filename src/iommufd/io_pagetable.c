@@ -430,6 +430,26 @@ int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 	return rc;
 }
 
+/* Map a pages object; uses up the reference. */
+static int iopt_map_pages(struct io_pagetable *iopt, struct iopt_pages *pages,
+			  u64 *iova, u64 start_byte, u64 length, bool writable,
+			  unsigned int flags)
+{
+	struct iopt_area *area;
+	LIST_HEAD(areas);
+	int rc;
+
+	area = iopt_area_alloc(pages, start_byte, length);
+	iopt_put_pages(pages);
+	if (!area)
+		return -ENOMEM;
+	list_add(&area->item, &areas);
+	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags);
+	if (rc)
+		iopt_free_areas(&areas);
+	return rc;
+}
+
 /**
  * iopt_map_user_pages() - map memory of the current process
  * @iopt: address space
@@ -446,23 +466,38 @@ int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 			unsigned int flags)
 {
 	struct iopt_pages *pages;
-	struct iopt_area *area;
-	LIST_HEAD(areas);
-	int rc;
 
 	pages = iopt_alloc_user_pages(uptr, length, writable,
 				      iopt->ictx->account_mode);
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
-	area = iopt_area_alloc(pages, uptr - pages->start, length);
-	iopt_put_pages(pages);
-	if (!area)
-		return -ENOMEM;
-	list_add(&area->item, &areas);
-	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags);
-	if (rc)
-		iopt_free_areas(&areas);
-	return rc;
+	return iopt_map_pages(iopt, pages, iova, uptr - pages->start, length,
+			      writable, flags);
+}
+
+/**
+ * iopt_map_file_pages() - map memory of a file
+ * @iopt: address space
+ * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
+ * @fd: file descriptor of the current process
+ * @start: offset in the file, in bytes
+ * @length: bytes
+ * @writable: the device may write to it
+ * @flags: IOPT_ALLOC_IOVA or 0
+ *
+ * Return: as iopt_alloc_file_pages() and iopt_map_areas().
+ */
+int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
+			u64 length, bool writable, unsigned int flags)
+{
+	struct iopt_pages *pages;
+
+	pages = iopt_alloc_file_pages(fd, start, length, writable,
+				      iopt->ictx->account_mode);
+	if (IS_ERR(pages))
+		return PTR_ERR(pages);
+	return iopt_map_pages(iopt, pages, iova, start - pages->start, length,
+			      writable, flags);
 }
 
 static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
@@ -593,24 +628,20 @@ static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
  *
  * What no other area holds is unpinned when this returns.
  *
- * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: nothing
- * is mapped there, or an area reaches out of the range; -EBUSY: an area is
- * being mapped; -EINTR. On failure nothing has changed.
+ * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: an area
+ * reaches out of the range; -EBUSY: an area is being mapped; -EINTR. On failure
+ * nothing has changed.
  */
 int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 		    u64 *unmapped)
 {
 	u64 last;
-	int rc;
 
 	if (!length)
 		return -EINVAL;
 	if (check_add_overflow(iova, length - 1, &last))
 		return -EOVERFLOW;
-	rc = iopt_unmap_range(iopt, iova, last, unmapped);
-	if (!rc && !*unmapped)
-		return -ENOENT;
-	return rc;
+	return iopt_unmap_range(iopt, iova, last, unmapped);
 }
 
 /**
@@ -623,6 +654,162 @@ int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
 {
 	return iopt_unmap_range(iopt, 0, U64_MAX, unmapped);
+}
+
+/* Cut an area in two, the first of which ends at last. */
+static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
+			   u64 last)
+{
+	struct iopt_pages *pages = area->pages;
+	u64 length = last - area->swpt.iova + 1;
+	u64 alignment = iopt_iova_alignment(iopt);
+	struct iopt_area *half[2];
+	unsigned int i;
+
+	if (area->swpt.iova == last || area->swpt.last == last)
+		return 0;
+	if (!area->swpt.pages)
+		return -EBUSY;
+	if ((last + 1) & (alignment - 1) ||
+	    (area->swpt.start_byte + length) & (alignment - 1))
+		return -EINVAL;
+
+	half[0] = iopt_area_alloc(pages, area->swpt.start_byte, length);
+	if (!half[0])
+		return -ENOMEM;
+	half[1] = iopt_area_alloc(pages, area->swpt.start_byte + length,
+				  area->swpt.last - last);
+	if (!half[1]) {
+		iopt_area_free(half[0]);
+		return -ENOMEM;
+	}
+	half[0]->swpt.iova = area->swpt.iova;
+	half[0]->swpt.last = last;
+	half[1]->swpt.iova = last + 1;
+	half[1]->swpt.last = area->swpt.last;
+
+	swpt_remove(&iopt->swpt, &area->swpt);
+	for (i = 0; i < 2; i++) {
+		if (area->swpt.held)
+			iopt_area_share(half[i]);
+		half[i]->swpt.held = area->swpt.held;
+		half[i]->swpt.pages = area->swpt.pages;
+		half[i]->fill_gen = area->fill_gen;
+		/* Cannot fail: the place was the whole's. */
+		WARN_ON(swpt_insert(&iopt->swpt, &half[i]->swpt));
+	}
+	if (area->swpt.held)
+		iopt_area_unfill(area);
+	iopt_area_free(area);
+	return 0;
+}
+
+/**
+ * iopt_cut_iova() - see to it that no area goes over an IOVA
+ * @iopt: address space without large pages
+ * @last: IOVAs after which to cut
+ * @nr: how many
+ *
+ * Return: 0; -EINVAL: not aligned; -EBUSY: the area is being mapped; -ENOMEM;
+ * -EINTR.
+ */
+int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr)
+{
+	struct iopt_area *area;
+	unsigned int i;
+	int rc;
+
+	rc = down_write_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	for (i = 0; i < nr && !rc; i++) {
+		area = iopt_area_first(iopt, last[i], last[i]);
+		if (area)
+			rc = area->filling ? -EBUSY :
+					     iopt_split_area(iopt, area, last[i]);
+	}
+	up_write(&iopt->iova_rwsem);
+	return rc;
+}
+
+/*
+ * Whom memory is charged to. Called under noiommufd_ctx::change_process.
+ */
+
+/**
+ * iopt_check_process() - can all areas be charged to another process?
+ * @iopt: address space
+ *
+ * Return: 0; -EINVAL: one is memory of a process; -EBUSY: one is being mapped;
+ * -EINTR.
+ */
+int iopt_check_process(struct io_pagetable *iopt)
+{
+	struct iopt_area *area;
+	int rc;
+
+	rc = down_read_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	iopt_for_each_area(iopt, area) {
+		if (!area->swpt.pages)
+			rc = -EBUSY;
+		else if (!area->pages->file)
+			rc = -EINVAL;
+		if (rc)
+			break;
+	}
+	up_read(&iopt->iova_rwsem);
+	return rc;
+}
+
+static int iopt_for_each_pages(struct io_pagetable *iopt,
+			       int (*fn)(struct iopt_pages *pages))
+{
+	struct iopt_area *area;
+	int rc = 0;
+
+	down_read(&iopt->iova_rwsem);
+	iopt_for_each_area(iopt, area) {
+		/* Mapped since iopt_check_process(). */
+		if (!area->swpt.pages || !area->pages->file)
+			continue;
+		rc = fn(area->pages);
+		if (rc)
+			break;
+		cond_resched();
+	}
+	up_read(&iopt->iova_rwsem);
+	return rc;
+}
+
+/**
+ * iopt_change_process() - charge all areas to the current process
+ * @iopt: address space; passed iopt_check_process()
+ *
+ * Return: 0, or -ENOMEM: over the limit, call iopt_restore_process().
+ */
+int iopt_change_process(struct io_pagetable *iopt)
+{
+	return iopt_for_each_pages(iopt, iopt_pages_change_process);
+}
+
+/**
+ * iopt_restore_process() - undo iopt_change_process()
+ * @iopt: address space
+ */
+int iopt_restore_process(struct io_pagetable *iopt)
+{
+	return iopt_for_each_pages(iopt, iopt_pages_restore_process);
+}
+
+/**
+ * iopt_forget_process() - make iopt_change_process() final
+ * @iopt: address space
+ */
+int iopt_forget_process(struct io_pagetable *iopt)
+{
+	return iopt_for_each_pages(iopt, iopt_pages_forget_process);
 }
 
 /*

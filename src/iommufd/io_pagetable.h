@@ -17,6 +17,7 @@
 #include "swpt.h"
 
 struct cred;
+struct file;
 struct mm_struct;
 struct noiommufd_ctx;
 struct task_struct;
@@ -71,14 +72,27 @@ enum {
 };
 
 /**
+ * struct iopt_payer - whom pinned memory is charged to
+ * @mm: whose pinned_vm counts it; where the memory is, if that is no file's
+ * @task: whose limit counts
+ * @cred: holds the user
+ */
+struct iopt_payer {
+	struct mm_struct *mm;
+	struct task_struct *task;
+	const struct cred *cred;
+};
+
+/**
  * struct iopt_pages - user memory, shared by the areas that map it
  * @swpt: what of it is pinned, and for which areas
  * @refs: areas that map it
- * @mutex: guards @swpt and pinning
- * @source_mm: where the memory is
- * @source_task: whose limit counts
- * @source_cred: holds the user that is charged
- * @start: first address, page aligned
+ * @mutex: guards @swpt, pinning, and all that can change below
+ * @payer: whom it is charged to
+ * @old_payer: the same before a change that may still be undone; no mm: none
+ * @npinned: pages that are charged
+ * @file: where the memory is; NULL: in the payer's mm
+ * @start: first address or offset, page aligned
  * @npages: its size
  * @account_mode: IOPT_PAGES_ACCOUNT_*
  * @writable: devices may write to it
@@ -88,9 +102,10 @@ struct iopt_pages {
 	struct swpt_pages swpt;
 	refcount_t refs;
 	struct mutex mutex;		/* see the top of this file */
-	struct mm_struct *source_mm;
-	struct task_struct *source_task;
-	const struct cred *source_cred;
+	struct iopt_payer payer;
+	struct iopt_payer old_payer;
+	unsigned long npinned;
+	struct file *file;
 	unsigned long start;
 	unsigned long npages;
 	u8 account_mode;
@@ -119,10 +134,16 @@ static inline u64 iopt_area_length(const struct iopt_area *area)
 struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 					 unsigned long length, bool writable,
 					 u8 account_mode);
+struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
+					 bool writable, u8 account_mode);
 void iopt_get_pages(struct iopt_pages *pages);
 void iopt_put_pages(struct iopt_pages *pages);
 int iopt_area_fill(struct iopt_area *area);
 void iopt_area_unfill(struct iopt_area *area);
+void iopt_area_share(struct iopt_area *area);
+int iopt_pages_change_process(struct iopt_pages *pages);
+int iopt_pages_restore_process(struct iopt_pages *pages);
+int iopt_pages_forget_process(struct iopt_pages *pages);
 
 enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
@@ -133,6 +154,8 @@ void iopt_destroy_table(struct io_pagetable *iopt);
 int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 			unsigned long uptr, u64 length, bool writable,
 			unsigned int flags);
+int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
+			u64 length, bool writable, unsigned int flags);
 int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
 		     struct list_head *areas);
 int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
@@ -141,6 +164,11 @@ void iopt_free_areas(struct list_head *areas);
 int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 		    u64 *unmapped);
 int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
+int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr);
+int iopt_check_process(struct io_pagetable *iopt);
+int iopt_change_process(struct io_pagetable *iopt);
+int iopt_restore_process(struct io_pagetable *iopt);
+int iopt_forget_process(struct io_pagetable *iopt);
 int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length);
 int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 		      u64 *length);

@@ -10,19 +10,6 @@
 
 #include "iommufd_private.h"
 
-static struct iommufd_ioas *iommufd_get_ioas(struct noiommufd_ctx *ictx, u32 id)
-{
-	struct iommufd_object *obj;
-
-	obj = iommufd_get_object(ictx, id, IOMMUFD_OBJ_IOAS);
-	return IS_ERR(obj) ? ERR_CAST(obj) : to_ioas(obj);
-}
-
-static void iommufd_put_ioas(struct iommufd_ioas *ioas)
-{
-	iommufd_put_object(&ioas->obj);
-}
-
 void iommufd_ioas_destroy(struct iommufd_object *obj)
 {
 	iopt_destroy_table(&to_ioas(obj)->iopt);
@@ -190,6 +177,41 @@ out_put:
 	return rc;
 }
 
+int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
+	int flags_rc = iommufd_check_map_flags(cmd->flags);
+	struct iommufd_ioas *ioas;
+	u64 iova = cmd->iova;
+	int rc;
+
+	if (flags_rc == -EOPNOTSUPP)
+		return flags_rc;
+	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
+		return -EOVERFLOW;
+	if (flags_rc)
+		return flags_rc;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+
+	rc = iopt_map_file_pages(&ioas->iopt, &iova, cmd->fd, cmd->start,
+				 cmd->length,
+				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
+				 iommufd_iopt_flags(cmd->flags));
+	if (rc)
+		goto out_put;
+
+	cmd->iova = iova;
+	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	if (rc)
+		iommufd_ioas_undo_map(ioas, iova, cmd->length);
+out_put:
+	iommufd_put_ioas(ioas);
+	return rc;
+}
+
 int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_copy *cmd = ucmd->cmd;
@@ -255,6 +277,8 @@ int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd)
 	else
 		rc = iopt_unmap_iova(&ioas->iopt, cmd->iova, cmd->length,
 				     &unmapped);
+	if (!rc && !unmapped && cmd->length != U64_MAX)
+		rc = -ENOENT;
 	if (!rc) {
 		cmd->length = unmapped;
 		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
@@ -461,5 +485,48 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	else
 		rc = iopt_set_large_pages(&ioas->iopt, cmd->val64);
 	iommufd_put_ioas(ioas);
+	return rc;
+}
+
+/* Call a function for each IOAS of a context, until it fails. */
+static int iommufd_for_each_ioas(struct noiommufd_ctx *ictx,
+				 int (*fn)(struct io_pagetable *iopt))
+{
+	struct iommufd_object *obj;
+	unsigned long index;
+	int rc = 0;
+
+	xa_for_each(&ictx->objects, index, obj) {
+		struct iommufd_ioas *ioas = iommufd_get_ioas(ictx, index);
+
+		if (IS_ERR(ioas))
+			continue;
+		rc = fn(&ioas->iopt);
+		iommufd_put_ioas(ioas);
+		if (rc)
+			break;
+	}
+	return rc;
+}
+
+int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_ioas_change_process *cmd = ucmd->cmd;
+	struct noiommufd_ctx *ictx = ucmd->ictx;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+
+	rc = mutex_lock_killable(&ictx->change_process);
+	if (rc)
+		return rc;
+	/* All of it, or none: what was charged already is charged back. */
+	rc = iommufd_for_each_ioas(ictx, iopt_check_process);
+	if (!rc)
+		rc = iommufd_for_each_ioas(ictx, iopt_change_process);
+	iommufd_for_each_ioas(ictx, rc ? iopt_restore_process :
+					 iopt_forget_process);
+	mutex_unlock(&ictx->change_process);
 	return rc;
 }

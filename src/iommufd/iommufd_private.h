@@ -27,18 +27,24 @@ struct file;
  * @file: the open file; a reference to it is one to the context
  * @objects: objects by id
  * @nr_devices: devices that are bound and may master the bus
+ * @change_process: serialises IOMMU_IOAS_CHANGE_PROCESS
+ * @vfio_ioas: IOAS that VFIO's type1 calls work on, or NULL; guarded by the
+ *	xa_lock of @objects, and NULL once that IOAS is destroyed
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
  */
 struct noiommufd_ctx {
 	struct file *file;
 	struct xarray objects;
 	atomic_t nr_devices;
+	struct mutex change_process;	/* taken before io_pagetable's locks */
+	struct iommufd_object *vfio_ioas;
 	u8 account_mode;
 };
 
 enum iommufd_object_type {
 	IOMMUFD_OBJ_ANY = 0,
 	IOMMUFD_OBJ_DEVICE,
+	IOMMUFD_OBJ_FAULT,
 	IOMMUFD_OBJ_HWPT_PAGING,
 	IOMMUFD_OBJ_IOAS,
 	IOMMUFD_OBJ_MAX,
@@ -116,11 +122,27 @@ static inline struct iommufd_ioas *to_ioas(struct iommufd_object *obj)
 	return container_of(obj, struct iommufd_ioas, obj);
 }
 
+static inline struct iommufd_ioas *iommufd_get_ioas(struct noiommufd_ctx *ictx,
+						    u32 id)
+{
+	struct iommufd_object *obj;
+
+	obj = iommufd_get_object(ictx, id, IOMMUFD_OBJ_IOAS);
+	return IS_ERR(obj) ? ERR_CAST(obj) : to_ioas(obj);
+}
+
+static inline void iommufd_put_ioas(struct iommufd_ioas *ioas)
+{
+	iommufd_put_object(&ioas->obj);
+}
+
 void iommufd_ioas_destroy(struct iommufd_object *obj);
 int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_allow_iovas(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_map(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd);
+int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_copy(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd);
@@ -134,12 +156,14 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
  * struct iommufd_hwpt_paging - an HWPT
  * @obj: object; its users are the devices attached to it
  * @ioas: whose memory it has pinned; it is a user of that
+ * @fault: its fault queue, which it is a user of, or NULL
  * @hwpt_item: in iommufd_ioas::hwpt_list
  * @auto_domain: made by attaching an IOAS, goes with its last device
  */
 struct iommufd_hwpt_paging {
 	struct iommufd_object obj;
 	struct iommufd_ioas *ioas;
+	struct iommufd_object *fault;
 	struct list_head hwpt_item;
 	bool auto_domain;
 };
@@ -168,5 +192,29 @@ struct noiommufd_device {
 };
 
 void iommufd_device_destroy(struct iommufd_object *obj);
+
+/**
+ * struct iommufd_fault - a fault queue
+ * @obj: object; its users are its file and the HWPTs that name it
+ */
+struct iommufd_fault {
+	struct iommufd_object obj;
+};
+
+void iommufd_fault_destroy(struct iommufd_object *obj);
+int iommufd_fault_alloc(struct iommufd_ucmd *ucmd);
+
+int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd);
+int iommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
+		       unsigned long arg);
+
+int iommufd_get_hw_info(struct iommufd_ucmd *ucmd);
+int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd);
+int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd);
+int iommufd_hwpt_invalidate(struct iommufd_ucmd *ucmd);
+int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd);
+int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd);
+int iommufd_veventq_alloc(struct iommufd_ucmd *ucmd);
+int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd);
 
 #endif /* __NOIOMMUFD_PRIVATE_H */

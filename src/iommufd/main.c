@@ -16,6 +16,7 @@
 
 static void (*const iommufd_object_destroy[])(struct iommufd_object *obj) = {
 	[IOMMUFD_OBJ_DEVICE] = iommufd_device_destroy,
+	[IOMMUFD_OBJ_FAULT] = iommufd_fault_destroy,
 	[IOMMUFD_OBJ_HWPT_PAGING] = iommufd_hwpt_paging_destroy,
 	[IOMMUFD_OBJ_IOAS] = iommufd_ioas_destroy,
 };
@@ -109,6 +110,16 @@ void iommufd_put_object(struct iommufd_object *obj)
 	kfree_rcu(obj, rcu);
 }
 
+/* Nobody finds the object from here on. The xa_lock is held. */
+static void iommufd_object_erase(struct iommufd_object *obj)
+{
+	struct noiommufd_ctx *ictx = obj->ictx;
+
+	__xa_erase(&ictx->objects, obj->id);
+	if (ictx->vfio_ioas == obj)
+		ictx->vfio_ioas = NULL;
+}
+
 /**
  * iommufd_object_use() - keep an object from being destroyed
  * @obj: the caller has a reference
@@ -143,7 +154,7 @@ void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
 	xa_lock(objects);
 	destroy = !--obj->users && destroy_unused;
 	if (destroy)
-		__xa_erase(objects, obj->id);
+		iommufd_object_erase(obj);
 	xa_unlock(objects);
 	iommufd_put_object(obj);
 	if (destroy)
@@ -169,7 +180,7 @@ int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
 	else if (obj->users)
 		rc = -EBUSY;
 	else
-		__xa_erase(&ictx->objects, id);
+		iommufd_object_erase(obj);
 	xa_unlock(&ictx->objects);
 	if (!rc)
 		iommufd_put_object(obj);
@@ -192,6 +203,7 @@ static int iommufd_fops_open(struct inode *inode, struct file *filp)
 		return -ENOMEM;
 	ictx->file = filp;
 	xa_init_flags(&ictx->objects, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
+	mutex_init(&ictx->change_process);
 	ictx->account_mode = IOPT_PAGES_ACCOUNT_USER;
 	filp->private_data = ictx;
 	return 0;
@@ -215,6 +227,7 @@ static int iommufd_fops_release(struct inode *inode, struct file *filp)
 				progress = true;
 	} while (progress);
 	WARN_ON(!xa_empty(&ictx->objects));
+	mutex_destroy(&ictx->change_process);
 	kfree(ictx);
 	return 0;
 }
@@ -275,15 +288,27 @@ static int iommufd_option(struct iommufd_ucmd *ucmd)
 
 union ucmd_buffer {
 	struct iommu_destroy destroy;
+	struct iommu_fault_alloc fault;
+	struct iommu_hw_info info;
+	struct iommu_hw_queue_alloc hw_queue;
 	struct iommu_hwpt_alloc hwpt;
+	struct iommu_hwpt_get_dirty_bitmap get_dirty_bitmap;
+	struct iommu_hwpt_invalidate invalidate;
+	struct iommu_hwpt_set_dirty_tracking set_dirty_tracking;
 	struct iommu_ioas_alloc alloc;
 	struct iommu_ioas_allow_iovas allow_iovas;
+	struct iommu_ioas_change_process change_process;
 	struct iommu_ioas_copy ioas_copy;
 	struct iommu_ioas_iova_ranges iova_ranges;
 	struct iommu_ioas_map map;
+	struct iommu_ioas_map_file map_file;
 	struct iommu_ioas_noiommu_get_pa get_pa;
 	struct iommu_ioas_unmap unmap;
 	struct iommu_option option;
+	struct iommu_vdevice_alloc vdevice;
+	struct iommu_veventq_alloc veventq;
+	struct iommu_vfio_ioas vfio_ioas;
+	struct iommu_viommu_alloc viommu;
 	struct noiommufd_ioas_get_pa_runs get_pa_runs;
 };
 
@@ -316,22 +341,46 @@ struct iommufd_ioctl_op {
 
 static const struct iommufd_ioctl_op iommufd_ioctl_ops[] = {
 	IOCTL_OP(IOMMU_DESTROY, iommufd_destroy, struct iommu_destroy, id),
+	IOCTL_OP(IOMMU_FAULT_QUEUE_ALLOC, iommufd_fault_alloc,
+		 struct iommu_fault_alloc, out_fault_fd),
+	IOCTL_OP(IOMMU_GET_HW_INFO, iommufd_get_hw_info, struct iommu_hw_info,
+		 __reserved),
+	IOCTL_OP(IOMMU_HW_QUEUE_ALLOC, iommufd_hw_queue_alloc_ioctl,
+		 struct iommu_hw_queue_alloc, length),
 	IOCTL_OP(IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc, struct iommu_hwpt_alloc,
 		 __reserved),
+	IOCTL_OP(IOMMU_HWPT_GET_DIRTY_BITMAP, iommufd_hwpt_get_dirty_bitmap,
+		 struct iommu_hwpt_get_dirty_bitmap, data),
+	IOCTL_OP(IOMMU_HWPT_INVALIDATE, iommufd_hwpt_invalidate,
+		 struct iommu_hwpt_invalidate, __reserved),
+	IOCTL_OP(IOMMU_HWPT_SET_DIRTY_TRACKING, iommufd_hwpt_set_dirty_tracking,
+		 struct iommu_hwpt_set_dirty_tracking, __reserved),
 	IOCTL_OP(IOMMU_IOAS_ALLOC, iommufd_ioas_alloc_ioctl,
 		 struct iommu_ioas_alloc, out_ioas_id),
 	IOCTL_OP(IOMMU_IOAS_ALLOW_IOVAS, iommufd_ioas_allow_iovas,
 		 struct iommu_ioas_allow_iovas, allowed_iovas),
+	IOCTL_OP(IOMMU_IOAS_CHANGE_PROCESS, iommufd_ioas_change_process,
+		 struct iommu_ioas_change_process, __reserved),
 	IOCTL_OP(IOMMU_IOAS_COPY, iommufd_ioas_copy, struct iommu_ioas_copy,
 		 src_iova),
 	IOCTL_OP(IOMMU_IOAS_IOVA_RANGES, iommufd_ioas_iova_ranges,
 		 struct iommu_ioas_iova_ranges, out_iova_alignment),
 	IOCTL_OP(IOMMU_IOAS_MAP, iommufd_ioas_map, struct iommu_ioas_map, iova),
+	IOCTL_OP(IOMMU_IOAS_MAP_FILE, iommufd_ioas_map_file,
+		 struct iommu_ioas_map_file, iova),
 	IOCTL_OP(IOMMU_IOAS_NOIOMMU_GET_PA, iommufd_ioas_noiommu_get_pa,
 		 struct iommu_ioas_noiommu_get_pa, out_phys),
 	IOCTL_OP(IOMMU_IOAS_UNMAP, iommufd_ioas_unmap, struct iommu_ioas_unmap,
 		 length),
 	IOCTL_OP(IOMMU_OPTION, iommufd_option, struct iommu_option, val64),
+	IOCTL_OP(IOMMU_VDEVICE_ALLOC, iommufd_vdevice_alloc_ioctl,
+		 struct iommu_vdevice_alloc, virt_id),
+	IOCTL_OP(IOMMU_VEVENTQ_ALLOC, iommufd_veventq_alloc,
+		 struct iommu_veventq_alloc, out_veventq_fd),
+	IOCTL_OP(IOMMU_VFIO_IOAS, iommufd_vfio_ioas, struct iommu_vfio_ioas,
+		 __reserved),
+	IOCTL_OP(IOMMU_VIOMMU_ALLOC, iommufd_viommu_alloc_ioctl,
+		 struct iommu_viommu_alloc, out_viommu_id),
 };
 
 /* The one call of ours. */
@@ -360,7 +409,7 @@ static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 		op = &noiommufd_get_pa_runs_op;
 	else if (nr < IOMMUFD_CMD_BASE ||
 		 nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(iommufd_ioctl_ops))
-		return -ENOTTY;
+		return iommufd_vfio_ioctl(filp->private_data, cmd, arg);
 	else
 		op = &iommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
 

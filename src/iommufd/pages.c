@@ -5,7 +5,10 @@
  * space can make others wait for may be taken inside it.
  */
 #include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/memfd.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/sched/mm.h>
@@ -24,59 +27,99 @@
 #define IOPT_UNPIN_BATCH	65536UL
 #define IOPT_UNPIN_SMALL	64
 
-static int iopt_charge_user(struct iopt_pages *pages, unsigned long npages)
+static void iopt_payer_get_current(struct iopt_payer *payer)
 {
-	atomic_long_t *locked_vm = &pages->source_cred->user->locked_vm;
+	payer->mm = current->mm;
+	mmgrab(payer->mm);
+	payer->task = current->group_leader;
+	get_task_struct(payer->task);
+	payer->cred = get_current_cred();
+}
+
+static void iopt_payer_put(struct iopt_payer *payer)
+{
+	if (!payer->mm)
+		return;
+	mmdrop(payer->mm);
+	put_task_struct(payer->task);
+	put_cred(payer->cred);
+	payer->mm = NULL;
+}
+
+static int iopt_charge_user(struct iopt_payer *payer, unsigned long npages,
+			    bool force)
+{
+	atomic_long_t *locked_vm = &payer->cred->user->locked_vm;
 	unsigned long limit, cur, new;
 
-	limit = task_rlimit(pages->source_task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	limit = task_rlimit(payer->task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	cur = atomic_long_read(locked_vm);
 	do {
 		new = cur + npages;
-		if (new > limit)
+		if (new > limit && !force)
 			return -ENOMEM;
 	} while (!atomic_long_try_cmpxchg(locked_vm, &cur, new));
 	return 0;
 }
 
-static int iopt_account_mm(struct iopt_pages *pages, unsigned long npages,
-			   bool inc)
+static int iopt_account_mm(struct iopt_payer *payer, unsigned long npages,
+			   bool inc, bool force)
 {
-	struct mm_struct *mm = pages->source_mm;
+	struct mm_struct *mm = payer->mm;
 	int rc;
 
 	/* A memory that is gone has no account any more. */
 	if (!mmget_not_zero(mm))
-		return inc ? -EFAULT : 0;
+		return inc && !force ? -EFAULT : 0;
 	mmap_write_lock(mm);
-	rc = __account_locked_vm(mm, npages, inc, pages->source_task, false);
+	rc = __account_locked_vm(mm, npages, inc, payer->task, force);
 	mmap_write_unlock(mm);
 	mmput_async(mm);
 	return rc;
 }
 
-static int iopt_pages_charge(struct iopt_pages *pages, unsigned long npages)
+/* With force, over the limit if need be: gives back what was there before. */
+static int iopt_charge(u8 mode, struct iopt_payer *payer, unsigned long npages,
+		       bool force)
 {
 	int rc = 0;
 
-	if (pages->account_mode == IOPT_PAGES_ACCOUNT_USER)
-		rc = iopt_charge_user(pages, npages);
-	else if (pages->account_mode == IOPT_PAGES_ACCOUNT_MM)
-		rc = iopt_account_mm(pages, npages, true);
+	if (!npages)
+		return 0;
+	if (mode == IOPT_PAGES_ACCOUNT_USER)
+		rc = iopt_charge_user(payer, npages, force);
+	else if (mode == IOPT_PAGES_ACCOUNT_MM)
+		rc = iopt_account_mm(payer, npages, true, force);
 	if (!rc)
-		atomic64_add(npages, &pages->source_mm->pinned_vm);
+		atomic64_add(npages, &payer->mm->pinned_vm);
+	return rc;
+}
+
+static void iopt_uncharge(u8 mode, struct iopt_payer *payer,
+			  unsigned long npages)
+{
+	if (!npages)
+		return;
+	if (mode == IOPT_PAGES_ACCOUNT_USER)
+		atomic_long_sub(npages, &payer->cred->user->locked_vm);
+	else if (mode == IOPT_PAGES_ACCOUNT_MM)
+		iopt_account_mm(payer, npages, false, false);
+	atomic64_sub(npages, &payer->mm->pinned_vm);
+}
+
+static int iopt_pages_charge(struct iopt_pages *pages, unsigned long npages)
+{
+	int rc = iopt_charge(pages->account_mode, &pages->payer, npages, false);
+
+	if (!rc)
+		pages->npinned += npages;
 	return rc;
 }
 
 static void iopt_pages_uncharge(struct iopt_pages *pages, unsigned long npages)
 {
-	if (!npages)
-		return;
-	if (pages->account_mode == IOPT_PAGES_ACCOUNT_USER)
-		atomic_long_sub(npages, &pages->source_cred->user->locked_vm);
-	else if (pages->account_mode == IOPT_PAGES_ACCOUNT_MM)
-		iopt_account_mm(pages, npages, false);
-	atomic64_sub(npages, &pages->source_mm->pinned_vm);
+	iopt_uncharge(pages->account_mode, &pages->payer, npages);
+	pages->npinned -= npages;
 }
 
 /* Pages with a pin each, in no order. */
@@ -141,9 +184,9 @@ static int iopt_pin(struct iopt_pages *pages, u64 index, unsigned long npages,
 
 	if (pages->writable)
 		flags |= FOLL_WRITE;
-	if (pages->source_mm == current->mm)
+	if (pages->payer.mm == current->mm)
 		return noiommufd_pin_user_pages_fast(va, npages, flags, upages);
-	return noiommufd_pin_user_pages_remote(pages->source_mm, va, npages,
+	return noiommufd_pin_user_pages_remote(pages->payer.mm, va, npages,
 					       flags, upages);
 }
 
@@ -241,12 +284,96 @@ static int iopt_pages_pin_mm(struct iopt_pages *pages, struct swpt_fill *fill,
 	return rc;
 }
 
+static int iopt_file_folios(struct swpt_fill *fill, struct folio **folios,
+			    unsigned long nr, unsigned long offset, u64 *todo)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i++, offset = 0) {
+		unsigned long pfn = page_to_pfn(folio_page(folios[i], offset));
+		u64 n = min_t(u64, folio_nr_pages(folios[i]) - offset, *todo);
+
+		if (swpt_fill_add(fill, swpt_word(pfn, folio_order(folios[i])),
+				  n)) {
+			for (; i < nr; i++)
+				unpin_user_page(folio_page(folios[i], 0));
+			return -ENOMEM;
+		}
+		*todo -= n;
+	}
+	return 0;
+}
+
+/* A device may write only where a process with this file could. */
+static int iopt_file_begin_pin(struct iopt_pages *pages)
+{
+	if (!pages->writable)
+		return 0;
+	/* Holds a seal off until the pages are pinned; that does then. */
+	return mapping_map_writable(pages->file->f_mapping);
+}
+
+static void iopt_file_end_pin(struct iopt_pages *pages)
+{
+	if (pages->writable)
+		mapping_unmap_writable(pages->file->f_mapping);
+}
+
+static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
+			       u64 first, u64 last)
+{
+	u64 todo = last - first + 1;
+	loff_t end = pages->start + ((last + 1) << PAGE_SHIFT) - 1;
+	unsigned int room = min_t(u64, todo, IOPT_PIN_BATCH);
+	struct folio **folios;
+	int rc;
+
+	/* An offset that a file cannot have. */
+	if (end < 0 || end >= i_size_read(file_inode(pages->file)))
+		return -EINVAL;
+	rc = iopt_file_begin_pin(pages);
+	if (rc)
+		return rc;
+	folios = kvmalloc_array(room, sizeof(*folios), GFP_KERNEL);
+	if (!folios) {
+		rc = -ENOMEM;
+		goto out_end;
+	}
+	while (todo) {
+		loff_t start = end - ((loff_t)todo << PAGE_SHIFT) + 1;
+		pgoff_t offset;
+		long n;
+
+		if (fatal_signal_pending(current)) {
+			rc = -EINTR;
+			break;
+		}
+		n = memfd_pin_folios(pages->file, start, end, folios, room,
+				     &offset);
+		if (n <= 0) {
+			rc = n ?: -EFAULT;
+			break;
+		}
+		rc = iopt_file_folios(fill, folios, n, offset >> PAGE_SHIFT,
+				      &todo);
+		if (rc)
+			break;
+		cond_resched();
+	}
+	kvfree(folios);
+out_end:
+	iopt_file_end_pin(pages);
+	return rc;
+}
+
 static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
 			  u64 first, u64 last)
 {
-	struct mm_struct *mm = pages->source_mm;
+	struct mm_struct *mm = pages->payer.mm;
 	int rc;
 
+	if (pages->file)
+		return iopt_pages_pin_file(pages, fill, first, last);
 	if (mm == current->mm)
 		return iopt_pages_pin_mm(pages, fill, first, last);
 	/* Mapped by another process, which may have exited. */
@@ -332,6 +459,45 @@ void iopt_area_unfill(struct iopt_area *area)
 }
 
 /**
+ * iopt_area_share() - hold what another area of the same pages holds
+ * @area: new; its pages are pinned
+ */
+void iopt_area_share(struct iopt_area *area)
+{
+	mutex_lock(&area->pages->mutex);
+	swpt_pages_hold(&area->pages->swpt, &area->swpt);
+	mutex_unlock(&area->pages->mutex);
+}
+
+static struct iopt_pages *iopt_alloc_pages(unsigned long start,
+					   unsigned long length, bool writable,
+					   u8 account_mode)
+{
+	struct iopt_pages *pages;
+
+	if (!length || length > SIZE_MAX - PAGE_SIZE)
+		return ERR_PTR(-EINVAL);
+
+	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!pages)
+		return ERR_PTR(-ENOMEM);
+	swpt_pages_init(&pages->swpt);
+	refcount_set(&pages->refs, 1);
+	mutex_init(&pages->mutex);
+	iopt_payer_get_current(&pages->payer);
+	pages->old_payer.mm = NULL;
+	pages->npinned = 0;
+	pages->file = NULL;
+	pages->start = start & PAGE_MASK;
+	pages->npages = DIV_ROUND_UP(length + (start - pages->start),
+				     PAGE_SIZE);
+	pages->account_mode = capable(CAP_IPC_LOCK) ? IOPT_PAGES_ACCOUNT_NONE :
+						      account_mode;
+	pages->writable = writable;
+	return pages;
+}
+
+/**
  * iopt_alloc_user_pages() - describe memory of the current process
  * @uptr: its address
  * @length: its length in bytes
@@ -347,31 +513,142 @@ struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 					 unsigned long length, bool writable,
 					 u8 account_mode)
 {
-	struct iopt_pages *pages;
 	unsigned long end;
 
 	if (check_add_overflow(uptr, length, &end))
 		return ERR_PTR(-EOVERFLOW);
-	if (!length || length > SIZE_MAX - PAGE_SIZE)
-		return ERR_PTR(-EINVAL);
+	return iopt_alloc_pages(uptr, length, writable, account_mode);
+}
 
-	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	if (!pages)
-		return ERR_PTR(-ENOMEM);
-	swpt_pages_init(&pages->swpt);
-	refcount_set(&pages->refs, 1);
-	mutex_init(&pages->mutex);
-	pages->source_mm = current->mm;
-	mmgrab(pages->source_mm);
-	pages->source_task = current->group_leader;
-	get_task_struct(pages->source_task);
-	pages->source_cred = get_current_cred();
-	pages->start = uptr & PAGE_MASK;
-	pages->npages = DIV_ROUND_UP(length + (uptr - pages->start), PAGE_SIZE);
-	pages->account_mode = capable(CAP_IPC_LOCK) ? IOPT_PAGES_ACCOUNT_NONE :
-						      account_mode;
-	pages->writable = writable;
+/* What a mapping of the file into a process would need. */
+static int iopt_file_may_write(struct file *file)
+{
+	int rc;
+
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EACCES;
+	if (memfd_sealed_for_write(file))
+		return -EPERM;
+	rc = mapping_map_writable(file->f_mapping);
+	if (!rc)
+		mapping_unmap_writable(file->f_mapping);
+	return rc;
+}
+
+/**
+ * iopt_alloc_file_pages() - describe memory of a file
+ * @fd: file descriptor of the current process
+ * @start: offset in bytes
+ * @length: bytes
+ * @writable: devices may write to it
+ * @account_mode: whom to charge, IOPT_PAGES_ACCOUNT_USER or _MM
+ *
+ * Pins nothing yet; that it is a file whose memory can be pinned, and has that
+ * much of it, is found out then.
+ *
+ * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
+ * no file can have; -EBADF: no such file; -EACCES: it is not open for writing;
+ * -EPERM: a seal forbids to write; -ENOMEM.
+ */
+struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
+					 bool writable, u8 account_mode)
+{
+	struct iopt_pages *pages;
+	struct file *file;
+	u64 last;
+	int rc;
+
+	if (!length)
+		return ERR_PTR(-EINVAL);
+	if (check_add_overflow(start, length - 1, &last))
+		return ERR_PTR(-EOVERFLOW);
+	file = fget(fd);
+	if (!file)
+		return ERR_PTR(-EBADF);
+	rc = writable ? iopt_file_may_write(file) : 0;
+	if (rc) {
+		pages = ERR_PTR(rc);
+		goto err_put;
+	}
+	pages = iopt_alloc_pages(start, length, writable, account_mode);
+	if (IS_ERR(pages))
+		goto err_put;
+	pages->file = file;
 	return pages;
+
+err_put:
+	fput(file);
+	return pages;
+}
+
+/**
+ * iopt_pages_change_process() - charge the current process for the memory
+ * @pages: memory of a file
+ *
+ * Under noiommufd_ctx::change_process; to be followed by
+ * iopt_pages_forget_process() or iopt_pages_restore_process().
+ *
+ * Return: 0, or -ENOMEM: over its limit, and nothing has changed.
+ */
+int iopt_pages_change_process(struct iopt_pages *pages)
+{
+	struct iopt_payer payer;
+	int rc = 0;
+
+	mutex_lock(&pages->mutex);
+	/* Another area had it changed already, or there is nothing to change. */
+	if (pages->old_payer.mm ||
+	    (pages->payer.mm == current->mm &&
+	     pages->payer.cred->user == current_user()))
+		goto out_unlock;
+	iopt_payer_get_current(&payer);
+	rc = iopt_charge(pages->account_mode, &payer, pages->npinned, false);
+	if (rc) {
+		iopt_payer_put(&payer);
+		goto out_unlock;
+	}
+	iopt_uncharge(pages->account_mode, &pages->payer, pages->npinned);
+	pages->old_payer = pages->payer;
+	pages->payer = payer;
+out_unlock:
+	mutex_unlock(&pages->mutex);
+	return rc;
+}
+
+/**
+ * iopt_pages_restore_process() - undo iopt_pages_change_process()
+ * @pages: memory
+ *
+ * Return: 0
+ */
+int iopt_pages_restore_process(struct iopt_pages *pages)
+{
+	mutex_lock(&pages->mutex);
+	if (pages->old_payer.mm) {
+		iopt_charge(pages->account_mode, &pages->old_payer,
+			    pages->npinned, true);
+		iopt_uncharge(pages->account_mode, &pages->payer,
+			      pages->npinned);
+		iopt_payer_put(&pages->payer);
+		pages->payer = pages->old_payer;
+		pages->old_payer.mm = NULL;
+	}
+	mutex_unlock(&pages->mutex);
+	return 0;
+}
+
+/**
+ * iopt_pages_forget_process() - make iopt_pages_change_process() final
+ * @pages: memory
+ *
+ * Return: 0
+ */
+int iopt_pages_forget_process(struct iopt_pages *pages)
+{
+	mutex_lock(&pages->mutex);
+	iopt_payer_put(&pages->old_payer);
+	mutex_unlock(&pages->mutex);
+	return 0;
 }
 
 void iopt_get_pages(struct iopt_pages *pages)
@@ -383,9 +660,10 @@ void iopt_put_pages(struct iopt_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
-	mmdrop(pages->source_mm);
-	put_task_struct(pages->source_task);
-	put_cred(pages->source_cred);
+	iopt_payer_put(&pages->payer);
+	iopt_payer_put(&pages->old_payer);
+	if (pages->file)
+		fput(pages->file);
 	mutex_destroy(&pages->mutex);
 	kfree_rcu(pages, rcu);
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * <linux/memfd.h> and pinning the memory of a file; compat/memfd.c says what
+ * differs. Prototypes only: kernel headers include this file too.
+ */
+#include_next <linux/memfd.h>
+
+#ifndef NOIOMMUFD_COMPAT_MEMFD_H
+#define NOIOMMUFD_COMPAT_MEMFD_H
+
+#include <linux/types.h>
+
+struct file;
+struct folio;
+
+bool memfd_sealed_for_write(struct file *file);
+
+#ifndef HAVE_MEMFD_PIN_FOLIOS
+long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
+		      struct folio **folios, unsigned int max_folios,
+		      pgoff_t *offset);
+#endif
+
+#endif /* NOIOMMUFD_COMPAT_MEMFD_H */

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory of a file: its seals, and pinning it where the kernel has no call for
+ * that. No lock is held on entry; mmap_lock of the current process is taken for
+ * the time of a mapping.
+ */
+#include <linux/err.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched.h>
+#include <linux/shmem_fs.h>
+
+/**
+ * memfd_sealed_for_write - does a seal forbid to write to a file?
+ * @file: any file
+ *
+ * The kernel's own call for it is not exported.
+ */
+bool memfd_sealed_for_write(struct file *file)
+{
+	struct inode *inode = file_inode(file);
+	unsigned int seals = 0;
+
+	if (inode->i_sb->s_magic == TMPFS_MAGIC)
+		seals = SHMEM_I(inode)->seals;
+#ifdef CONFIG_HUGETLBFS
+	else if (inode->i_sb->s_magic == HUGETLBFS_MAGIC)
+		seals = HUGETLBFS_I(inode)->seals;
+#endif
+	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+}
+
+#ifndef HAVE_MEMFD_PIN_FOLIOS
+
+/* Mapped at a time: enough to make the cost of mapping small. */
+#define MEMFD_WINDOW	(64UL << 20)
+#define MEMFD_BATCH	32
+
+/* Keep one pin for each folio, drop the others. */
+static long keep_one_pin(struct page **pages, int nr, struct folio **folios,
+			 long n, unsigned int max_folios, pgoff_t *offset)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		struct folio *folio = page_folio(pages[i]);
+
+		if (n && folios[n - 1] == folio) {
+			unpin_user_page(pages[i]);
+			continue;
+		}
+		if (n == max_folios)
+			break;
+		if (!n)
+			*offset += (page_to_pfn(pages[i]) -
+				    page_to_pfn(folio_page(folio, 0)))
+				   << PAGE_SHIFT;
+		folios[n++] = folio;
+	}
+	if (i < nr)
+		unpin_user_pages(pages + i, nr - i);
+	return n;
+}
+
+static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
+		       struct folio **folios, unsigned int max_folios,
+		       pgoff_t *offset)
+{
+	struct page *pages[MEMFD_BATCH];
+	long n = 0;
+
+	*offset = offset_in_page(va);
+	va &= PAGE_MASK;
+	while (va < end && n < max_folios) {
+		unsigned long want = min_t(unsigned long, MEMFD_BATCH,
+					   (end - va + PAGE_SIZE - 1) >>
+						   PAGE_SHIFT);
+		int rc;
+
+		if (fatal_signal_pending(current))
+			return n ?: -EINTR;
+		/* A pin is worth a whole huge page. */
+		rc = noiommufd_pin_user_pages_fast(va, hugetlb ? 1 : want,
+						   FOLL_LONGTERM, pages);
+		if (rc < 0)
+			return n ?: rc;
+		if (hugetlb) {
+			unsigned long size = folio_size(page_folio(pages[0]));
+
+			n = keep_one_pin(pages, 1, folios, n, max_folios,
+					 offset);
+			va = (va & ~(size - 1)) + size;
+			continue;
+		}
+		n = keep_one_pin(pages, rc, folios, n, max_folios, offset);
+		va += (unsigned long)rc << PAGE_SHIFT;
+		cond_resched();
+	}
+	return n;
+}
+
+/**
+ * memfd_pin_folios - pin memory of a file of tmpfs or hugetlbfs
+ * @memfd: the file
+ * @start: first byte
+ * @end: last byte
+ * @folios: filled with the folios, each with one pin
+ * @max_folios: room there
+ * @offset: out: offset of @start in the first folio, in bytes
+ *
+ * What Linux 6.11 has under this name, by mapping the file into the current
+ * process for a moment: a way that faults pages in, and moves them out of where
+ * they must not stay. The file is opened anew, for reading: a seal or the mode
+ * of the caller's file shall not get in the way of a mapping to read.
+ *
+ * Return: folios pinned, perhaps fewer than there are, or a negative errno.
+ */
+long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
+		      struct folio **folios, unsigned int max_folios,
+		      pgoff_t *offset)
+{
+	struct inode *inode = file_inode(memfd);
+	bool hugetlb = inode->i_sb->s_magic == HUGETLBFS_MAGIC;
+	unsigned long align = hugetlb ? inode->i_sb->s_blocksize : PAGE_SIZE;
+	loff_t first = start & ~((loff_t)align - 1);
+	unsigned long length, va;
+	struct file *file;
+	long n;
+
+	if (!hugetlb && inode->i_sb->s_magic != TMPFS_MAGIC)
+		return -EINVAL;
+	if (start > end || end >= i_size_read(inode))
+		return -EINVAL;
+	length = min_t(u64, end - first + 1, max(MEMFD_WINDOW, align));
+	length = (length + align - 1) & ~(align - 1);
+
+	file = dentry_open(&memfd->f_path, O_RDONLY | O_LARGEFILE,
+			   current_cred());
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	va = vm_mmap(file, 0, length, PROT_READ, MAP_SHARED, first);
+	fput(file);
+	/* EAGAIN: mlockall() made it count, and it is too much. */
+	if (IS_ERR_VALUE(va))
+		return va == -EAGAIN ? -ENOMEM : (long)va;
+	n = pin_window(va + (start - first),
+		       va + min_t(u64, length, end - first + 1), hugetlb,
+		       folios, max_folios, offset);
+	vm_munmap(va, length);
+	return n;
+}
+
+#endif

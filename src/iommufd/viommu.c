@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ioctl calls that need an IOMMU. A program that asks gets the errno that
+ * Linux 7.3 has for a noiommu device; nothing is locked, nothing changes.
+ */
+#include <linux/overflow.h>
+
+#include "iommufd_private.h"
+
+#define IOMMU_HW_INFO_FLAG_INPUT_TYPE		BIT(0)
+#define IOMMU_HWPT_DIRTY_TRACKING_ENABLE	BIT(0)
+#define IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR	BIT(0)
+#define IOMMU_INVALIDATE_MAX			BIT(19)
+#define IOMMU_VEVENTQ_MAX			BIT(19)
+
+/* The errno for an object that is there, but cannot do it. */
+static int iommufd_unsupported(struct iommufd_ucmd *ucmd, u32 id,
+			       enum iommufd_object_type type)
+{
+	struct iommufd_object *obj = iommufd_get_object(ucmd->ictx, id, type);
+
+	if (IS_ERR(obj))
+		return PTR_ERR(obj);
+	iommufd_put_object(obj);
+	return -EOPNOTSUPP;
+}
+
+int iommufd_get_hw_info(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hw_info *cmd = ucmd->cmd;
+
+	if (cmd->flags & ~IOMMU_HW_INFO_FLAG_INPUT_TYPE ||
+	    cmd->__reserved[0] || cmd->__reserved[1] || cmd->__reserved[2])
+		return -EOPNOTSUPP;
+	return iommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
+}
+
+int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_set_dirty_tracking *cmd = ucmd->cmd;
+
+	if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)
+		return -EOPNOTSUPP;
+	return iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT_PAGING);
+}
+
+/* What the range and the page size of a bitmap have to be. */
+static int iommufd_check_bitmap(struct iommu_hwpt_get_dirty_bitmap *cmd)
+{
+	u64 last;
+
+	if (check_add_overflow(cmd->iova, cmd->length - 1, &last))
+		return -EOVERFLOW;
+	if ((cmd->iova | (last + 1)) & (PAGE_SIZE - 1) || !cmd->page_size ||
+	    (cmd->iova | (last + 1)) & (cmd->page_size - 1))
+		return -EINVAL;
+	return 0;
+}
+
+int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_get_dirty_bitmap *cmd = ucmd->cmd;
+	int rc;
+
+	if (cmd->flags & ~IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR ||
+	    cmd->__reserved)
+		return -EOPNOTSUPP;
+	rc = iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT_PAGING);
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	return iommufd_check_bitmap(cmd) ?: -EOPNOTSUPP;
+}
+
+int iommufd_hwpt_invalidate(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_invalidate *cmd = ucmd->cmd;
+	int rc;
+
+	if (cmd->__reserved) {
+		rc = -EOPNOTSUPP;
+	} else if (cmd->entry_num &&
+		   (!cmd->data_uptr || !cmd->entry_len ||
+		    cmd->entry_len > PAGE_SIZE ||
+		    cmd->entry_num > IOMMU_INVALIDATE_MAX)) {
+		rc = -EINVAL;
+	} else {
+		rc = iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_ANY);
+		/* No object can be invalidated. */
+		if (rc == -EOPNOTSUPP)
+			rc = -EINVAL;
+	}
+	/* Says how many entries were done, in any case. */
+	cmd->entry_num = 0;
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd)) ?: rc;
+}
+
+int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_viommu_alloc *cmd = ucmd->cmd;
+
+	if (cmd->flags || !cmd->type)
+		return -EOPNOTSUPP;
+	return iommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
+}
+
+int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	return -ENOENT;
+}
+
+int iommufd_veventq_alloc(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_veventq_alloc *cmd = ucmd->cmd;
+
+	if (cmd->flags || cmd->__reserved || !cmd->type)
+		return -EOPNOTSUPP;
+	if (!cmd->veventq_depth || cmd->veventq_depth > IOMMU_VEVENTQ_MAX)
+		return -EINVAL;
+	return -ENOENT;
+}
+
+int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hw_queue_alloc *cmd = ucmd->cmd;
+	u64 last;
+
+	if (cmd->flags || !cmd->type)
+		return -EOPNOTSUPP;
+	if (!cmd->length)
+		return -EINVAL;
+	if (check_add_overflow(cmd->nesting_parent_iova, cmd->length - 1,
+			       &last))
+		return -EOVERFLOW;
+	return -ENOENT;
+}

@@ -1,0 +1,568 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory of files: MAP_FILE, and CHANGE_PROCESS, which hands it over. And what
+ * else an iommufd answers: fault queues, VFIO's type1 calls, and the errno of
+ * the calls that need an IOMMU.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/vfio.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <noiommufd/iommufd.h>
+
+#include "harness.h"
+
+#define PAGE	4096ULL
+#define HUGE	(2ULL << 20)
+#define BASE	(1ULL << 32)
+#define RW	(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
+#define FIXED	IOMMU_IOAS_MAP_FIXED_IOVA
+
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB 4
+#endif
+
+static int map_file(const struct setup *s, __u32 flags, int fd, __u64 start,
+		    __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map), .flags = flags | FIXED, .ioas_id = s->ioas,
+		.fd = fd, .start = start, .length = length, .iova = iova,
+	};
+
+	return ioctl(s->iommu, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+static int unmap(const struct setup *s, __u64 iova, __u64 length)
+{
+	__u64 done;
+
+	return ioas_unmap(s->iommu, s->ioas, iova, length, &done);
+}
+
+static int new_memfd(__u64 size, unsigned int flags)
+{
+	int fd = expect_ok(memfd_create("suite", flags));
+
+	expect_ok(ftruncate(fd, size));
+	return fd;
+}
+
+/* What the file maps is what a process sees in it, page by page. */
+static void expect_file_at(const struct setup *s, int fd, __u64 start,
+			   __u64 length, __u64 iova)
+{
+	/* hugetlb has it by whole huge pages. */
+	__u64 size = (start + length + HUGE - 1) & ~(HUGE - 1);
+	char *va = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+	expect(va != MAP_FAILED);
+	for (__u64 i = 0; i < start + length; i += PAGE)
+		*(volatile char *)(va + i);
+	expect_pas(s, iova, va + start, length);
+	expect_ok(munmap(va, size));
+}
+
+TEST(file_memfd)
+{
+	const __u64 size = 64 * PAGE;
+	long long before = pins();
+	struct setup s;
+	int fd;
+
+	setup_attached(&s);
+	/* Never written, in part, and from the middle. */
+	fd = new_memfd(size, 0);
+	expect_ok(map_file(&s, RW, fd, 0, size, BASE));
+	expect_ok(map_file(&s, RW, fd, 3 * PAGE, 5 * PAGE, 2 * BASE));
+	expect_eq(vm_pin(), (size + 5 * PAGE) / 1024);
+	expect_file_at(&s, fd, 0, size, BASE);
+	expect_file_at(&s, fd, 3 * PAGE, 5 * PAGE, 2 * BASE);
+	/* The file may be closed, and be truncated. */
+	expect_ok(ftruncate(fd, 0));
+	expect_ok(close(fd));
+	expect(pa_of(s.iommu, s.ioas, BASE + size - PAGE));
+	expect_ok(unmap(&s, BASE, size));
+	expect_ok(unmap(&s, 2 * BASE, 5 * PAGE));
+	expect_eq(vm_pin(), 0);
+	expect_pins(before);
+}
+
+TEST(file_large)
+{
+	const __u64 size = 80 << 20;
+	long long before = pins();
+	struct setup s;
+	int fd;
+
+	setup_attached(&s);
+	fd = new_memfd(size, 0);
+	expect_ok(map_file(&s, RW, fd, PAGE, size - PAGE, BASE));
+	expect_file_at(&s, fd, PAGE, size - PAGE, BASE);
+	expect_ok(unmap(&s, BASE, size - PAGE));
+	expect_pins(before);
+}
+
+TEST(file_hugetlb)
+{
+	long long before = pins();
+	struct setup s;
+	int fd;
+
+	huge_pages(4);
+	setup_attached(&s);
+	fd = new_memfd(4 * HUGE, MFD_HUGETLB);
+	expect_ok(map_file(&s, RW, fd, 0, 4 * HUGE, BASE));
+	expect_file_at(&s, fd, 0, 4 * HUGE, BASE);
+	/* From the middle of one to the middle of another. */
+	expect_ok(map_file(&s, RW, fd, HUGE + 7 * PAGE, HUGE, 2 * BASE));
+	expect_file_at(&s, fd, HUGE + 7 * PAGE, HUGE, 2 * BASE);
+	expect_ok(unmap(&s, BASE, 4 * HUGE));
+	expect_file_at(&s, fd, HUGE + 7 * PAGE, HUGE, 2 * BASE);
+	expect_ok(unmap(&s, 2 * BASE, HUGE));
+	expect_pins(before);
+}
+
+TEST(file_lazy)
+{
+	long long before = pins();
+	struct setup s;
+	__u32 hwpt;
+	int fd, no_memory;
+
+	setup_bound(&s);
+	fd = new_memfd(4 * PAGE, 0);
+	expect_ok(map_file(&s, RW, fd, 0, 4 * PAGE, BASE));
+	expect_pins(before);
+	/* Another kind of file is found out when it is to be pinned. */
+	no_memory = expect_ok(open("/sys/devices/system/cpu/online", O_RDONLY));
+	expect_ok(map_file(&s, IOMMU_IOAS_MAP_READABLE, no_memory, 0, PAGE,
+			   2 * BASE));
+	hwpt = s.ioas;
+	expect_errno(dev_attach(s.dev, &hwpt), EINVAL);
+	expect_pins(before);
+	expect_ok(unmap(&s, 2 * BASE, PAGE));
+	attach(s.dev, s.ioas);
+	expect_file_at(&s, fd, 0, 4 * PAGE, BASE);
+	expect_errno(map_file(&s, IOMMU_IOAS_MAP_READABLE, no_memory, 0, PAGE,
+			      2 * BASE), EINVAL);
+	expect_ok(unmap(&s, BASE, 4 * PAGE));
+	expect_pins(before);
+}
+
+TEST(file_errors)
+{
+	long long before = pins();
+	struct setup s;
+	int fd;
+
+	setup_attached(&s);
+	fd = new_memfd(4 * PAGE, 0);
+	expect_errno(map_file(&s, RW, -1, 0, PAGE, BASE), EBADF);
+	expect_errno(map_file(&s, RW, 1000, 0, PAGE, BASE), EBADF);
+	expect_errno(map_file(&s, RW, fd, 0, 0, BASE), EINVAL);
+	expect_errno(map_file(&s, 0, fd, 0, PAGE, BASE), EINVAL);
+	expect_errno(map_file(&s, RW | 1 << 10, fd, 0, PAGE, BASE),
+		     EOPNOTSUPP);
+	expect_errno(map_file(&s, RW, fd, 0, -1ULL, BASE), EOVERFLOW);
+	expect_errno(map_file(&s, RW, fd, 0, PAGE, -1ULL), EOVERFLOW);
+	expect_errno(map_file(&s, RW, fd, -1ULL, PAGE, BASE), EOVERFLOW);
+	/* Beyond its end, and an offset that no file has. */
+	expect_errno(map_file(&s, RW, fd, 0, 5 * PAGE, BASE), EINVAL);
+	expect_errno(map_file(&s, RW, fd, 4 * PAGE, PAGE, BASE), EINVAL);
+	expect_errno(map_file(&s, RW, fd, 1ULL << 63, PAGE, BASE), EINVAL);
+	expect_errno(map_file(&s, RW, fd, 8, PAGE, BASE), EINVAL);
+	expect_errno(map_file(&s, RW, s.iommu, 0, PAGE, BASE), EINVAL);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+	expect_ok(map_file(&s, RW, fd, 0, PAGE, BASE));
+	expect_errno(map_file(&s, RW, fd, 0, PAGE, BASE), EEXIST);
+}
+
+TEST(file_write_access)
+{
+	struct setup s;
+	char path[64];
+	int fd, ro, seals;
+
+	skip_on_mainline("MAP_FILE ignores the mode of the file and its seals");
+	setup_attached(&s);
+	fd = new_memfd(4 * PAGE, MFD_ALLOW_SEALING);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = expect_ok(open(path, O_RDONLY));
+	expect_errno(map_file(&s, RW, ro, 0, PAGE, BASE), EACCES);
+	expect_ok(map_file(&s, IOMMU_IOAS_MAP_READABLE, ro, 0, PAGE, BASE));
+	/* What is pinned for writing cannot be sealed. */
+	expect_ok(map_file(&s, RW, fd, 0, PAGE, 2 * BASE));
+	expect_errno(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	expect_ok(unmap(&s, 2 * BASE, PAGE));
+	expect_ok(unmap(&s, BASE, PAGE));
+	for (seals = 0; seals < 2; seals++) {
+		fd = new_memfd(4 * PAGE, MFD_ALLOW_SEALING);
+		expect_ok(fcntl(fd, F_ADD_SEALS, seals ? F_SEAL_FUTURE_WRITE :
+							 F_SEAL_WRITE));
+		expect_errno(map_file(&s, RW, fd, 0, PAGE, BASE), EPERM);
+		expect_ok(map_file(&s, IOMMU_IOAS_MAP_READABLE, fd, 0, PAGE,
+				   BASE));
+		expect_file_at(&s, fd, 0, PAGE, BASE);
+		expect_ok(unmap(&s, BASE, PAGE));
+	}
+}
+
+/* Sealed between a lazy MAP and the ATTACH that would pin it. */
+TEST(file_sealed_before_attach)
+{
+	struct setup s;
+	__u32 hwpt;
+	int fd;
+
+	skip_on_mainline("MAP_FILE ignores the mode of the file and its seals");
+	setup_bound(&s);
+	fd = new_memfd(4 * PAGE, MFD_ALLOW_SEALING);
+	expect_ok(map_file(&s, RW, fd, 0, PAGE, BASE));
+	expect_ok(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	hwpt = s.ioas;
+	expect_errno(dev_attach(s.dev, &hwpt), EPERM);
+}
+
+TEST(file_limit)
+{
+	struct setup s;
+	int fd;
+
+	setup_attached(&s);
+	fd = new_memfd(4 * PAGE, 0);
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(3 * PAGE);
+	expect_errno(map_file(&s, RW, fd, 0, 4 * PAGE, BASE), ENOMEM);
+	expect_ok(map_file(&s, RW, fd, 0, 3 * PAGE, BASE));
+	expect_errno(map_file(&s, RW, fd, 0, PAGE, 2 * BASE), ENOMEM);
+	expect_ok(unmap(&s, BASE, 3 * PAGE));
+	expect_ok(map_file(&s, RW, fd, PAGE, 3 * PAGE, BASE));
+}
+
+/* Memory that another process maps and charges. */
+
+static int change_process(int iommu)
+{
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
+
+	return ioctl(iommu, IOMMU_IOAS_CHANGE_PROCESS, &change);
+}
+
+static void take_over(void *arg)
+{
+	struct setup *s = arg;
+
+	expect_eq(vm_pin(), 0);
+	expect_ok(change_process(s->iommu));
+	expect_eq(vm_pin(), 8 * PAGE / 1024);
+	/* Twice is once. */
+	expect_ok(change_process(s->iommu));
+	expect_eq(vm_pin(), 8 * PAGE / 1024);
+}
+
+static void cannot_take_over(void *arg)
+{
+	struct setup *s = arg;
+
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(0);
+	expect_errno(change_process(s->iommu), ENOMEM);
+	expect_eq(vm_pin(), 0);
+}
+
+TEST(change_process)
+{
+	struct iommu_ioas_change_process change = {
+		.size = sizeof(change), .__reserved = 1,
+	};
+	long long before = pins();
+	struct setup s;
+	__u64 iova = 2 * BASE;
+	__u32 other;
+	int fd;
+
+	setup_attached(&s);
+	expect_ok(change_process(s.iommu));
+	expect_errno(ioctl(s.iommu, IOMMU_IOAS_CHANGE_PROCESS, &change),
+		     EOPNOTSUPP);
+	fd = new_memfd(8 * PAGE, 0);
+	expect_ok(map_file(&s, RW, fd, 0, 8 * PAGE, BASE));
+	/* Shared pages are charged once, in two address spaces. */
+	other = new_ioas(s.iommu);
+	expect_ok(ioas_copy(s.iommu, other, s.ioas, RW | FIXED, 4 * PAGE, &iova,
+			    BASE));
+	expect_eq(vm_pin(), 8 * PAGE / 1024);
+	in_child(take_over, &s);
+	/* That process is gone, and the charge with it. */
+	expect_eq(vm_pin(), 0);
+	expect_ok(change_process(s.iommu));
+	expect_eq(vm_pin(), 8 * PAGE / 1024);
+	/* Memory of a process cannot be handed over. */
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 3 * BASE));
+	expect_errno(change_process(s.iommu), EINVAL);
+	expect_ok(unmap(&s, 3 * BASE, PAGE));
+	expect_ok(unmap(&s, BASE, 8 * PAGE));
+	expect_ok(object_destroy(s.iommu, other));
+	expect_eq(vm_pin(), 0);
+	expect_pins(before);
+}
+
+TEST(change_process_over_the_limit)
+{
+	struct setup s;
+	int fd;
+
+	setup_attached(&s);
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(16 * PAGE);
+	fd = new_memfd(8 * PAGE, 0);
+	expect_ok(map_file(&s, RW, fd, 0, 4 * PAGE, BASE));
+	expect_ok(map_file(&s, RW, fd, 4 * PAGE, 4 * PAGE, 2 * BASE));
+	in_child(cannot_take_over, &s);
+	expect_eq(vm_pin(), 8 * PAGE / 1024);
+	/* As much as before may still be mapped. */
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 3 * BASE));
+	expect_errno(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 4 * BASE),
+		     ENOMEM);
+}
+
+TEST(fault_queue)
+{
+	struct iommu_fault_alloc alloc = { .size = sizeof(alloc), .flags = 1 };
+	struct iommu_hwpt_alloc hwpt = {
+		.size = sizeof(hwpt), .flags = IOMMU_HWPT_FAULT_ID_VALID,
+	};
+	struct iommu_hwpt_page_response response = { .cookie = 1 };
+	struct iommu_hwpt_pgfault fault;
+	struct pollfd poll_fd = { .events = POLLIN | POLLOUT };
+	struct setup s;
+	int fd;
+
+	setup_bound(&s);
+	expect_errno(ioctl(s.iommu, IOMMU_FAULT_QUEUE_ALLOC, &alloc),
+		     EOPNOTSUPP);
+	alloc.flags = 0;
+	expect_ok(ioctl(s.iommu, IOMMU_FAULT_QUEUE_ALLOC, &alloc));
+	fd = alloc.out_fault_fd;
+	expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	expect_eq(read(fd, &fault, sizeof(fault)), 0);
+	expect_errno(read(fd, &fault, 5), ESPIPE);
+	expect_errno(write(fd, &response, sizeof(response)), EINVAL);
+	expect_errno(write(fd, &response, 5), ESPIPE);
+	poll_fd.fd = fd;
+	expect_eq(poll(&poll_fd, 1, 0), 1);
+	expect_eq(poll_fd.revents, POLLOUT);
+
+	hwpt.dev_id = s.devid;
+	hwpt.pt_id = s.ioas;
+	hwpt.fault_id = s.ioas;
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_ALLOC, &hwpt), ENOENT);
+	hwpt.fault_id = alloc.out_fault_id;
+	expect_ok(ioctl(s.iommu, IOMMU_HWPT_ALLOC, &hwpt));
+	attach(s.dev, hwpt.out_hwpt_id);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, BASE));
+	expect(pa_of(s.iommu, s.ioas, BASE));
+	expect_errno(object_destroy(s.iommu, alloc.out_fault_id), EBUSY);
+	expect_ok(dev_detach(s.dev));
+	expect_ok(object_destroy(s.iommu, hwpt.out_hwpt_id));
+	expect_errno(object_destroy(s.iommu, alloc.out_fault_id), EBUSY);
+	expect_ok(close(fd));
+	expect_ok(object_destroy(s.iommu, alloc.out_fault_id));
+}
+
+/* The context goes with the last file, be it the queue's. */
+TEST(fault_queue_outlives_the_iommufd)
+{
+	struct iommu_fault_alloc alloc = { .size = sizeof(alloc) };
+	struct iommu_hwpt_pgfault fault;
+	int iommu = iommu_open();
+
+	expect_ok(ioctl(iommu, IOMMU_FAULT_QUEUE_ALLOC, &alloc));
+	expect_ok(close(iommu));
+	expect_eq(read(alloc.out_fault_fd, &fault, sizeof(fault)), 0);
+	expect_ok(close(alloc.out_fault_fd));
+}
+
+/* VFIO's type1 calls */
+
+static int vfio_ioas(int iommu, __u16 op, __u32 *ioas)
+{
+	struct iommu_vfio_ioas cmd = {
+		.size = sizeof(cmd), .op = op, .ioas_id = *ioas,
+	};
+	int rc = ioctl(iommu, IOMMU_VFIO_IOAS, &cmd);
+
+	*ioas = cmd.ioas_id;
+	return rc;
+}
+
+static int map_dma(const struct setup *s, void *va, __u64 size, __u64 iova)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (unsigned long)va, .iova = iova, .size = size,
+	};
+
+	return ioctl(s->iommu, VFIO_IOMMU_MAP_DMA, &map);
+}
+
+static int unmap_dma(const struct setup *s, __u32 flags, __u64 iova,
+		     __u64 *size)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .flags = flags, .iova = iova,
+		.size = *size,
+	};
+	int rc = ioctl(s->iommu, VFIO_IOMMU_UNMAP_DMA, &unmap);
+
+	*size = unmap.size;
+	return rc;
+}
+
+TEST(vfio_ioas)
+{
+	struct setup s;
+	__u32 id = 0;
+
+	setup_bound(&s);
+	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id), ENODEV);
+	expect_errno(vfio_ioas(s.iommu, 7, &id), EOPNOTSUPP);
+	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.devid), ENOENT);
+	expect_errno(map_dma(&s, mem(PAGE), PAGE, BASE), ENODEV);
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.ioas));
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id));
+	expect_eq(id, s.ioas);
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_CLEAR, &id));
+	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id), ENODEV);
+	/* It is no user of the IOAS. */
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.ioas));
+	expect_ok(object_destroy(s.iommu, s.ioas));
+	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id), ENODEV);
+}
+
+TEST(type1)
+{
+	struct {
+		struct vfio_iommu_type1_info info;
+		char caps[256];
+	} info = { .info.argsz = sizeof(info) };
+	long long before = pins();
+	struct setup s;
+	__u64 size;
+	char *va;
+
+	setup_attached(&s);
+	expect_eq(ioctl(s.iommu, VFIO_GET_API_VERSION), VFIO_API_VERSION);
+	expect_errno(ioctl(s.iommu, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), ENODEV);
+	expect_eq(ioctl(s.iommu, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU), 1);
+	expect_eq(ioctl(s.iommu, VFIO_CHECK_EXTENSION, VFIO_SPAPR_TCE_IOMMU),
+		  0);
+	expect_errno(ioctl(s.iommu, VFIO_IOMMU_GET_INFO, &info), ENODEV);
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.ioas));
+	expect_ok(ioctl(s.iommu, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+	expect_errno(ioctl(s.iommu, VFIO_SET_IOMMU, VFIO_SPAPR_TCE_IOMMU),
+		     EINVAL);
+	expect_ok(ioctl(s.iommu, VFIO_IOMMU_GET_INFO, &info));
+	expect(info.info.iova_pgsizes & PAGE);
+	expect(info.info.flags & VFIO_IOMMU_INFO_CAPS);
+	expect(info.info.cap_offset);
+
+	va = mem(4 * PAGE);
+	expect_ok(map_dma(&s, va, 4 * PAGE, BASE));
+	expect_errno(map_dma(&s, va, 4 * PAGE, BASE), EEXIST);
+	expect_pas(&s, BASE, va, 4 * PAGE);
+	size = PAGE;
+	expect_errno(unmap_dma(&s, 0, BASE, &size), ENOENT);
+	size = 4 * PAGE;
+	expect_ok(unmap_dma(&s, 0, BASE, &size));
+	expect_eq(size, 4 * PAGE);
+	/* Nothing there is fine. */
+	expect_ok(unmap_dma(&s, 0, BASE, &size));
+	expect_eq(size, 0);
+	expect_ok(map_dma(&s, va, 4 * PAGE, BASE));
+	size = PAGE;
+	expect_errno(unmap_dma(&s, VFIO_DMA_UNMAP_FLAG_ALL, 0, &size), EINVAL);
+	size = 0;
+	expect_ok(unmap_dma(&s, VFIO_DMA_UNMAP_FLAG_ALL, 0, &size));
+	expect_eq(size, 4 * PAGE);
+	expect_pins(before);
+}
+
+/* Version 1 unmaps parts of mappings. */
+TEST(type1_v1)
+{
+	long long before = pins();
+	struct setup s;
+	__u64 size;
+	char *va;
+
+	setup_bound(&s);
+	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.ioas));
+	expect_ok(ioctl(s.iommu, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU));
+	attach(s.dev, s.ioas);
+	va = mem(8 * PAGE);
+	expect_ok(map_dma(&s, va, 8 * PAGE, BASE));
+	size = 2 * PAGE;
+	expect_ok(unmap_dma(&s, 0, BASE + 3 * PAGE, &size));
+	expect_eq(size, 2 * PAGE);
+	expect_eq(vm_pin(), 6 * PAGE / 1024);
+	expect_pas(&s, BASE, va, 3 * PAGE);
+	expect_pas(&s, BASE + 5 * PAGE, va + 5 * PAGE, 3 * PAGE);
+	size = 8 * PAGE;
+	expect_ok(unmap_dma(&s, 0, BASE, &size));
+	expect_eq(size, 6 * PAGE);
+	expect_pins(before);
+	expect_eq(vm_pin(), 0);
+}
+
+/* What needs an IOMMU */
+TEST(no_iommu_for)
+{
+	struct iommu_hw_info info = { .size = sizeof(info) };
+	struct iommu_hwpt_set_dirty_tracking track = { .size = sizeof(track) };
+	struct iommu_hwpt_get_dirty_bitmap map = {
+		.size = sizeof(map), .length = PAGE, .page_size = PAGE,
+	};
+	struct iommu_hwpt_invalidate inval = { .size = sizeof(inval) };
+	struct iommu_viommu_alloc viommu = { .size = sizeof(viommu), .type = 1 };
+	struct iommu_vdevice_alloc vdevice = { .size = sizeof(vdevice) };
+	struct iommu_veventq_alloc eventq = {
+		.size = sizeof(eventq), .type = 1, .veventq_depth = 1,
+	};
+	struct iommu_hw_queue_alloc queue = {
+		.size = sizeof(queue), .type = 1, .length = 1,
+	};
+	struct setup s;
+
+	setup_attached(&s);
+	expect_errno(ioctl(s.iommu, IOMMU_GET_HW_INFO, &info), ENOENT);
+	info.dev_id = s.devid;
+	expect_errno(ioctl(s.iommu, IOMMU_GET_HW_INFO, &info), EOPNOTSUPP);
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_SET_DIRTY_TRACKING, &track),
+		     ENOENT);
+	track.hwpt_id = s.hwpt;
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_SET_DIRTY_TRACKING, &track),
+		     EOPNOTSUPP);
+	map.hwpt_id = s.hwpt;
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_GET_DIRTY_BITMAP, &map),
+		     EOPNOTSUPP);
+	map.iova = 1;
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_GET_DIRTY_BITMAP, &map), EINVAL);
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_INVALIDATE, &inval), ENOENT);
+	inval.hwpt_id = s.hwpt;
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_INVALIDATE, &inval), EINVAL);
+	viommu.dev_id = s.devid;
+	expect_errno(ioctl(s.iommu, IOMMU_VIOMMU_ALLOC, &viommu), EOPNOTSUPP);
+	expect_errno(ioctl(s.iommu, IOMMU_VDEVICE_ALLOC, &vdevice), ENOENT);
+	expect_errno(ioctl(s.iommu, IOMMU_VEVENTQ_ALLOC, &eventq), ENOENT);
+	expect_errno(ioctl(s.iommu, IOMMU_HW_QUEUE_ALLOC, &queue), ENOENT);
+}

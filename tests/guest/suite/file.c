@@ -115,7 +115,7 @@ TEST(file_hugetlb)
 	struct setup s;
 	int fd;
 
-	huge_pages(4);
+	huge_pages(12);
 	setup_attached(&s);
 	fd = new_memfd(4 * HUGE, MFD_HUGETLB);
 	expect_ok(map_file(&s, RW, fd, 0, 4 * HUGE, BASE));

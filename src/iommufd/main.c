@@ -405,13 +405,13 @@ static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 	}
 
 	nr = _IOC_NR(cmd);
-	if (cmd == NOIOMMUFD_IOAS_GET_PA_RUNS)
-		op = &noiommufd_get_pa_runs_op;
-	else if (nr < IOMMUFD_CMD_BASE ||
-		 nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(iommufd_ioctl_ops))
-		return iommufd_vfio_ioctl(filp->private_data, cmd, arg);
-	else
+	op = &noiommufd_get_pa_runs_op;
+	if (cmd != op->ioctl_num) {
+		if (nr < IOMMUFD_CMD_BASE ||
+		    nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(iommufd_ioctl_ops))
+			return iommufd_vfio_ioctl(filp->private_data, cmd, arg);
 		op = &iommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
+	}
 
 	ucmd.ictx = filp->private_data;
 	ucmd.ubuffer = (void __user *)arg;

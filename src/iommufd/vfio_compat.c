@@ -112,13 +112,14 @@ static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
-	if (!(unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL))
+	if (!(unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL)) {
 		rc = iommufd_vfio_unmap_range(&ioas->iopt, unmap.iova,
 					      unmap.size, &unmapped);
-	else if (unmap.iova || unmap.size)
-		return -EINVAL;
-	else
+	} else {
+		if (unmap.iova || unmap.size)
+			return -EINVAL;
 		rc = iopt_unmap_all(&ioas->iopt, &unmapped);
+	}
 
 	unmap.size = unmapped;
 	return copy_to_user(arg, &unmap, minsz) ? -EFAULT : rc;

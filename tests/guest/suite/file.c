@@ -20,7 +20,7 @@
 
 #define PAGE	4096ULL
 #define HUGE	(2ULL << 20)
-#define BASE	(1ULL << 32)
+#define BASE	0x100000000ULL
 #define RW	(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE)
 #define FIXED	IOMMU_IOAS_MAP_FIXED_IOVA
 
@@ -64,7 +64,7 @@ static void expect_file_at(const struct setup *s, int fd, __u64 start,
 
 	expect(va != MAP_FAILED);
 	for (__u64 i = 0; i < start + length; i += PAGE)
-		*(volatile char *)(va + i);
+		expect(!va[i]);
 	expect_pas(s, iova, va + start, length);
 	expect_ok(munmap(va, size));
 }

@@ -763,8 +763,9 @@ int iopt_check_process(struct io_pagetable *iopt)
 	return rc;
 }
 
-static int iopt_for_each_pages(struct io_pagetable *iopt,
-			       int (*fn)(struct iopt_pages *pages))
+typedef int (*iopt_pages_fn)(struct iopt_pages *pages);
+
+static int iopt_for_each_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
 {
 	struct iopt_area *area;
 	int rc = 0;

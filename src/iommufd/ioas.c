@@ -488,9 +488,10 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	return rc;
 }
 
+typedef int (*iommufd_iopt_fn)(struct io_pagetable *iopt);
+
 /* Call a function for each IOAS of a context, until it fails. */
-static int iommufd_for_each_ioas(struct noiommufd_ctx *ictx,
-				 int (*fn)(struct io_pagetable *iopt))
+static int iommufd_for_each_ioas(struct noiommufd_ctx *ictx, iommufd_iopt_fn fn)
 {
 	struct iommufd_object *obj;
 	unsigned long index;

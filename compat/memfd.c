@@ -16,6 +16,17 @@
 #include <linux/shmem_fs.h>
 
 /**
+ * memfd_can_pin - does a file have memory that memfd_pin_folios() can pin?
+ * @file: any file
+ */
+bool memfd_can_pin(struct file *file)
+{
+	unsigned long magic = file_inode(file)->i_sb->s_magic;
+
+	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+}
+
+/**
  * memfd_sealed_for_write - does a seal forbid to write to a file?
  * @file: any file
  *
@@ -132,9 +143,7 @@ long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 	struct file *file;
 	long n;
 
-	if (!hugetlb && inode->i_sb->s_magic != TMPFS_MAGIC)
-		return -EINVAL;
-	if (start > end || end >= i_size_read(inode))
+	if (!memfd_can_pin(memfd) || start > end || end >= i_size_read(inode))
 		return -EINVAL;
 	length = min_t(u64, end - first + 1, max(MEMFD_WINDOW, align));
 	length = (length + align - 1) & ~(align - 1);

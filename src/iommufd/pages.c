@@ -525,6 +525,9 @@ static int iopt_file_may_write(struct file *file)
 {
 	int rc;
 
+	/* Another kind of file is refused when it is to be pinned. */
+	if (!memfd_can_pin(file))
+		return 0;
 	if (!(file->f_mode & FMODE_WRITE))
 		return -EACCES;
 	if (memfd_sealed_for_write(file))

@@ -63,6 +63,9 @@ int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd)
 	}
 }
 
+/* The page sizes of the table that mainline has behind a noiommu HWPT. */
+#define IOMMUFD_HWPT_PAGE_SIZES	0xfff7ffffff000ULL
+
 static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
 {
 	const u32 flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
@@ -76,6 +79,9 @@ static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
 		return -EINVAL;
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
+	/* Neither to read nor to write: an HWPT does not take that. */
+	if (!map.flags && READ_ONCE(ioas->iopt.nr_hwpts))
+		return -EINVAL;
 
 	iova = map.iova;
 	return iopt_map_user_pages(&ioas->iopt, &iova, map.vaddr, map.size,
@@ -83,18 +89,13 @@ static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
 }
 
 /* Type1 may unmap a part of a mapping: it is cut out first. */
-static int iommufd_vfio_unmap_range(struct io_pagetable *iopt, u64 iova,
-				    u64 length, u64 *unmapped)
+static int iommufd_vfio_cut(struct io_pagetable *iopt, u64 iova, u64 length)
 {
 	const u64 last[] = { iova + length - 1, iova - 1 };
-	int rc;
 
-	if (READ_ONCE(iopt->disable_large_pages)) {
-		rc = iopt_cut_iova(iopt, last, iova ? 2 : 1);
-		if (rc)
-			return rc;
-	}
-	return iopt_unmap_iova(iopt, iova, length, unmapped);
+	if (!READ_ONCE(iopt->disable_large_pages))
+		return 0;
+	return iopt_cut_iova(iopt, last, iova ? 2 : 1);
 }
 
 static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
@@ -113,8 +114,11 @@ static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
 		return PTR_ERR(ioas);
 
 	if (!(unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL)) {
-		rc = iommufd_vfio_unmap_range(&ioas->iopt, unmap.iova,
-					      unmap.size, &unmapped);
+		rc = iommufd_vfio_cut(&ioas->iopt, unmap.iova, unmap.size);
+		if (rc)
+			return rc;
+		rc = iopt_unmap_iova(&ioas->iopt, unmap.iova, unmap.size,
+				     &unmapped);
 	} else {
 		if (unmap.iova || unmap.size)
 			return -EINVAL;
@@ -197,6 +201,8 @@ static int iommufd_vfio_iommu_get_info(struct iommufd_ioas *ioas,
 		return -EINVAL;
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
+	if (READ_ONCE(ioas->iopt.nr_hwpts))
+		answer.info.iova_pgsizes = IOMMUFD_HWPT_PAGE_SIZES;
 	/* As much as there is room for in whole. */
 	if (argsz >= size)
 		answer.info.cap_offset = sizeof(answer.info);

@@ -13,6 +13,7 @@
 struct file;
 struct folio;
 
+bool memfd_can_pin(struct file *file);
 bool memfd_sealed_for_write(struct file *file);
 
 #ifndef HAVE_MEMFD_PIN_FOLIOS

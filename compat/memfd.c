@@ -23,7 +23,8 @@ bool memfd_can_pin(struct file *file)
 {
 	unsigned long magic = file_inode(file)->i_sb->s_magic;
 
-	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
+	return S_ISREG(file_inode(file)->i_mode) &&
+	       (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC);
 }
 
 /**

@@ -5,21 +5,118 @@
  * only counts. The software page table beside it is the real one.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/interval_tree_generic.h>
+#include <linux/limits.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/overflow.h>
+#include <linux/prandom.h>
 #include <linux/random.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #define iopt_alloc_user_pages	test_alloc_user_pages
 #define iopt_get_pages		test_get_pages
 #define iopt_put_pages		test_put_pages
 #define iopt_area_fill		test_area_fill
 #define iopt_area_unfill	test_area_unfill
+#define iopt_area_share		test_area_share
+#define iopt_alloc_file_pages	test_alloc_file_pages
+#define iopt_pages_change_process	test_change_process
+#define iopt_pages_restore_process	test_restore_process
+#define iopt_pages_forget_process	test_forget_process
+
+#include "../../src/iommufd/iommufd_private.h"
+#include "alloc.h"
+
+TEST_FREE_RCU(test_free_area, struct iopt_area *)
+TEST_FREE_RCU(test_free_pages, struct iopt_pages *)
+#undef kfree_rcu
+#define kfree_rcu(ptr, ...)	test_free_area(ptr)
+
+/* Waits for a lock that a fatal signal ends: how many until one is; or -1. */
+static long test_killed_after = -1;
+
+static bool test_killed(void)
+{
+	return test_killed_after >= 0 && !test_killed_after--;
+}
+
+static int test_down_read(struct rw_semaphore *sem)
+{
+	return test_killed() ? -EINTR : down_read_killable(sem);
+}
+
+static int test_down_write(struct rw_semaphore *sem)
+{
+	return test_killed() ? -EINTR : down_write_killable(sem);
+}
+
+/* Somebody is about to wait for a mutex. */
+static DECLARE_COMPLETION(test_waits);
+
+#undef mutex_lock_killable
+static int test_mutex_lock(struct mutex *lock)
+{
+	if (test_killed())
+		return -EINTR;
+	complete(&test_waits);
+	mutex_lock(lock);
+	return 0;
+}
+
+/* In the middle of a lookup. */
+static void (*test_lookup_hook)(struct swpt *swpt);
+
+static int test_swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys,
+			    u64 *length)
+{
+	int rc = swpt_lookup(swpt, iova, phys, length);
+
+	if (test_lookup_hook)
+		test_lookup_hook((struct swpt *)swpt);
+	return rc;
+}
+
+static int test_swpt_lookup_runs(const struct swpt *swpt, u64 last,
+				 struct swpt_runs *runs)
+{
+	int rc = swpt_lookup_runs(swpt, last, runs);
+
+	if (test_lookup_hook)
+		test_lookup_hook((struct swpt *)swpt);
+	return rc;
+}
+
+#define down_read_killable	test_down_read
+#define down_write_killable	test_down_write
+#define mutex_lock_killable	test_mutex_lock
+#define swpt_lookup		test_swpt_lookup
+#define swpt_lookup_runs	test_swpt_lookup_runs
 
 #include "../../src/iommufd/io_pagetable.c"
 
-/* Pins that are out, pages objects, and fills until one fails. */
+struct iopt_test {
+	struct noiommufd_ctx ictx;
+	struct io_pagetable iopt;
+	struct io_pagetable other;
+	struct work_struct work;
+	int rc;
+	bool hooked;
+};
+
+/*
+ * Pins that are out, pages objects, fills until one fails, and who is called
+ * in a fill, where the address space is not locked.
+ */
 static long test_pinned;
 static long test_objects;
 static long test_fill_fails_after = -1;
+static void (*test_fill_hook)(struct kunit *test);
+static struct kunit *test_fill_test;
 
 struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 					 unsigned long length, bool writable,
@@ -31,6 +128,7 @@ struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 		return ERR_PTR(-ENOMEM);
 	swpt_pages_init(&pages->swpt);
 	refcount_set(&pages->refs, 1);
+	mutex_init(&pages->mutex);
 	pages->start = uptr & PAGE_MASK;
 	pages->writable = writable;
 	test_objects++;
@@ -47,7 +145,8 @@ void iopt_put_pages(struct iopt_pages *pages)
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
 	test_objects--;
-	kfree_rcu(pages, rcu);
+	mutex_destroy(&pages->mutex);
+	test_free_pages(pages);
 }
 
 static void test_release(void *arg, const u64 *words, unsigned int nr,
@@ -57,41 +156,106 @@ static void test_release(void *arg, const u64 *words, unsigned int nr,
 }
 
 /* Page n of a pages object is PFN start / PAGE_SIZE + n. */
-int iopt_area_fill(struct iopt_area *area)
+static int test_fill(struct swpt_pages *pages, struct iopt_area *area)
 {
-	struct swpt_pages *pages = &area->pages->swpt;
 	u64 first = area->swpt.first_index, last = area->swpt.last_index, end;
+	u64 base = PHYS_PFN(area->pages->start), pinned = 0;
 	struct swpt_fill fill;
+	int rc = 0;
 
-	if (test_fill_fails_after >= 0 && !test_fill_fails_after--)
-		return -EFAULT;
-
+	swpt_fill_init(&fill);
 	while (swpt_pages_next_hole(pages, &first, last, &end)) {
-		swpt_fill_init(&fill);
 		swpt_fill_seek(&fill, first);
-		if (swpt_fill_add(&fill, PHYS_PFN(area->pages->start) + first,
-				  end - first + 1) ||
-		    swpt_fill_commit(&fill, pages))
-			return -ENOMEM;
-		test_pinned += end - first + 1;
+		rc = swpt_fill_add(&fill, base + first, end - first + 1);
+		if (rc)
+			goto abort;
+		pinned += end - first + 1;
 		if (end == last)
 			break;
 		first = end + 1;
 	}
+	if (pinned)
+		rc = swpt_fill_commit(&fill, pages);
+	if (rc)
+		goto abort;
+	test_pinned += pinned;
 	swpt_pages_hold(pages, &area->swpt);
 	return 0;
+abort:
+	swpt_fill_abort(&fill, NULL, NULL);
+	return rc;
+}
+
+int iopt_area_fill(struct iopt_area *area)
+{
+	void (*hook)(struct kunit *test) = test_fill_hook;
+	int rc;
+
+	if (test_fill_fails_after >= 0 && !test_fill_fails_after--)
+		return -EFAULT;
+
+	if (hook) {
+		/* Once. */
+		test_fill_hook = NULL;
+		hook(test_fill_test);
+	}
+	mutex_lock(&area->pages->mutex);
+	rc = test_fill(&area->pages->swpt, area);
+	mutex_unlock(&area->pages->mutex);
+	return rc;
 }
 
 void iopt_area_unfill(struct iopt_area *area)
 {
+	mutex_lock(&area->pages->mutex);
 	swpt_pages_drop(&area->pages->swpt, &area->swpt, test_release, NULL);
+	mutex_unlock(&area->pages->mutex);
 }
 
-struct iopt_test {
-	struct noiommufd_ctx ictx;
-	struct io_pagetable iopt;
-	struct io_pagetable other;
-};
+void iopt_area_share(struct iopt_area *area)
+{
+	mutex_lock(&area->pages->mutex);
+	swpt_pages_hold(&area->pages->swpt, &area->swpt);
+	mutex_unlock(&area->pages->mutex);
+}
+
+/* Files are tested in the guests; here fd 0 is one, and no other is there. */
+struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
+					 bool writable, u8 account_mode)
+{
+	struct iopt_pages *pages;
+
+	if (fd)
+		return ERR_PTR(-EBADF);
+	pages = iopt_alloc_user_pages(start, length, writable, account_mode);
+	if (!IS_ERR(pages))
+		pages->file = (struct file *)pages;
+	return pages;
+}
+
+/* Calls for pages objects, and those until one fails. */
+static long test_changed, test_restored, test_forgotten;
+static long test_change_fails_after = -1;
+
+int iopt_pages_change_process(struct iopt_pages *pages)
+{
+	if (test_change_fails_after >= 0 && !test_change_fails_after--)
+		return -ENOMEM;
+	test_changed++;
+	return 0;
+}
+
+int iopt_pages_restore_process(struct iopt_pages *pages)
+{
+	test_restored++;
+	return 0;
+}
+
+int iopt_pages_forget_process(struct iopt_pages *pages)
+{
+	test_forgotten++;
+	return 0;
+}
 
 static int iopt_test_init(struct kunit *test)
 {
@@ -106,6 +270,9 @@ static int iopt_test_init(struct kunit *test)
 	test_pinned = 0;
 	test_objects = 0;
 	test_fill_fails_after = -1;
+	test_killed_after = -1;
+	test_fill_hook = NULL;
+	test_lookup_hook = NULL;
 	iopt_init_table(&t->iopt, &t->ictx);
 	iopt_init_table(&t->other, &t->ictx);
 	test->priv = t;
@@ -118,11 +285,17 @@ static void iopt_test_exit(struct kunit *test)
 
 	if (!t)
 		return;
+	/* So that a test which failed leaves nothing behind. */
+	test_killed_after = -1;
+	noiommufd_test_fail_after = -1;
+	t->iopt.nr_fillers = 0;
+	t->other.nr_fillers = 0;
 	iopt_destroy_table(&t->iopt);
 	iopt_destroy_table(&t->other);
 	swpt_module_exit();
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0L, test_objects);
+	test_expect_none_allocated(test);
 }
 
 static int test_map_at(struct io_pagetable *iopt, u64 iova, unsigned long va,
@@ -147,6 +320,9 @@ static int test_unmap(struct io_pagetable *iopt, u64 iova, u64 length)
 	u64 unmapped;
 	int rc = iopt_unmap_iova(iopt, iova, length, &unmapped);
 
+	/* Nothing there is an error of the ioctl call. */
+	if (!rc && !unmapped)
+		return -ENOENT;
 	return rc ?: unmapped >> PAGE_SHIFT;
 }
 
@@ -261,7 +437,7 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 	taken[0] = 255;
 	memset(taken + npages, 255, 64);
 
-	for (step = 0; step < 4000; step++) {
+	for (step = 0; step < (IS_ENABLED(CONFIG_KASAN) ? 1000 : 4000); step++) {
 		n = 1 + prandom_u32_state(&rnd) % 24;
 		if (prandom_u32_state(&rnd) % 2) {
 			/* Take one away: number n of those there are. */
@@ -301,7 +477,50 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 	iopt_free_allowed(&allowed);
 }
 
+/* Where nothing fits, by alignment or at the ends of what there is. */
+static void iopt_test_auto_iova_edges(struct kunit *test)
+{
+	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
+	struct rb_root_cached allowed = RB_ROOT_CACHED;
+	const u64 top = -(u64)PAGE_SIZE;
+
+	/* The last page is never given, nor what reaches into it. */
+	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, top - 0x3000,
+						  U64_MAX));
+	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0, 0x1fff));
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_EXPECT_EQ(test, top - 0x3000,
+			test_map_auto(iopt, 0, 2 * PAGE_SIZE));
+	/* Aligned, it would begin after the end, or wrap. */
+	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC, test_map_auto(iopt, 0, 1 << 30));
+	KUNIT_EXPECT_EQ(test, 0x1000ULL, test_map_auto(iopt, 0, PAGE_SIZE));
+	/* One page is left: the offset does not fit in, then it does. */
+	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC,
+			test_map_auto(iopt, 0x801, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, top - 0x1000 + 0x801,
+			test_map_auto(iopt, 0x801, 0x10));
+	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC,
+			test_map_auto(iopt, 0x1000, 0x1000));
+	iopt_free_allowed(&allowed);
+}
+
+/* With pinned memory less than a page cannot be placed. */
+static void iopt_test_auto_iova_pinned(struct kunit *test)
+{
+	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
+
+	test_add_hwpt(test, iopt, 0);
+	KUNIT_EXPECT_EQ(test, (u64)-EINVAL, test_map_auto(iopt, 0x1000, 0x10));
+	KUNIT_EXPECT_EQ(test, (u64)-EINVAL,
+			test_map_auto(iopt, 0x1010, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
+			test_map_auto(iopt, 0x1000, PAGE_SIZE));
+	test_remove_hwpt(iopt);
+}
+
 static struct kunit_case iopt_iova_cases[] = {
+	KUNIT_CASE(iopt_test_auto_iova_edges),
+	KUNIT_CASE(iopt_test_auto_iova_pinned),
 	KUNIT_CASE(iopt_test_auto_iova),
 	KUNIT_CASE(iopt_test_auto_iova_full),
 	KUNIT_CASE(iopt_test_allowed_list),
@@ -527,7 +746,697 @@ static void iopt_test_alignment(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1ULL, iopt_iova_alignment(iopt));
 }
 
+/*
+ * Calls that meet: what another thread can see or do while memory is pinned.
+ */
+
+static void test_hook_in_map(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 phys, unmapped;
+	LIST_HEAD(areas);
+
+	/* The range is taken, and more cannot be said of it. */
+	KUNIT_EXPECT_EQ(test, -EEXIST,
+			test_map_at(&t->iopt, 0x11000, 0x1000, 0x1000));
+	KUNIT_EXPECT_EQ(test, -EBUSY, test_unmap(&t->iopt, 0x10000, 0x2000));
+	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_unmap_all(&t->iopt, &unmapped));
+	KUNIT_EXPECT_EQ(test, -ENOENT,
+			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_phys(&t->iopt, 0x10000, &phys));
+	/* Another HWPT has no need to wait for it. */
+	test_add_hwpt(test, &t->iopt, 0);
+	KUNIT_EXPECT_EQ(test, 1L, test_pinned);
+	t->hooked = true;
+}
+
+static void iopt_test_in_map(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 phys;
+
+	test_add_hwpt(test, &t->iopt, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x20000, 0x9000,
+					     0x1000));
+	test_fill_test = test;
+	test_fill_hook = test_hook_in_map;
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_EXPECT_TRUE(test, t->hooked);
+	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->iopt, 0x10000, &phys));
+	KUNIT_EXPECT_EQ(test, 0x5000ULL, phys);
+	test_remove_hwpt(&t->iopt);
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+	test_remove_hwpt(&t->iopt);
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+}
+
+static void test_hook_remove_hwpt(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	test_remove_hwpt(&t->iopt);
+}
+
+/* The last HWPT goes while memory is pinned for a MAP. */
+static void iopt_test_hwpt_goes_in_map(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	test_fill_test = test;
+	test_add_hwpt(test, &t->iopt, 0);
+	test_fill_hook = test_hook_remove_hwpt;
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	/* With a device it stays pinned. */
+	atomic_set(&t->ictx.nr_devices, 1);
+	test_add_hwpt(test, &t->iopt, 0);
+	test_fill_hook = test_hook_remove_hwpt;
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x20000, 0x5000,
+					     0x1000));
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+	atomic_set(&t->ictx.nr_devices, 0);
+	iopt_unpin_unused(&t->iopt);
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+}
+
+static void test_unmap_work(struct work_struct *work)
+{
+	struct iopt_test *t = container_of(work, struct iopt_test, work);
+
+	t->rc = test_unmap(&t->iopt, 0x10000, 0x2000);
+}
+
+static void test_hook_in_hwpt(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	/* Below and above the area that is being pinned, which is busy. */
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x1000, 0x7000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x90000, 0x8000,
+					     0x1000));
+	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
+	KUNIT_EXPECT_EQ(test, -EEXIST,
+			test_map_at(&t->iopt, 0x11000, 0x1000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
+	test_killed_after = 1;
+	KUNIT_EXPECT_EQ(test, -EINTR, test_unmap(&t->iopt, 0x10000, 0x2000));
+	/* This one waits for the HWPT. */
+	reinit_completion(&test_waits);
+	queue_work(system_unbound_wq, &t->work);
+	KUNIT_EXPECT_NE(test, 0UL,
+			wait_for_completion_timeout(&test_waits, 60 * HZ));
+	t->hooked = true;
+}
+
+static void iopt_test_in_add_hwpt(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	INIT_WORK(&t->work, test_unmap_work);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x20000, 0x9000,
+					     0x1000));
+	test_fill_test = test;
+	test_fill_hook = test_hook_in_hwpt;
+	test_add_hwpt(test, &t->iopt, 0);
+	KUNIT_ASSERT_TRUE(test, t->hooked);
+	flush_work(&t->work);
+	KUNIT_EXPECT_EQ(test, 2, t->rc);
+	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
+	test_remove_hwpt(&t->iopt);
+}
+
+/* Every wait that a signal can end is ended: nothing has changed. */
+static void iopt_test_killed(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	struct rb_root_cached allowed = RB_ROOT_CACHED;
+	struct swpt_phys_run run;
+	struct swpt_runs runs = { .run = &run, .room = 1, .iova = 0x10000 };
+	u64 phys, unmapped;
+	LIST_HEAD(areas);
+
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x1000));
+#define EXPECT_KILLED(call)                                               \
+	do {                                                              \
+		test_killed_after = 0;                                    \
+		KUNIT_EXPECT_EQ(test, -EINTR, call);                      \
+		KUNIT_EXPECT_EQ(test, -1L, test_killed_after);            \
+		KUNIT_EXPECT_EQ(test, 0L, test_pinned);                   \
+	} while (0)
+	EXPECT_KILLED(test_map_at(iopt, 0x20000, 0x5000, 0x1000));
+	EXPECT_KILLED(test_unmap(iopt, 0x10000, 0x1000));
+	EXPECT_KILLED(iopt_unmap_all(iopt, &unmapped));
+	EXPECT_KILLED(iopt_clone_areas(iopt, 0x10000, 0x1000, &areas));
+	EXPECT_KILLED(iopt_set_allow_iova(iopt, &allowed));
+	EXPECT_KILLED(iopt_set_large_pages(iopt, false));
+	EXPECT_KILLED(test_phys(iopt, 0x10000, &phys));
+	EXPECT_KILLED(iopt_get_phys_runs(iopt, 0x10fff, &runs));
+	mutex_lock(&iopt->hwpt_mutex);
+	EXPECT_KILLED(iopt_table_add_hwpt(iopt));
+	mutex_unlock(&iopt->hwpt_mutex);
+#undef EXPECT_KILLED
+	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);
+	KUNIT_EXPECT_EQ(test, 1ULL, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
+}
+
+/*
+ * Lookups.
+ */
+
+static void test_hook_writer(struct swpt *swpt)
+{
+	swpt_write_begin(swpt);
+	swpt_write_end(swpt);
+}
+
+static int test_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
+			 u64 *length)
+{
+	int rc;
+
+	rcu_read_lock();
+	rc = iopt_get_phys_rcu(iopt, iova, phys, length);
+	rcu_read_unlock();
+	return rc;
+}
+
+/* A writer in the way: before, in the middle. */
+static void iopt_test_lookup_retry(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	u64 phys, length = 0x1800;
+
+	test_add_hwpt(test, iopt, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x2000));
+	KUNIT_EXPECT_EQ(test, 0, test_phys_rcu(iopt, 0x11000, &phys, &length));
+	KUNIT_EXPECT_EQ(test, 0x6000ULL, phys);
+	KUNIT_EXPECT_EQ(test, 0x1000ULL, length);
+
+	length = 0x1800;
+	test_lookup_hook = test_hook_writer;
+	KUNIT_EXPECT_EQ(test, -EAGAIN,
+			test_phys_rcu(iopt, 0x11000, &phys, &length));
+	KUNIT_EXPECT_EQ(test, 0x1800ULL, length);
+	test_lookup_hook = NULL;
+
+	swpt_write_begin(&iopt->swpt);
+	KUNIT_EXPECT_EQ(test, -EAGAIN,
+			test_phys_rcu(iopt, 0x11000, &phys, &length));
+	swpt_write_end(&iopt->swpt);
+	KUNIT_EXPECT_EQ(test, 0x1800ULL, length);
+
+	test_remove_hwpt(iopt);
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			test_phys_rcu(iopt, 0x11000, &phys, &length));
+	KUNIT_EXPECT_EQ(test, -ENOENT,
+			test_phys_rcu(iopt, 0x12000, &phys, &length));
+}
+
+static void iopt_test_lookup_runs(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	struct swpt_phys_run run[2];
+	struct swpt_runs runs = { .run = run, .room = 2, .iova = 0x10000 };
+	unsigned int i;
+
+	/* Page 7 follows page 6. */
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x2000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x12000, 0x7000, 0x1000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x13000, 0x1000, 0x1000));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
+			iopt_get_phys_runs(iopt, 0x13fff, &runs));
+	runs.iova = 0x14000;
+	KUNIT_EXPECT_EQ(test, -ENOENT,
+			iopt_get_phys_runs(iopt, 0x14fff, &runs));
+	KUNIT_EXPECT_EQ(test, 0U, runs.nr);
+
+	test_add_hwpt(test, iopt, 0);
+	/* Without a lock, or with one since a writer is in the way each time. */
+	for (i = 0; i < 2; i++) {
+		test_lookup_hook = i ? test_hook_writer : NULL;
+		runs.nr = 0;
+		runs.iova = 0x10800;
+		KUNIT_EXPECT_EQ(test, 0,
+				iopt_get_phys_runs(iopt, 0x13fff, &runs));
+		KUNIT_EXPECT_EQ(test, 0x14000ULL, runs.iova);
+		KUNIT_EXPECT_EQ(test, 2U, runs.nr);
+		KUNIT_EXPECT_EQ(test, 0x5800ULL, run[0].phys);
+		KUNIT_EXPECT_EQ(test, 0x2800ULL, run[0].length);
+		KUNIT_EXPECT_EQ(test, 0x1000ULL, run[1].phys);
+		KUNIT_EXPECT_EQ(test, 0x1000ULL, run[1].length);
+		runs.nr = 0;
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				iopt_get_phys_runs(iopt, U64_MAX, &runs));
+	}
+	test_lookup_hook = NULL;
+	test_remove_hwpt(iopt);
+}
+
+/*
+ * Failures half way.
+ */
+
+static void iopt_test_copy_fails(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 at = 0x100000, phys;
+	LIST_HEAD(areas);
+	int i;
+
+	test_add_hwpt(test, &t->other, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x12000, 0x9000,
+					     0x2000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x20010, 0x5010,
+					     0x2000));
+	/* The copy is aligned, but not the memory behind it. */
+	KUNIT_ASSERT_EQ(test, 0,
+			iopt_clone_areas(&t->iopt, 0x20020, 0x1000, &areas));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			iopt_map_areas(&t->other, &areas, 0x1000, &at, true,
+				       0));
+	iopt_free_areas(&areas);
+
+	KUNIT_ASSERT_EQ(test, 0,
+			iopt_clone_areas(&t->iopt, 0x10000, 0x4000, &areas));
+	for (i = 0; i < 2; i++) {
+		test_fill_fails_after = i;
+		KUNIT_EXPECT_EQ(test, -EFAULT,
+				iopt_map_areas(&t->other, &areas, 0x4000, &at,
+					       true, 0));
+		KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				test_phys(&t->other, at, &phys));
+	}
+	iopt_free_areas(&areas);
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->other, at, 0, 0x4000));
+	test_remove_hwpt(&t->other);
+}
+
+/* Every allocation of MAP, COPY, IOAS_ALLOW_IOVAS and HWPT_ALLOC in turn. */
+static void iopt_test_alloc_fails(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct rb_root_cached allowed = RB_ROOT_CACHED;
+	LIST_HEAD(areas);
+	unsigned int part;
+	int rc;
+
+	test_add_hwpt(test, &t->other, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x12000, 0x9000,
+					     0x3000));
+	for (part = 0; part < 4; part++) {
+		long n, pinned = test_pinned;
+
+		for (n = 0, rc = -1; rc; n++) {
+			long allocated;
+			u64 at = 0x40000;
+
+			allocated = atomic_long_read(&noiommufd_test_allocated);
+			noiommufd_test_fail_after = n;
+			switch (part) {
+			case 0:
+				rc = test_map_at(&t->other, 0x20000, 0x5000,
+						 0x2000);
+				break;
+			case 1:
+				rc = iopt_clone_areas(&t->iopt, 0x11000, 0x3000,
+						      &areas);
+				if (rc)
+					break;
+				rc = iopt_map_areas(&t->other, &areas, 0x3000,
+						    &at, true, 0);
+				if (rc)
+					iopt_free_areas(&areas);
+				break;
+			case 2:
+				rc = iopt_add_allowed(&allowed, 1, 2);
+				break;
+			case 3:
+				mutex_lock(&t->iopt.hwpt_mutex);
+				rc = iopt_table_add_hwpt(&t->iopt);
+				mutex_unlock(&t->iopt.hwpt_mutex);
+				break;
+			}
+			noiommufd_test_fail_after = -1;
+			if (!rc)
+				break;
+			KUNIT_ASSERT_EQ(test, -ENOMEM, rc);
+			KUNIT_ASSERT_EQ(test, pinned, test_pinned);
+			/* Directories are freed later. */
+			rcu_barrier();
+			swpt_module_exit();
+			KUNIT_ASSERT_EQ(test, 0, swpt_module_init());
+			KUNIT_ASSERT_EQ(test, allocated,
+					atomic_long_read(&noiommufd_test_allocated));
+			KUNIT_ASSERT_EQ(test, -ENOENT,
+					test_unmap(&t->other, 0x20000 << part,
+						   0x3000));
+		}
+		/* The two of COPY are runs of one; the others allocate. */
+		KUNIT_EXPECT_GT(test, n, 0L);
+	}
+	iopt_free_allowed(&allowed);
+	test_remove_hwpt(&t->iopt);
+	test_remove_hwpt(&t->other);
+}
+
+/*
+ * A random walk of map, copy, unmap, lookup and HWPTs that come and go in two
+ * address spaces, against arrays of pages.
+ */
+
+#define WALK_PAGES	96
+#define WALK_STEPS	(IS_ENABLED(CONFIG_KASAN) ? 1000 : 4000)
+
+struct walk_page {
+	unsigned int area;	/* 0: none */
+	u64 pfn;
+};
+
+struct walk {
+	struct rnd_state rnd;
+	struct walk_page page[2 * WALK_PAGES];
+	bool hwpt[2];
+	unsigned int areas;
+};
+
+static unsigned int walk_random(struct walk *w, unsigned int below)
+{
+	return prandom_u32_state(&w->rnd) % below;
+}
+
+static bool walk_is_free(const struct walk_page *page, unsigned int n)
+{
+	while (n--)
+		if (page++->area)
+			return false;
+	return true;
+}
+
+/* Distinct pages of those address spaces that have an HWPT. */
+static long walk_pinned(const struct walk *w)
+{
+	unsigned int i, j, which;
+	long pinned = 0;
+
+	for (i = 0; i < 2 * WALK_PAGES; i++) {
+		const struct walk_page *page = &w->page[i];
+
+		which = i >= WALK_PAGES;
+		if (!page->area || !w->hwpt[which])
+			continue;
+		for (j = 0; j < i; j++)
+			if (w->page[j].area && w->page[j].pfn == page->pfn &&
+			    w->hwpt[j >= WALK_PAGES])
+				break;
+		pinned += i == j;
+	}
+	return pinned;
+}
+
+static void walk_map(struct kunit *test, struct walk *w, unsigned int which)
+{
+	struct iopt_test *t = test->priv;
+	unsigned int i, n = 1 + walk_random(w, 12);
+	unsigned int at = walk_random(w, WALK_PAGES - n + 1);
+	struct walk_page *page = &w->page[which * WALK_PAGES + at];
+	unsigned long va = ++w->areas * 0x10000UL;
+
+	if (!walk_is_free(page, n)) {
+		KUNIT_ASSERT_EQ(test, -EEXIST,
+				test_map_at(which ? &t->other : &t->iopt,
+					    at * PAGE_SIZE, va, n * PAGE_SIZE));
+		return;
+	}
+	KUNIT_ASSERT_EQ(test, 0,
+			test_map_at(which ? &t->other : &t->iopt,
+				    at * PAGE_SIZE, va, n * PAGE_SIZE));
+	for (i = 0; i < n; i++) {
+		page[i].area = w->areas;
+		page[i].pfn = PHYS_PFN(va) + i;
+	}
+}
+
+static void walk_copy(struct kunit *test, struct walk *w, unsigned int which)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt[] = { &t->iopt, &t->other };
+	unsigned int i, n = 1 + walk_random(w, 12);
+	unsigned int from = walk_random(w, WALK_PAGES - n + 1);
+	unsigned int at = walk_random(w, WALK_PAGES - n + 1);
+	struct walk_page *src = &w->page[which * WALK_PAGES + from], pages[12];
+	struct walk_page *dst = &w->page[!which * WALK_PAGES + at];
+	u64 iova = at * PAGE_SIZE;
+	LIST_HEAD(areas);
+	int rc;
+
+	for (i = 0; i < n && src[i].area; i++)
+		;
+	rc = iopt_clone_areas(iopt[which], from * PAGE_SIZE, n * PAGE_SIZE,
+			      &areas);
+	KUNIT_ASSERT_EQ(test, i == n ? 0 : -ENOENT, rc);
+	if (rc)
+		return;
+	rc = iopt_map_areas(iopt[!which], &areas, n * PAGE_SIZE, &iova, true,
+			    0);
+	KUNIT_ASSERT_EQ(test, walk_is_free(dst, n) ? 0 : -EEXIST, rc);
+	if (rc) {
+		iopt_free_areas(&areas);
+		return;
+	}
+	memcpy(pages, src, n * sizeof(*src));
+	for (i = 0; i < n; i++) {
+		if (!i || pages[i].area != pages[i - 1].area)
+			w->areas++;
+		dst[i] = pages[i];
+		dst[i].area = w->areas;
+	}
+}
+
+static void walk_unmap(struct kunit *test, struct walk *w, unsigned int which)
+{
+	struct iopt_test *t = test->priv;
+	unsigned int n = 1 + walk_random(w, 30);
+	unsigned int at = walk_random(w, WALK_PAGES - n + 1), i;
+	struct walk_page *page = &w->page[which * WALK_PAGES];
+	int found = 0;
+
+	if (walk_random(w, 2)) {
+		/* Whole areas, rather. */
+		while (at && page[at].area && page[at].area == page[at - 1].area) {
+			at--;
+			n++;
+		}
+		while (at + n < WALK_PAGES && page[at + n].area &&
+		       page[at + n].area == page[at + n - 1].area)
+			n++;
+	}
+	for (i = at; i < at + n; i++)
+		found += !!page[i].area;
+	if (!found ||
+	    (at && page[at].area && page[at].area == page[at - 1].area) ||
+	    (at + n < WALK_PAGES && page[at + n].area &&
+	     page[at + n].area == page[at + n - 1].area))
+		found = -ENOENT;
+	KUNIT_ASSERT_EQ(test, found,
+			test_unmap(which ? &t->other : &t->iopt, at * PAGE_SIZE,
+				   n * PAGE_SIZE));
+	if (found > 0)
+		memset(&page[at], 0, n * sizeof(*page));
+}
+
+static void walk_check(struct kunit *test, struct walk *w, unsigned int which)
+{
+	struct iopt_test *t = test->priv;
+	unsigned int i;
+	u64 phys;
+
+	for (i = 0; i < WALK_PAGES; i++) {
+		struct walk_page *page = &w->page[which * WALK_PAGES + i];
+		int rc = test_phys(which ? &t->other : &t->iopt,
+				   i * PAGE_SIZE + 3, &phys);
+
+		KUNIT_ASSERT_EQ(test, !page->area ? -ENOENT :
+				      w->hwpt[which] ? 0 : -EOPNOTSUPP, rc);
+		if (!rc)
+			KUNIT_ASSERT_EQ(test, page->pfn * PAGE_SIZE + 3, phys);
+	}
+	KUNIT_ASSERT_EQ(test, walk_pinned(w), test_pinned);
+}
+
+static void iopt_test_random_walk(struct kunit *test)
+{
+	struct walk *w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
+	struct iopt_test *t = test->priv;
+	u32 seed = get_random_u32();
+	unsigned int step, which;
+
+	KUNIT_ASSERT_TRUE(test, w);
+	kunit_info(test, "seed %u\n", seed);
+	prandom_seed_state(&w->rnd, seed);
+	for (step = 0; step < WALK_STEPS; step++) {
+		struct io_pagetable *iopt;
+
+		which = walk_random(w, 2);
+		iopt = which ? &t->other : &t->iopt;
+		switch (walk_random(w, 8)) {
+		case 0:
+		case 1:
+			walk_copy(test, w, which);
+			break;
+		case 2:
+		case 3:
+			walk_unmap(test, w, which);
+			break;
+		case 4:
+			if (walk_random(w, 4))
+				break;
+			if (w->hwpt[which])
+				test_remove_hwpt(iopt);
+			else
+				test_add_hwpt(test, iopt, 0);
+			w->hwpt[which] = !w->hwpt[which];
+			break;
+		default:
+			walk_map(test, w, which);
+		}
+		if (step % 16 == 0)
+			walk_check(test, w, which);
+		cond_resched();
+	}
+	for (which = 0; which < 2; which++)
+		if (w->hwpt[which])
+			test_remove_hwpt(which ? &t->other : &t->iopt);
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+}
+
+static int test_cut(struct io_pagetable *iopt, u64 last)
+{
+	return iopt_cut_iova(iopt, &last, 1);
+}
+
+/* An area in parts is what it was: pinned once, found at every page. */
+static void iopt_test_cut(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	const u64 both[] = { 0x12fff, 0x10fff };
+	u64 phys, page;
+
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x9000, 0x2000));
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x30fff));
+	test_add_hwpt(test, iopt, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
+	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
+
+	/* Nothing there, at either end, and within a page. */
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x20000));
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10000));
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x13fff));
+	KUNIT_EXPECT_EQ(test, -EINVAL, test_cut(iopt, 0x11000));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x11000, 0x2000));
+
+	KUNIT_EXPECT_EQ(test, 0, iopt_cut_iova(iopt, both, 2));
+	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
+	for (page = 0; page < 4; page++) {
+		KUNIT_EXPECT_EQ(test, 0, test_phys(iopt, 0x10000 +
+						   (page << PAGE_SHIFT),
+						   &phys));
+		KUNIT_EXPECT_EQ(test, 0x5000 + (page << PAGE_SHIFT), phys);
+	}
+	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, 0x11000, 0x2000));
+	KUNIT_EXPECT_EQ(test, 4L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x13000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x30000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1L, test_pinned);
+	test_remove_hwpt(iopt);
+}
+
+static void iopt_test_cut_fails(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	struct iopt_area *area;
+	long n;
+
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
+	for (n = 0; n < 2; n++) {
+		noiommufd_test_fail_after = n;
+		KUNIT_EXPECT_EQ(test, -ENOMEM, test_cut(iopt, 0x10fff));
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				test_unmap(iopt, 0x10000, 0x1000));
+	}
+	noiommufd_test_fail_after = -1;
+	area = iopt_area_first(iopt, 0, U64_MAX);
+	area->filling = true;
+	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
+	area->filling = false;
+	area->swpt.pages = NULL;
+	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
+	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_check_process(iopt));
+	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
+	area->swpt.pages = &area->pages->swpt;
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10fff));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
+}
+
+static void iopt_test_change_process(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	u64 iova;
+	int i;
+
+	test_changed = 0;
+	test_restored = 0;
+	test_forgotten = 0;
+	test_change_fails_after = -1;
+	KUNIT_EXPECT_EQ(test, 0, iopt_check_process(iopt));
+	for (i = 1; i <= 3; i++) {
+		iova = i << 16;
+		KUNIT_ASSERT_EQ(test, 0,
+				iopt_map_file_pages(iopt, &iova, 0, 0x3000,
+						    0x2000, true, 0));
+	}
+	KUNIT_EXPECT_EQ(test, -EBADF,
+			iopt_map_file_pages(iopt, &iova, 1, 0, 0x1000, true,
+					    IOPT_ALLOC_IOVA));
+	KUNIT_EXPECT_EQ(test, 0, iopt_check_process(iopt));
+	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
+	KUNIT_EXPECT_EQ(test, 3L, test_changed);
+	KUNIT_EXPECT_EQ(test, 0, iopt_forget_process(iopt));
+	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
+	/* The second one is over the limit. */
+	test_change_fails_after = 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iopt_change_process(iopt));
+	KUNIT_EXPECT_EQ(test, 4L, test_changed);
+	KUNIT_EXPECT_EQ(test, 0, iopt_restore_process(iopt));
+	KUNIT_EXPECT_EQ(test, 3L, test_restored);
+	/* Memory of a process cannot go over, and is left alone. */
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x90000, 0x5000, 0x1000));
+	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_check_process(iopt));
+	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
+	KUNIT_EXPECT_EQ(test, 7L, test_changed);
+}
+
 static struct kunit_case iopt_area_cases[] = {
+	KUNIT_CASE(iopt_test_cut),
+	KUNIT_CASE(iopt_test_cut_fails),
+	KUNIT_CASE(iopt_test_change_process),
 	KUNIT_CASE(iopt_test_map),
 	KUNIT_CASE(iopt_test_unmap),
 	KUNIT_CASE(iopt_test_copy),
@@ -535,6 +1444,15 @@ static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_lazy),
 	KUNIT_CASE(iopt_test_fill_fails),
 	KUNIT_CASE(iopt_test_alignment),
+	KUNIT_CASE(iopt_test_in_map),
+	KUNIT_CASE(iopt_test_hwpt_goes_in_map),
+	KUNIT_CASE(iopt_test_in_add_hwpt),
+	KUNIT_CASE(iopt_test_killed),
+	KUNIT_CASE(iopt_test_lookup_retry),
+	KUNIT_CASE(iopt_test_lookup_runs),
+	KUNIT_CASE(iopt_test_copy_fails),
+	KUNIT_CASE(iopt_test_alloc_fails),
+	KUNIT_CASE(iopt_test_random_walk),
 	{}
 };
 

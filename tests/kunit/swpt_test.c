@@ -7,54 +7,51 @@
  * is counted. Nothing here takes a lock: each test is alone with its tables.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/interval_tree_generic.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/prandom.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
-static atomic_long_t test_allocated;
-/* Allocations until one fails; negative: none does. */
-static long test_fail_after = -1;
-
-static bool test_alloc_fails(void)
-{
-	return test_fail_after >= 0 && !test_fail_after--;
-}
-
-static void *test_alloc(size_t size)
-{
-	void *mem;
-
-	if (test_alloc_fails())
-		return NULL;
-	mem = kvmalloc(size, GFP_KERNEL);
-	if (mem)
-		atomic_long_inc(&test_allocated);
-	return mem;
-}
-
-static void test_free(const void *mem)
-{
-	if (mem)
-		atomic_long_dec(&test_allocated);
-	kvfree(mem);
-}
-
-#undef kvmalloc
-#undef kmalloc_array
-#undef kfree
-#undef kvfree
-#define kvmalloc(size, gfp)		test_alloc(size)
-#define kmalloc_array(n, size, gfp)	test_alloc(array_size(n, size))
-#define kfree(mem)			test_free(mem)
-#define kvfree(mem)			test_free(mem)
+#include "alloc.h"
 
 #include "../../src/iommufd/swpt.c"
 
-#undef kvmalloc
-#undef kmalloc_array
+atomic_long_t noiommufd_test_allocated;
+long noiommufd_test_fail_after = -1;
+
+bool noiommufd_test_alloc_fails(void)
+{
+	return noiommufd_test_fail_after >= 0 && !noiommufd_test_fail_after--;
+}
+
+/* The real ones again. */
 #undef kfree
 #undef kvfree
+
+void *noiommufd_test_alloc(size_t size, gfp_t gfp)
+{
+	void *mem;
+
+	if (noiommufd_test_alloc_fails())
+		return NULL;
+	mem = kvmalloc_node(size, gfp, NUMA_NO_NODE);
+	if (mem)
+		atomic_long_inc(&noiommufd_test_allocated);
+	return mem;
+}
+
+void noiommufd_test_free(const void *mem)
+{
+	if (mem)
+		atomic_long_dec(&noiommufd_test_allocated);
+	kvfree(mem);
+}
 
 /*
  * Memory of several shapes.
@@ -77,6 +74,7 @@ struct test_pages {
 	u64 base;		/* sets its PFNs apart from those of others */
 	u64 skew;		/* index at which its first block starts */
 	long pinned;		/* pins that are out */
+	u64 sum;		/* of their PFNs, or numbers of their blocks */
 	long pins;		/* pins ever taken */
 };
 
@@ -125,23 +123,34 @@ static u64 test_pfn(const struct test_pages *pages, u64 index)
 	return swpt_word_pfn(test_word(pages, index, &npages));
 }
 
-/* Every page must be one that was pinned: none of another pages object. */
+/* Note pins that come or go. */
+static void test_pin(struct test_pages *pages, u64 word, u64 npages, bool pin)
+{
+	unsigned int order = swpt_word_order(word);
+	u64 first = swpt_word_pfn(word) >> order;
+	u64 nr = ((swpt_word_pfn(word) + npages - 1) >> order) - first + 1;
+	u64 sum = nr % 2 ? nr * (first + (nr - 1) / 2) :
+			   nr / 2 * (2 * first + nr - 1);
+
+	pages->pinned += pin ? nr : -nr;
+	pages->sum += pin ? sum : -sum;
+	if (pin)
+		pages->pins += nr;
+}
+
 static void test_release(void *arg, const u64 *words, unsigned int nr,
 			 u64 npages)
 {
-	struct test_pages *pages = arg;
+	while (nr--)
+		test_pin(arg, *words++, npages, false);
+}
 
-	while (nr--) {
-		unsigned int order = swpt_word_order(*words);
-		u64 pfn = swpt_word_pfn(*words++);
-
-		WARN_ON(pfn < pages->base);
-		if (order)
-			pages->pinned -= ((pfn + npages - 1) >> order) -
-					 (pfn >> order) + 1;
-		else
-			pages->pinned -= npages;
-	}
+/* All pins were given back, and no others. */
+static void test_expect_unpinned(struct kunit *test,
+				 const struct test_pages *pages)
+{
+	KUNIT_EXPECT_EQ(test, 0L, pages->pinned);
+	KUNIT_EXPECT_EQ(test, 0ULL, pages->sum);
 }
 
 static void test_pages_init(struct test_pages *pages, enum test_shape shape,
@@ -170,8 +179,7 @@ static int test_hold(struct test_pages *pages, struct swpt_area *area)
 			rc = swpt_fill_add(&fill, word, n);
 			if (rc)
 				goto abort;
-			pages->pinned += swpt_word_order(word) ? 1 : n;
-			pages->pins += swpt_word_order(word) ? 1 : n;
+			test_pin(pages, word, n, true);
 			first += n;
 		}
 		if (hole_last == last)
@@ -257,11 +265,12 @@ static u64 test_contig(const struct test_pages *pages, unsigned int shift,
 #define EXPECT_LOOKUP(test, swpt, iova, limit, want_phys, want_length)    \
 	do {                                                              \
 		u64 __phys = 0, __length = (limit);                       \
+		struct kunit *__test = (test);                            \
 									  \
-		KUNIT_EXPECT_EQ(test, 0, test_lookup(swpt, iova, &__phys, \
-						     &__length));         \
-		KUNIT_EXPECT_EQ(test, (u64)(want_phys), __phys);          \
-		KUNIT_EXPECT_EQ(test, (u64)(want_length), __length);      \
+		KUNIT_EXPECT_EQ(__test, 0,                                \
+				test_lookup(swpt, iova, &__phys, &__length)); \
+		KUNIT_EXPECT_EQ(__test, (u64)(want_phys), __phys);        \
+		KUNIT_EXPECT_EQ(__test, (u64)(want_length), __length);    \
 	} while (0)
 
 #define EXPECT_NO_LOOKUP(test, swpt, iova, rc)                            \
@@ -272,7 +281,7 @@ static u64 test_contig(const struct test_pages *pages, unsigned int shift,
 						      &__length));        \
 	} while (0)
 
-/* Nothing pinned, nothing allocated. */
+/* What is to be freed after a grace period is free. */
 static void test_settle(void)
 {
 	rcu_barrier();
@@ -281,16 +290,13 @@ static void test_settle(void)
 
 static int test_init(struct kunit *test)
 {
-	test_fail_after = -1;
-	if (!swpt_free_wq)
-		return swpt_module_init();
-	return 0;
+	return swpt_module_init();
 }
 
 static void test_exit(struct kunit *test)
 {
-	test_settle();
-	KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(&test_allocated));
+	swpt_module_exit();
+	test_expect_none_allocated(test);
 }
 
 /*
@@ -330,7 +336,7 @@ static void swpt_test_single_page(struct kunit *test)
 	EXPECT_NO_LOOKUP(test, &swpt, 5 * size, -ENOENT);
 	test_unmap(&swpt, &area, &pages);
 	EXPECT_NO_LOOKUP(test, &swpt, 4 * size, -ENOENT);
-	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+	test_expect_unpinned(test, &pages);
 }
 
 /* The ends of the IOVA space, and the last physical page there can be. */
@@ -407,7 +413,7 @@ static void swpt_test_every_page(struct kunit *test)
 					  ((npages - i) << 12) - 5));
 	}
 	test_unmap(&swpt, &area, &pages);
-	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+	test_expect_unpinned(test, &pages);
 }
 
 /* Never over the end of an area, even where the next one continues it. */
@@ -653,7 +659,7 @@ static void swpt_test_copy_part(struct kunit *test)
 		EXPECT_LOOKUP(test, &other, (1 << 30) + (i << 12), 4096,
 			      test_pfn(&pages, first + i) << 12, 4096);
 	test_unmap(&other, &copy, &pages);
-	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+	test_expect_unpinned(test, &pages);
 }
 
 /* Parts that come and go in an order that leaves holes to fill again. */
@@ -699,7 +705,7 @@ static void swpt_test_fill_holes(struct kunit *test)
 		for (i = 0; i < ARRAY_SIZE(parts); i++)
 			test_unmap(&swpt, &area[(i + drop) % ARRAY_SIZE(parts)],
 				   &pages);
-		KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+		test_expect_unpinned(test, &pages);
 	}
 }
 
@@ -723,7 +729,8 @@ static struct kunit_suite swpt_share_suite = {
 
 #define WALK_AREAS	48
 #define WALK_PAGES	4
-#define WALK_STEPS	6000
+/* Fewer where each takes long. */
+#define WALK_STEPS	(IS_ENABLED(CONFIG_KASAN) ? 1500 : 6000)
 
 struct walk_case {
 	const char *name;
@@ -903,13 +910,162 @@ static void swpt_test_random_walk(struct kunit *test)
 		if (w->area[i].mapped)
 			walk_unmap(w, i);
 	for (i = 0; i < WALK_PAGES; i++)
-		KUNIT_EXPECT_EQ(test, 0L, w->pages[i].pinned);
+		test_expect_unpinned(test, &w->pages[i]);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&w->model));
 	xa_destroy(&w->model);
 }
 
+/*
+ * Readers beside a writer: what they read is right, or they are told that it
+ * may not be. Areas are freed under them.
+ */
+
+#define RACE_AREAS	4
+#define RACE_NPAGES	300
+#define RACE_ROUNDS	400
+
+struct race_area {
+	struct swpt_area swpt;
+	struct rcu_head rcu;
+};
+
+struct race {
+	struct swpt swpt;
+	struct test_pages pages[RACE_AREAS];
+	struct work_struct reader[2];
+	struct work_struct writer;
+	struct completion written;
+	int rc;
+	atomic_t good, bad;
+};
+
+static void race_check(struct race *race, u64 iova, int rc, u64 phys)
+{
+	u64 index = (iova & U32_MAX) >> 12;
+
+	if (rc && rc != -ENOENT && rc != -EOPNOTSUPP)
+		atomic_inc(&race->bad);
+	if (rc)
+		return;
+	if (phys >> 12 == test_pfn(&race->pages[iova >> 32], index))
+		atomic_inc(&race->good);
+	else
+		atomic_inc(&race->bad);
+}
+
+static void race_read(struct race *race, u32 random)
+{
+	u64 iova = (u64)(random >> 30) << 32 | (random >> 8) % (RACE_NPAGES << 12);
+	struct swpt_phys_run run[4];
+	struct swpt_runs runs = { .run = run, .room = 4, .iova = iova };
+	u64 phys, length = 1 << 20;
+	unsigned int seq;
+	int rc;
+
+	rcu_read_lock();
+	seq = swpt_read_begin(&race->swpt);
+	rc = swpt_lookup(&race->swpt, iova, &phys, &length);
+	if (!(seq & 1) && !swpt_read_retry(&race->swpt, seq))
+		race_check(race, iova, rc, phys);
+	seq = swpt_read_begin(&race->swpt);
+	swpt_lookup_runs(&race->swpt, iova + (1 << 16), &runs);
+	if (!(seq & 1) && !swpt_read_retry(&race->swpt, seq) && runs.nr)
+		race_check(race, iova, 0, run[0].phys);
+	rcu_read_unlock();
+}
+
+static void race_reader(struct race *race, unsigned int which)
+{
+	u32 random = which;
+
+	do {
+		unsigned int i;
+
+		for (i = 0; i < 64; i++) {
+			random = random * 1664525 + 1013904223;
+			race_read(race, random);
+		}
+		cond_resched();
+	} while (!completion_done(&race->written));
+}
+
+static void race_reader_0(struct work_struct *work)
+{
+	race_reader(container_of(work, struct race, reader[0]), 0);
+}
+
+static void race_reader_1(struct work_struct *work)
+{
+	race_reader(container_of(work, struct race, reader[1]), 1);
+}
+
+static void race_writer(struct work_struct *work)
+{
+	struct race *race = container_of(work, struct race, writer);
+	struct race_area *area[RACE_AREAS][2] = {};
+	unsigned int i, j, round;
+
+	/* Area 1 maps a part of what area 0 does: its pages stay in use. */
+	for (round = 0; round < RACE_ROUNDS + 2 * RACE_AREAS; round++) {
+		i = round % RACE_AREAS;
+		j = round / RACE_AREAS % 2;
+		if (area[i][j]) {
+			swpt_remove(&race->swpt, &area[i][j]->swpt);
+			test_drop(&race->pages[i], &area[i][j]->swpt);
+			kfree_rcu(area[i][j], rcu);
+			area[i][j] = NULL;
+		}
+		if (round >= RACE_ROUNDS)
+			continue;
+		area[i][j] = kzalloc_node(sizeof(*area[i][j]), GFP_KERNEL,
+					  NUMA_NO_NODE);
+		if (!area[i][j] ||
+		    test_map(&race->swpt, &area[i][j]->swpt, &race->pages[i],
+			     j ? 100 << 12 : 0,
+			     (u64)i << 32 | (j ? (u64)RACE_NPAGES << 12 : 0),
+			     j ? 50 << 12 : RACE_NPAGES << 12)) {
+			race->rc = -ENOMEM;
+			break;
+		}
+		if (round % 16 == 0)
+			usleep_range(1000, 2000);
+		cond_resched();
+	}
+	complete_all(&race->written);
+}
+
+static void swpt_test_readers(struct kunit *test)
+{
+	static const enum test_shape shapes[RACE_AREAS] = {
+		TEST_SCATTERED, TEST_HUGE, TEST_MIXED, TEST_ONE,
+	};
+	struct race *race = kunit_kzalloc(test, sizeof(*race), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_TRUE(test, race);
+	swpt_init(&race->swpt, 12);
+	for (i = 0; i < RACE_AREAS; i++)
+		test_pages_init(&race->pages[i], shapes[i], (u64)(i + 1) << 30);
+	init_completion(&race->written);
+	INIT_WORK(&race->reader[0], race_reader_0);
+	INIT_WORK(&race->reader[1], race_reader_1);
+	INIT_WORK(&race->writer, race_writer);
+	queue_work(system_unbound_wq, &race->writer);
+	for (i = 0; i < ARRAY_SIZE(race->reader); i++)
+		queue_work(system_unbound_wq, &race->reader[i]);
+	flush_work(&race->writer);
+	for (i = 0; i < ARRAY_SIZE(race->reader); i++)
+		flush_work(&race->reader[i]);
+	KUNIT_EXPECT_EQ(test, 0, race->rc);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&race->bad));
+	KUNIT_EXPECT_GT(test, atomic_read(&race->good), 0);
+	for (i = 0; i < RACE_AREAS; i++)
+		test_expect_unpinned(test, &race->pages[i]);
+}
+
 static struct kunit_case swpt_walk_cases[] = {
 	KUNIT_CASE_PARAM(swpt_test_random_walk, walk_gen_params),
+	KUNIT_CASE(swpt_test_readers),
 	{}
 };
 
@@ -947,31 +1103,31 @@ static void swpt_test_alloc_fails(struct kunit *test)
 	before = pages.pinned;
 	test_settle();
 	for (n = 0; ; n++) {
-		long allocated = atomic_long_read(&test_allocated);
+		long allocated = atomic_long_read(&noiommufd_test_allocated);
 
-		test_fail_after = n;
+		noiommufd_test_fail_after = n;
 		rc = test_map(&swpt, &area, &pages, 0, 0, npages << 12);
 		if (!rc)
 			break;
-		test_fail_after = -1;
+		noiommufd_test_fail_after = -1;
 		test_settle();
 		KUNIT_ASSERT_EQ(test, -ENOMEM, rc);
 		KUNIT_ASSERT_EQ(test, before, pages.pinned);
 		KUNIT_ASSERT_EQ(test, allocated,
-				atomic_long_read(&test_allocated));
+				atomic_long_read(&noiommufd_test_allocated));
 		EXPECT_NO_LOOKUP(test, &swpt, 0, -ENOENT);
 		for (page = 0; page < 300; page++)
 			EXPECT_LOOKUP(test, &swpt, (2ULL << 32) + (page << 12),
 				      1, test_pfn(&pages, 1000 + page) << 12,
 				      1);
 	}
-	test_fail_after = -1;
+	noiommufd_test_fail_after = -1;
 	KUNIT_EXPECT_GT(test, n, 2L);
 	test_unmap(&swpt, &area, &pages);
 	KUNIT_EXPECT_EQ(test, before, pages.pinned);
 	for (i = 0; i < ARRAY_SIZE(held); i++)
 		test_unmap(&swpt, &held[i], &pages);
-	KUNIT_EXPECT_EQ(test, 0L, pages.pinned);
+	test_expect_unpinned(test, &pages);
 }
 
 /* Steps of a lookup: the logarithm of the size, and a few for each run. */
@@ -1036,7 +1192,8 @@ static void swpt_test_footprint(struct kunit *test)
 						  1 << 30));
 		dir = swpt_store_dir(&pages.swpt.store);
 		if (dir) {
-			bytes += struct_size(dir, chunk, dir->room);
+			bytes += sizeof(*dir) +
+				 dir->room * sizeof(dir->chunk[0]);
 			for (j = 0; j < dir->nr; j++)
 				bytes += swpt_chunk_nr(&dir->chunk[j]) *
 					 (swpt_chunk_dense(&dir->chunk[j]) ?

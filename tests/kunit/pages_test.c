@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit suite of pinning user memory: runs, hugetlb pages, what is charged, and
+ * what a failure half way leaves. It compiles in pages.c, on memory that is a
+ * table of runs; a struct page is never looked into. The software page table
+ * beside it is the real one.
+ */
+#include <kunit/test.h>
+#include <linux/cred.h>
+#include <linux/hugetlb.h>
+#include <linux/memfd.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/overflow.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/user.h>
+#include <linux/slab.h>
+
+#include "../../src/iommufd/io_pagetable.h"
+#include "alloc.h"
+
+TEST_FREE_RCU(test_free_pages, struct iopt_pages *)
+#undef kfree_rcu
+#define kfree_rcu(ptr, ...)	test_free_pages(ptr)
+
+#define TEST_VA		0x10000000UL
+
+/* User memory: runs of pages that follow each other, some of them huge. */
+struct test_memory {
+	unsigned long npages;
+	unsigned long pfn;
+	unsigned int order;	/* of the hugetlb pages in it; 0: none */
+};
+
+static const struct test_memory *test_memory;
+/* Pins on a page that are out; each on the head if it is huge. */
+static struct xarray test_pins;
+static long test_pinned;
+/* Pages pinned at most at a time, calls until one fails, signals. */
+static long test_pin_max, test_pin_fails_after;
+static int test_pin_error;
+static bool test_pin_remote, test_signal;
+
+static const struct test_memory *test_memory_at(unsigned long index,
+						unsigned long *pfn)
+{
+	const struct test_memory *m;
+
+	for (m = test_memory; m->npages; m++) {
+		if (index < m->npages) {
+			*pfn = m->pfn + index;
+			return m;
+		}
+		index -= m->npages;
+	}
+	return NULL;
+}
+
+static unsigned int test_order(unsigned long pfn)
+{
+	const struct test_memory *m;
+
+	for (m = test_memory; m->npages; m++)
+		if (m->order && pfn >= m->pfn && pfn < m->pfn + m->npages)
+			return m->order;
+	return 0;
+}
+
+/* One pin more or less. */
+static void test_count_pin(unsigned long pfn, long n)
+{
+	unsigned long head = pfn >> test_order(pfn) << test_order(pfn);
+	void *entry = xa_load(&test_pins, head);
+	long pins = (entry ? xa_to_value(entry) : 0) + n;
+
+	test_pinned += n;
+	if (WARN_ON(pins < 0))
+		return;
+	if (pins)
+		xa_store(&test_pins, head, xa_mk_value(pins), GFP_KERNEL);
+	else
+		xa_erase(&test_pins, head);
+}
+
+static struct page *test_pfn_to_page(unsigned long pfn)
+{
+	return (struct page *)((pfn + 1) << 6);
+}
+
+static unsigned long test_page_to_pfn(const struct page *page)
+{
+	return ((unsigned long)page >> 6) - 1;
+}
+
+static long test_pin(unsigned long start, unsigned long nr, unsigned int flags,
+		     struct page **pages)
+{
+	unsigned long index = (start - TEST_VA) >> PAGE_SHIFT, pfn, i;
+
+	if (test_pin_fails_after >= 0 && !test_pin_fails_after--)
+		return test_pin_error;
+	nr = min_t(unsigned long, nr, test_pin_max);
+	for (i = 0; i < nr && test_memory_at(index + i, &pfn); i++) {
+		pages[i] = test_pfn_to_page(pfn);
+		test_count_pin(pfn, 1);
+	}
+	return i ?: -EFAULT;
+}
+
+int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
+				  unsigned int gup_flags, struct page **pages)
+{
+	return test_pin(start, nr, gup_flags, pages);
+}
+
+long noiommufd_pin_user_pages_remote(struct mm_struct *mm, unsigned long start,
+				     unsigned long nr, unsigned int gup_flags,
+				     struct page **pages)
+{
+	test_pin_remote = true;
+	return test_pin(start, nr, gup_flags, pages);
+}
+
+static void test_unpin(struct page **pages, unsigned long n)
+{
+	while (n--)
+		test_count_pin(test_page_to_pfn(*pages++), -1);
+}
+
+static void test_unpin_range(struct page *page, unsigned long n)
+{
+	unsigned long pfn = test_page_to_pfn(page);
+
+	while (n--)
+		test_count_pin(pfn++, -1);
+}
+
+#undef page_to_pfn
+#undef pfn_to_page
+#undef compound_head
+#undef PageHuge
+#define page_to_pfn(page)		test_page_to_pfn(page)
+#define pfn_to_page(pfn)		test_pfn_to_page(pfn)
+#define compound_head(page)		(page)
+#define compound_order(page)		test_order(test_page_to_pfn(page))
+#define PageHuge(page)			(!!test_order(test_page_to_pfn(page)))
+#define unpin_user_page(page)		test_unpin_range(page, 1)
+#define unpin_user_pages(pages, n)	test_unpin(pages, n)
+#define unpin_user_pages_dirty_lock(pages, n, ...) \
+					test_unpin(pages, n)
+#define unpin_user_page_range_dirty_lock(page, n, ...) \
+					test_unpin_range(page, n)
+#define fatal_signal_pending(...)	test_signal
+#define capable(...)			false
+/* Memory of files is tested in the guests. */
+#define memfd_can_pin(...)		false
+#define memfd_sealed_for_write(...)	false
+#define memfd_pin_folios(memfd, start, end, folios, max, offset)         \
+	({                                                               \
+		(void)(memfd), (void)(start), (void)(end);               \
+		(void)(folios), (void)(max);                             \
+		*(offset) = 0;                                           \
+		-EINVAL;                                                 \
+	})
+
+#include "../../src/iommufd/pages.c"
+
+struct pages_test {
+	struct mm_struct *mm;
+	struct user_struct *user;
+	struct cred cred;
+	struct iopt_pages pages;
+	struct iopt_area area[4];
+};
+
+static int pages_test_init(struct kunit *test)
+{
+	struct pages_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+	int rc;
+
+	if (!t)
+		return -ENOMEM;
+	/* Nothing of these is used but counters. */
+	t->mm = kunit_kzalloc(test, sizeof(*t->mm), GFP_KERNEL);
+	t->user = kunit_kzalloc(test, sizeof(*t->user), GFP_KERNEL);
+	if (!t->mm || !t->user)
+		return -ENOMEM;
+	rc = swpt_module_init();
+	if (rc)
+		return rc;
+	atomic_set(&t->mm->mm_users, 1);
+	t->cred.user = t->user;
+	swpt_pages_init(&t->pages.swpt);
+	mutex_init(&t->pages.mutex);
+	t->pages.payer.mm = t->mm;
+	t->pages.payer.task = current;
+	t->pages.payer.cred = &t->cred;
+	t->pages.start = TEST_VA;
+	t->pages.account_mode = IOPT_PAGES_ACCOUNT_USER;
+	t->pages.writable = true;
+	xa_init(&test_pins);
+	test_pinned = 0;
+	test_pin_max = LONG_MAX;
+	test_pin_fails_after = -1;
+	test_pin_error = -EFAULT;
+	test_signal = false;
+	test->priv = t;
+	return 0;
+}
+
+static void pages_test_exit(struct kunit *test)
+{
+	struct pages_test *t = test->priv;
+
+	if (!t)
+		return;
+	swpt_module_exit();
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&test_pins));
+	KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(&t->user->locked_vm));
+	KUNIT_EXPECT_EQ(test, 0LL, (s64)atomic64_read(&t->mm->pinned_vm));
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&t->mm->mm_users));
+	test_expect_none_allocated(test);
+	xa_destroy(&test_pins);
+	mutex_destroy(&t->pages.mutex);
+}
+
+static int test_fill(struct pages_test *t, unsigned int i, u64 first,
+		     u64 npages)
+{
+	struct iopt_area *area = &t->area[i];
+
+	area->pages = &t->pages;
+	area->swpt.first_index = first;
+	area->swpt.last_index = first + npages - 1;
+	return iopt_area_fill(area);
+}
+
+/* What the area's pages are filed as: "length+" a run and "order:" before it. */
+static void test_runs(struct pages_test *t, char *text, size_t size)
+{
+	struct swpt swpt;
+	struct swpt_phys_run run;
+	struct swpt_area area = t->area[0].swpt;
+	struct swpt_runs runs = { .run = &run, .room = 1 };
+	u64 last = ((area.last_index - area.first_index + 1) << PAGE_SHIFT) - 1;
+	int n = 0;
+
+	swpt_init(&swpt, PAGE_SHIFT);
+	area.iova = 0;
+	area.last = last;
+	area.start_byte = area.first_index << PAGE_SHIFT;
+	area.pages = &t->pages.swpt;
+	area.held = true;
+	swpt_insert(&swpt, &area);
+	while (runs.iova <= last && n + 40 < size) {
+		runs.nr = 0;
+		rcu_read_lock();
+		if (swpt_lookup_runs(&swpt, last, &runs))
+			runs.iova = U64_MAX;
+		rcu_read_unlock();
+		n += scnprintf(text + n, size - n, "%llu+%llu ",
+			       run.phys >> PAGE_SHIFT,
+			       run.length >> PAGE_SHIFT);
+	}
+}
+
+struct runs_case {
+	const char *name;
+	struct test_memory memory[6];
+	long pin_max;
+	const char *runs;
+	long pins;
+};
+
+/* Pages that continue each other are one run, however they were pinned. */
+static const struct runs_case runs_cases[] = {
+	{ "one page", { { 1, 7 } }, 99, "7+1 ", 1 },
+	{ "one run", { { 100, 7 } }, 9999, "7+100 ", 100 },
+	{ "one run, page by page", { { 100, 7 } }, 1, "7+100 ", 100 },
+	{ "one run, odd batches", { { 100, 7 } }, 33, "7+100 ", 100 },
+	{ "descending", { { 1, 9 }, { 1, 8 }, { 1, 7 } }, 99,
+	  "9+1 8+1 7+1 ", 3 },
+	{ "the same page twice", { { 1, 9 }, { 1, 9 } }, 99, "9+1 9+1 ", 2 },
+	{ "runs of some pages", { { 30, 1000 }, { 1, 5 }, { 40, 6 } }, 32,
+	  "1000+30 5+41 ", 71 },
+	{ "more than a batch", { { 20000, 4096 }, { 9000, 1 } }, 99999,
+	  "4096+20000 1+9000 ", 29000 },
+	{ "a huge page", { { 512, 1024, 9 } }, 9999, "1024+512 ", 1 },
+	{ "huge pages in a row", { { 2048, 1024, 9 } }, 9999, "1024+2048 ",
+	  4 },
+	{ "a part of a huge page", { { 100, 1124, 9 } }, 9999, "1124+100 ",
+	  1 },
+	{ "parts of two huge pages", { { 512, 1124, 9 } }, 9999, "1124+512 ",
+	  2 },
+	{ "huge pages apart", { { 512, 1024, 9 }, { 512, 2048, 9 } }, 9999,
+	  "1024+512 2048+512 ", 2 },
+	{ "small, then huge", { { 20, 5 }, { 512, 1024, 9 } }, 9999,
+	  "5+20 1024+512 ", 513 + 19 },
+	{ "huge, then small", { { 512, 1024, 9 }, { 50, 1536 } }, 9999,
+	  "1024+562 ", 51 },
+	{ "a few pages of a huge one", { { 16, 1024, 9 } }, 9999, "1024+16 ",
+	  16 },
+};
+
+static void runs_desc(const struct runs_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(runs, runs_cases, runs_desc);
+
+static void pages_test_runs(struct kunit *test)
+{
+	const struct runs_case *c = test->param_value;
+	struct pages_test *t = test->priv;
+	char text[128] = "";
+	unsigned long npages = 0;
+	unsigned int i;
+
+	for (i = 0; c->memory[i].npages; i++)
+		npages += c->memory[i].npages;
+	test_memory = c->memory;
+	test_pin_max = c->pin_max;
+	t->pages.account_mode = IOPT_PAGES_ACCOUNT_NONE;
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 0, 0, npages));
+	KUNIT_EXPECT_EQ(test, c->pins, test_pinned);
+	KUNIT_EXPECT_EQ(test, (s64)npages,
+			(s64)atomic64_read(&t->mm->pinned_vm));
+	test_runs(t, text, sizeof(text));
+	KUNIT_EXPECT_STREQ(test, c->runs, text);
+	iopt_area_unfill(&t->area[0]);
+}
+
+/* Several areas: nothing is pinned or charged twice, or given back early. */
+static void pages_test_shared(struct kunit *test)
+{
+	static const struct test_memory memory[] = {
+		{ 100, 50 }, { 1024, 1024, 9 }, { 100, 5000 }, {}
+	};
+	struct pages_test *t = test->priv;
+	atomic_long_t *charge = &t->user->locked_vm;
+
+	test_memory = memory;
+	/* So that a batch ends with the first page of a huge one. */
+	test_pin_max = 25;
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 0, 0, 50));
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 1, 25, 50));
+	KUNIT_EXPECT_EQ(test, 75L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 75L, atomic_long_read(charge));
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 2, 0, 600));
+	KUNIT_EXPECT_EQ(test, 600L, atomic_long_read(charge));
+	KUNIT_EXPECT_EQ(test, 102L, test_pinned);
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 3, 590, 12));
+	KUNIT_EXPECT_EQ(test, 602L, atomic_long_read(charge));
+	KUNIT_EXPECT_EQ(test, 104L, test_pinned);
+
+	/* The huge page stays for its last pages, but is not charged for. */
+	iopt_area_unfill(&t->area[2]);
+	KUNIT_EXPECT_EQ(test, 87L, atomic_long_read(charge));
+	KUNIT_EXPECT_EQ(test, 78L, test_pinned);
+	iopt_area_unfill(&t->area[0]);
+	KUNIT_EXPECT_EQ(test, 62L, atomic_long_read(charge));
+	KUNIT_EXPECT_EQ(test, 53L, test_pinned);
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 2, 0, 600));
+	KUNIT_EXPECT_EQ(test, 602L, atomic_long_read(charge));
+	KUNIT_EXPECT_EQ(test, 104L, test_pinned);
+	iopt_area_unfill(&t->area[2]);
+	iopt_area_unfill(&t->area[3]);
+	KUNIT_EXPECT_EQ(test, 50L, test_pinned);
+	iopt_area_unfill(&t->area[1]);
+	KUNIT_EXPECT_TRUE(test, test_pin_remote);
+}
+
+static const struct test_memory pages_memory[] = {
+	{ 100, 50 }, { 1024, 1024, 9 }, { 1, 2 }, { 1, 4 }, { 700, 5000 }, {}
+};
+
+#define PAGES_NPAGES	1826
+
+static void test_fill_fails(struct kunit *test, int rc)
+{
+	struct pages_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, rc, test_fill(t, 0, 0, PAGES_NPAGES));
+	KUNIT_ASSERT_EQ(test, 20L, test_pinned);
+	KUNIT_ASSERT_EQ(test, 20L, atomic_long_read(&t->user->locked_vm));
+	KUNIT_ASSERT_EQ(test, 20LL, (s64)atomic64_read(&t->mm->pinned_vm));
+}
+
+/* A fault, a signal, no memory: what was pinned before stays, and no more. */
+static void pages_test_fill_fails(struct kunit *test)
+{
+	struct pages_test *t = test->priv;
+	long n, allocated;
+	int rc;
+
+	test_memory = pages_memory;
+	test_pin_max = 64;
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 1, 10, 20));
+	for (n = 0; n < 8; n++) {
+		test_pin_fails_after = n;
+		test_fill_fails(test, -EFAULT);
+	}
+	test_pin_fails_after = -1;
+	test_signal = true;
+	test_fill_fails(test, -EINTR);
+	test_signal = false;
+
+	/* Memory that ends too early. */
+	KUNIT_EXPECT_EQ(test, -EFAULT, test_fill(t, 0, 0, PAGES_NPAGES + 1));
+	KUNIT_EXPECT_EQ(test, 20L, test_pinned);
+
+	/* Over the limit. */
+	atomic_long_set(&t->user->locked_vm, LONG_MAX / 2);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, test_fill(t, 0, 0, PAGES_NPAGES));
+	atomic_long_set(&t->user->locked_vm, 20);
+
+	/* The process is gone. */
+	atomic_set(&t->mm->mm_users, 0);
+	test_fill_fails(test, -EFAULT);
+	atomic_set(&t->mm->mm_users, 1);
+
+	allocated = atomic_long_read(&noiommufd_test_allocated);
+	for (n = 0; ; n++) {
+		noiommufd_test_fail_after = n;
+		rc = test_fill(t, 0, 0, PAGES_NPAGES);
+		noiommufd_test_fail_after = -1;
+		if (!rc)
+			break;
+		KUNIT_ASSERT_EQ(test, -ENOMEM, rc);
+		KUNIT_ASSERT_EQ(test, 20L, test_pinned);
+		KUNIT_ASSERT_EQ(test, allocated,
+				atomic_long_read(&noiommufd_test_allocated));
+	}
+	KUNIT_EXPECT_GT(test, n, 3L);
+	KUNIT_EXPECT_EQ(test, (long)PAGES_NPAGES,
+			atomic_long_read(&t->user->locked_vm));
+	iopt_area_unfill(&t->area[1]);
+	iopt_area_unfill(&t->area[0]);
+}
+
+static struct kunit_case pages_cases[] = {
+	KUNIT_CASE_PARAM(pages_test_runs, runs_gen_params),
+	KUNIT_CASE(pages_test_shared),
+	KUNIT_CASE(pages_test_fill_fails),
+	{}
+};
+
+static struct kunit_suite pages_suite = {
+	.name = "pages",
+	.init = pages_test_init,
+	.exit = pages_test_exit,
+	.test_cases = pages_cases,
+};
+
+kunit_test_suites(&pages_suite);

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034 # variables set here for the other files
+# The kernel sources that the KUnit suites are built in: one cached tree a role,
+# of the distribution's linux-source package.
+
+# shellcheck source=../guest/lib.sh
+. "${BASH_SOURCE[0]%/*}/../guest/lib.sh"
+KUNIT=$TOP/tests/kunit
+NEEDED=(bc bison build-essential debian-archive-keyring flex gcc kmod libc6-dev libelf-dev make
+	python3 xz-utils)
+# A source tree, its packages while they are unpacked, and what is built of it.
+TREE_MIB=4000
+
+# What user-mode Linux, a small guest and our tests have no use for: most of a
+# kernel's files. Kconfig files stay, since every configuration reads them all.
+tree_make()
+{
+	local dir=$1 conf=$2 package=$3 debs
+	debs=$(mktemp -d "$CACHE/tmp.XXXXXX")
+	debs_make "$debs/d" "$conf" "$package" || return 1
+	mkdir "$dir"
+	dpkg --fsys-tarfile "$debs"/d/*.deb |
+		tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+		xz -dcT0 |
+		tar -x -C "$dir" --strip-components=1 --wildcards \
+			--exclude='*/Documentation/*/*.rst' \
+			--exclude='*/drivers/gpu/*.[ch]' \
+			--exclude='*/drivers/net/*.[ch]' \
+			--exclude='*/drivers/media/*.[ch]' \
+			--exclude='*/drivers/staging/*.[ch]' \
+			--exclude='*/drivers/scsi/*.[ch]' \
+			--exclude='*/sound/*.[ch]' \
+			--exclude='*.dts' --exclude='*.dtsi' ||
+		return 1
+	rm -rf "$debs"
+}
+
+# tree_cached ROLE: sets tree, version. One run at a time has a tree.
+tree_cached()
+{
+	local package=
+	role_row "$1" || die "there is no kernel role '$1': KERNEL is one of $(roles_for guest | paste -sd' ') guest."
+	conf=$(index "${suites##*,}") || exit 1
+	read -r package version < <(APT_CONFIG=$conf apt-cache show --no-all-versions linux-source 2>/dev/null |
+		sed -n 's/^Depends:.*\(linux-source-[0-9.]*\) (= \([^)]*\)).*/\1 \2/p') || true
+	# Security updates have the package, but not always the one that names it.
+	if [ -z "$package" ]; then
+		package=linux-source-$1
+		version=$(APT_CONFIG=$conf apt-cache show --no-all-versions "$package" 2>/dev/null | sed -n 's/^Version: //p')
+	fi
+	[ -n "$version" ] || die "the source of role $1 is gone: suite ${suites##*,} has no $package now; change its row in tests/guest/kernels."
+	tree=$CACHE/ksrc-$1_${version}_$(recipe_hash tree_make "$MIRROR")
+	[ -e "$tree" ] || {
+		require_space "$TREE_MIB"
+		say "fetching $package $version (once; kept in $CACHE)"
+	}
+	(cached "${tree##*/}" tree_make "$conf" "$package") ||
+		die "$package could not be fetched and unpacked in $CACHE: see to what was said before, or to space there, and run it again."
+	exec 8> "$tree/.lock-noiommufd"
+	flock -n 8 || {
+		say "waiting for another run that uses $tree"
+		flock 8
+	}
+}

@@ -1,0 +1,1093 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Counts the instructions of what a user-space driver asks a kernel for: to
+ * pin memory, to translate it, to give it back. Under QEMU's "-icount shift=0"
+ * the time stamp counter moves by one an instruction.
+ *
+ *	bench [-p ROW] BACKEND...	count
+ *	bench -c BACKEND...		translate on one core, and on two at once
+ *
+ * A backend is "mainline" or "ours" (iommufd and a noiommu cdev; where they
+ * are, the environment says: see iommufd_open()), "io_uring" (registered
+ * buffers: a floor for pinning) or "pagemap" (mlock() and /proc/self/pagemap).
+ * All of them work on the same memory, in turn.
+ *
+ * Prints "row backend median low high rounds" lines; low and high are the 5th
+ * and the 95th percentile. Whatever is timed is checked too: addresses against
+ * pagemap, pins and charge by what the kernel counts. The first thing that is
+ * wrong ends the program.
+ *
+ * With -p, a few system calls of that row are marked for where.c, and what the
+ * row has nothing to do with is left out.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <libgen.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+#include <linux/io_uring.h>
+#include <noiommufd/iommufd.h>
+#include <noiommufd/noiommufd.h>
+#include <noiommufd/vfio.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define U64_MAX		0xffffffffffffffffULL
+#define MIB		(1024 * 1024ULL)
+#define PAGE		4096ULL
+#define HUGE_PAGE	(2 * MIB)
+#define GIB		(1024 * MIB)
+#define GIB_PAGES	(GIB / PAGE)
+#define GIB_HUGE_PAGES	(GIB / HUGE_PAGE)
+
+#define PAGEMAP_PFN	0x007fffffffffffffULL
+#define PAGEMAP_PRESENT	0x8000000000000000ULL
+
+/* Areas in the address space while single pages are measured */
+#define NR_AREAS	10000
+/* Rounds for what takes a few thousand instructions, and for the rest */
+#define SMALL_ROUNDS	2001
+#define BIG_ROUNDS	5
+/*
+ * Mappings that tell what one of them takes, and those before them, which use
+ * up what the allocators have at hand. Of 1 GiB; first of 2 MiB pages.
+ */
+#define MEM_MAPS_HUGE	16
+#define MEM_MAPS_SMALL	4
+#define MEM_FIRST_HUGE	64
+#define MEM_FIRST_SMALL	1
+#define MEM_ROUNDS	3
+/* Calls of a round on one core or two */
+#define CORE_CALLS	200000
+
+[[gnu::noreturn, gnu::format(printf, 1, 2)]]
+static void die(const char *fmt, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "bench: ");
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fprintf(stderr, "\n");
+	exit(1);
+}
+
+#define expect(cond)							\
+	do {								\
+		if (!(cond))						\
+			die("line %d: expected %s (errno: %s)",		\
+			    __LINE__, #cond, strerror(errno));		\
+	} while (0)
+
+/*
+ * Rows. What lies between begin() and end() is a round of one.
+ */
+
+struct row {
+	struct row *next;
+	const char *backend;
+	char name[48];
+	__u64 *rounds;
+	unsigned int nr;
+	unsigned int room;
+};
+
+static struct row *rows;
+static struct row **rows_tail = &rows;
+static struct row *current;
+
+/* Instructions that this round has taken in system calls */
+static __u64 spent;
+/* What two readings of the counter in a row are apart */
+static __u64 overhead;
+/* The row of which calls are marked, if any, and if the next one is */
+static const char *profiled;
+static bool marked;
+
+static struct row *row_get(const char *backend, const char *what,
+			   const char *kind)
+{
+	struct row *row;
+	char name[48];
+
+	snprintf(name, sizeof(name), kind ? "%s_%s" : "%s", what, kind);
+	for (row = rows; row; row = row->next)
+		if (!strcmp(row->name, name) && !strcmp(row->backend, backend))
+			return row;
+	row = calloc(1, sizeof(*row));
+	expect(row);
+	row->backend = backend;
+	memcpy(row->name, name, sizeof(name));
+	*rows_tail = row;
+	rows_tail = &row->next;
+	return row;
+}
+
+static void row_add(struct row *row, __u64 round)
+{
+	if (row->nr == row->room) {
+		row->room = row->room * 2 + 16;
+		row->rounds = realloc(row->rounds,
+				      row->room * sizeof(*row->rounds));
+		expect(row->rounds);
+	}
+	row->rounds[row->nr++] = round;
+}
+
+static void begin(const char *backend, const char *what, const char *kind)
+{
+	current = row_get(backend, what, kind);
+	/* Some rounds that every row has, but for the first ones. */
+	if (profiled && current->nr >= 2 && current->nr < BIG_ROUNDS &&
+	    !strcmp(profiled, current->name)) {
+		printf("# marked %s %s\n", current->name, backend);
+		marked = true;
+	}
+	spent = 0;
+}
+
+static void end(void)
+{
+	row_add(current, spent);
+	marked = false;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void rows_print(void)
+{
+	struct row *row;
+
+	for (row = rows; row; row = row->next) {
+		unsigned int cut = row->nr / 20;
+
+		qsort(row->rounds, row->nr, sizeof(*row->rounds), compare);
+		printf("%s %s %llu %llu %llu %u\n", row->name, row->backend,
+		       (unsigned long long)row->rounds[row->nr / 2],
+		       (unsigned long long)row->rounds[cut],
+		       (unsigned long long)row->rounds[row->nr - 1 - cut],
+		       row->nr);
+	}
+}
+
+/*
+ * System calls, counted.
+ */
+
+static inline __u64 rdtsc(void)
+{
+	__u32 lo, hi;
+
+	asm volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return lo | (__u64)hi << 32;
+}
+
+/* Like syscall(); what the kernel takes for it is added to spent. */
+[[gnu::noinline]]
+static long timed_syscall(long nr, long a, long b, long c, long d)
+{
+	register long r10 asm("r10") = d;
+	__u64 t;
+	long ret;
+
+	if (marked)
+		asm volatile("nopl 0x626e6368(%rax)");
+	t = rdtsc();
+	asm volatile("syscall"
+		     : "=a"(ret)
+		     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
+		     : "rcx", "r11", "memory");
+	spent += rdtsc() - t - overhead;
+	if (marked)
+		asm volatile("nopl 0x626e6369(%rax)");
+	marked = false;
+	if (ret < 0) {
+		errno = -ret;
+		return -1;
+	}
+	return ret;
+}
+
+static int timed_ioctl(int fd, unsigned long request, void *arg)
+{
+	return timed_syscall(SYS_ioctl, fd, request, (long)arg, 0);
+}
+
+/* getppid() tells how far counts can be trusted, and compared. */
+static void calibrate(void)
+{
+	int i;
+
+	overhead = U64_MAX;
+	for (i = 0; i < 100; i++) {
+		__u64 t = rdtsc(), d = rdtsc() - t;
+
+		if (d < overhead)
+			overhead = d;
+	}
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		begin("kernel", "getppid", NULL);
+		timed_syscall(SYS_getppid, 0, 0, 0, 0);
+		end();
+	}
+}
+
+/*
+ * The system.
+ */
+
+static void write_number(const char *path, unsigned long long number)
+{
+	FILE *file = fopen(path, "we");
+
+	if (!file || fprintf(file, "%llu", number) < 0 || fclose(file))
+		die("%s: cannot write %llu: %m", path, number);
+}
+
+/* The sum of the numbers behind key, where a line begins with it. */
+static long long read_sum(const char *path, const char *key)
+{
+	FILE *file = fopen(path, "re");
+	size_t n = strlen(key);
+	long long sum = 0;
+	char line[1024];
+
+	if (!file)
+		die("%s: cannot read it: %m", path);
+	while (fgets(line, sizeof(line), file)) {
+		const char *at = line + strspn(line, " ");
+
+		if (!strncmp(at, key, n) && strchr(" :\t", at[n]))
+			sum += strtoll(at + n + 1, NULL, 0);
+	}
+	fclose(file);
+	return sum;
+}
+
+/* Counters are kept per CPU, and folded now and then: fold them now. */
+static void fold_counters(void)
+{
+	write_number("/proc/sys/vm/stat_refresh", 1);
+}
+
+/* KiB that the kernel has to give, what its CPUs keep at hand included */
+static long long free_kib(void)
+{
+	fold_counters();
+	return (read_sum("/proc/zoneinfo", "nr_free_pages") +
+		read_sum("/proc/zoneinfo", "count")) * (long long)PAGE / 1024;
+}
+
+static long long vmalloc_kib(void)
+{
+	return read_sum("/proc/meminfo", "VmallocUsed");
+}
+
+/* Pins of the whole system that are not given back */
+static long long pins(void)
+{
+	fold_counters();
+	return read_sum("/proc/vmstat", "nr_foll_pin_acquired") -
+	       read_sum("/proc/vmstat", "nr_foll_pin_released");
+}
+
+static long long vm_pin_kib(void)
+{
+	return read_sum("/proc/self/status", "VmPin");
+}
+
+static void set_memlock(unsigned long long bytes)
+{
+	struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
+
+	expect(!setrlimit(RLIMIT_MEMLOCK, &limit));
+}
+
+/* Root is not charged for what it pins; be somebody who is. */
+static void drop_ipc_lock(void)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	set_memlock(RLIM_INFINITY);
+	expect(!syscall(SYS_capget, &head, data));
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &=
+		~CAP_TO_MASK(CAP_IPC_LOCK);
+	expect(!syscall(SYS_capset, &head, data));
+}
+
+/* The same sequence in every run (xorshift64) */
+static __u64 random64(void)
+{
+	static __u64 x = 0x9e3779b97f4a7c15;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x;
+}
+
+/*
+ * Memory.
+ */
+
+/**
+ * struct memory - 1 GiB of it
+ * @kind: "hugetlb", "thp" (both of 2 MiB pages) or "scattered" (4 KiB pages)
+ * @va: where it is
+ * @pfn: page frames, as pagemap says
+ * @runs: physically contiguous pieces
+ */
+struct memory {
+	const char *kind;
+	char *va;
+	__u64 *pfn;
+	__u32 runs;
+};
+
+static int pagemap;
+
+static void read_pagemap(const void *va, __u64 *pfn, size_t nr)
+{
+	size_t size = nr * sizeof(*pfn), done, i;
+	off_t at = (uintptr_t)va / PAGE * sizeof(*pfn);
+	ssize_t n;
+
+	for (done = 0; done < size; done += n) {
+		n = pread(pagemap, (char *)pfn + done, size - done, at + done);
+		expect(n > 0);
+	}
+	for (i = 0; i < nr; i++) {
+		expect(pfn[i] & PAGEMAP_PRESENT);
+		pfn[i] &= PAGEMAP_PFN;
+		expect(pfn[i]);
+	}
+}
+
+static void *small_pages(size_t size)
+{
+	void *va = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	expect(va != MAP_FAILED);
+	return va;
+}
+
+/* Touch it in random order, so that neighbours are apart. */
+static void touch(char *va, size_t unit)
+{
+	__u32 i, j, swap, nr = GIB / unit;
+	__u32 *order = malloc(nr * sizeof(*order));
+
+	expect(order);
+	for (i = 0; i < nr; i++)
+		order[i] = i;
+	for (i = nr - 1; i > 0; i--) {
+		j = random64() % (i + 1);
+		swap = order[i];
+		order[i] = order[j];
+		order[j] = swap;
+	}
+	for (i = 0; i < nr; i++)
+		va[order[i] * unit] = 1;
+	free(order);
+}
+
+static void memory_get(struct memory *mem, const char *kind)
+{
+	bool hugetlb = !strcmp(kind, "hugetlb"), thp = !strcmp(kind, "thp");
+	size_t unit = hugetlb || thp ? HUGE_PAGE : PAGE;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	__u32 i, nr = GIB / unit;
+	uintptr_t start;
+
+	if (hugetlb) {
+		write_number("/proc/sys/vm/nr_hugepages", GIB_HUGE_PAGES);
+		flags |= MAP_HUGETLB;
+	}
+	mem->kind = kind;
+	mem->va = mmap(NULL, GIB + HUGE_PAGE, PROT_READ | PROT_WRITE,
+		       flags | MAP_NORESERVE, -1, 0);
+	expect(mem->va != MAP_FAILED);
+	start = ((uintptr_t)mem->va + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	mem->va = (char *)start;
+	/* Fails where there are no transparent huge pages to be kept away. */
+	if (!hugetlb)
+		expect(!madvise(mem->va, GIB,
+				thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) || !thp);
+	touch(mem->va, unit);
+
+	mem->pfn = malloc(GIB_PAGES * sizeof(*mem->pfn));
+	expect(mem->pfn);
+	read_pagemap(mem->va, mem->pfn, GIB_PAGES);
+	mem->runs = 1;
+	for (i = 1; i < GIB_PAGES; i++)
+		if (mem->pfn[i] != mem->pfn[i - 1] + 1)
+			mem->runs++;
+	printf("# runs_%s %u\n", kind, mem->runs);
+	/* Chance leaves a few together. */
+	expect(mem->runs >= nr - nr / 20 && mem->runs <= nr);
+}
+
+static void memory_put(struct memory *mem)
+{
+	expect(!munmap(mem->va, GIB));
+	if (!strcmp(mem->kind, "hugetlb"))
+		write_number("/proc/sys/vm/nr_hugepages", 0);
+	free(mem->pfn);
+}
+
+/*
+ * iommufd.
+ */
+
+/**
+ * struct iommufd - a device, and two IO address spaces
+ * @name: "mainline" or "ours"
+ * @fd: the iommufd
+ * @dev: the device's cdev
+ * @ioas: the device is attached to it
+ * @ioas2: has an HWPT, too
+ * @has_runs: there is a NOIOMMUFD_IOAS_GET_PA_RUNS
+ */
+struct iommufd {
+	const char *name;
+	int fd;
+	int dev;
+	__u32 ioas;
+	__u32 ioas2;
+	bool has_runs;
+};
+
+static void map(struct iommufd *io, const void *va, __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = io->ioas,
+		.user_va = (uintptr_t)va,
+		.length = length,
+		.iova = iova,
+	};
+
+	expect(!timed_ioctl(io->fd, IOMMU_IOAS_MAP, &map));
+}
+
+static void unmap(struct iommufd *io, __u32 ioas, __u64 iova, __u64 length)
+{
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = ioas,
+		.iova = iova,
+		.length = length,
+	};
+
+	expect(!timed_ioctl(io->fd, IOMMU_IOAS_UNMAP, &unmap));
+	expect(unmap.length == length || length == U64_MAX);
+}
+
+static void copy(struct iommufd *io, __u64 dst_iova, __u64 src_iova)
+{
+	struct iommu_ioas_copy copy = {
+		.size = sizeof(copy),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.dst_ioas_id = io->ioas2,
+		.src_ioas_id = io->ioas,
+		.length = GIB,
+		.dst_iova = dst_iova,
+		.src_iova = src_iova,
+	};
+
+	expect(!timed_ioctl(io->fd, IOMMU_IOAS_COPY, &copy));
+}
+
+/* In length goes the limit, out comes how much is contiguous. */
+static __u64 get_pa(struct iommufd *io, __u32 ioas, __u64 iova, __u64 *length)
+{
+	struct iommu_ioas_noiommu_get_pa get = {
+		.size = sizeof(get),
+		.ioas_id = ioas,
+		.iova = iova,
+		.length = *length,
+	};
+
+	expect(!timed_ioctl(io->fd, IOMMU_IOAS_NOIOMMU_GET_PA, &get));
+	*length = get.length;
+	return get.out_phys;
+}
+
+/* The cdev of the device at this PCI address */
+static int open_cdev(const char *bdf)
+{
+	char path[256];
+	glob_t found;
+	int fd;
+
+	snprintf(path, sizeof(path),
+		 "/sys/bus/pci/devices/%s/vfio-dev/noiommu-vfio*", bdf);
+	if (glob(path, 0, NULL, &found))
+		die("%s has no noiommu cdev", bdf);
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%s",
+		 basename(found.gl_pathv[0]));
+	globfree(&found);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		die("%s: %m", path);
+	return fd;
+}
+
+static __u32 new_ioas(int fd)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	expect(!ioctl(fd, IOMMU_IOAS_ALLOC, &alloc));
+	return alloc.out_ioas_id;
+}
+
+/*
+ * The environment's OURS, or MAINLINE, names the iommufd, and after a blank the
+ * PCI address of a device that is bound to the driver.
+ */
+static void iommufd_open(struct iommufd *io, const char *name)
+{
+	struct noiommufd_ioas_get_pa_runs runs = { .size = sizeof(runs) };
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+	};
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct iommu_hwpt_alloc hwpt = { .size = sizeof(hwpt) };
+	const char *env = strcmp(name, "ours") ? "MAINLINE" : "OURS";
+	const char *where = getenv(env);
+	char node[64], bdf[64];
+
+	if (!where || sscanf(where, "%63s %63s", node, bdf) != 2)
+		die("the environment has no %s='NODE DEVICE'", env);
+	io->name = name;
+	io->fd = open(node, O_RDWR | O_CLOEXEC);
+	if (io->fd < 0)
+		die("%s: %m", node);
+	io->dev = open_cdev(bdf);
+	bind.iommufd = io->fd;
+	expect(!ioctl(io->dev, VFIO_DEVICE_BIND_IOMMUFD, &bind));
+	io->ioas = new_ioas(io->fd);
+	attach.pt_id = io->ioas;
+	expect(!ioctl(io->dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach));
+
+	io->ioas2 = new_ioas(io->fd);
+	hwpt.dev_id = bind.out_devid;
+	hwpt.pt_id = io->ioas2;
+	expect(!ioctl(io->fd, IOMMU_HWPT_ALLOC, &hwpt));
+
+	expect(ioctl(io->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &runs) == -1);
+	io->has_runs = errno != ENOTTY;
+}
+
+static void iommufd_close(struct iommufd *io)
+{
+	close(io->dev);
+	close(io->fd);
+}
+
+/* What a call costs that fails as soon as its struct has been read */
+static void bench_einval(struct iommufd *io)
+{
+	struct iommu_ioas_noiommu_get_pa get = {
+		.size = sizeof(get), .ioas_id = io->ioas,
+	};
+	int i;
+
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		begin(io->name, "get_pa", "einval");
+		expect(timed_ioctl(io->fd, IOMMU_IOAS_NOIOMMU_GET_PA, &get) ==
+		       -1 && errno == EINVAL);
+		end();
+	}
+}
+
+/* A page more, and away with it */
+static void bench_map_page(struct iommufd *io, char *va, bool count)
+{
+	__u64 iova = random64() & ~(PAGE - 1), length = PAGE, pa;
+	long long before = count ? pins() : 0;
+	__u64 pfn;
+
+	read_pagemap(va, &pfn, 1);
+	begin(io->name, "map", "4k");
+	map(io, va, PAGE, iova);
+	end();
+	expect(!count || pins() == before + 1);
+
+	pa = get_pa(io, io->ioas, iova, &length);
+	expect(pa == pfn * PAGE && length == PAGE);
+
+	begin(io->name, "unmap", "4k");
+	unmap(io, io->ioas, iova, PAGE);
+	end();
+	expect(!count || pins() == before);
+}
+
+/* Single pages, among many areas at random addresses */
+static void bench_pages(struct iommufd *io)
+{
+	__u64 *pfn = calloc(NR_AREAS, sizeof(*pfn));
+	__u64 *iova = calloc(NR_AREAS, sizeof(*iova));
+	size_t size = (NR_AREAS + 1) * PAGE;
+	char *va = small_pages(size);
+	int i;
+
+	expect(pfn && iova);
+	read_pagemap(va, pfn, NR_AREAS);
+	for (i = 0; i < NR_AREAS; i++) {
+		iova[i] = random64() & ~(PAGE - 1);
+		map(io, va + i * PAGE, PAGE, iova[i]);
+	}
+
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		int at = random64() % NR_AREAS;
+		__u64 length = PAGE, pa;
+
+		begin(io->name, "get_pa", "4k");
+		pa = get_pa(io, io->ioas, iova[at], &length);
+		end();
+		expect(pa == pfn[at] * PAGE && length == PAGE);
+	}
+	for (i = 0; i < SMALL_ROUNDS; i++)
+		bench_map_page(io, va + NR_AREAS * PAGE, !i);
+
+	unmap(io, io->ioas, 0, U64_MAX);
+	expect(!munmap(va, size));
+	free(iova);
+	free(pfn);
+}
+
+/* All of it by as few GET_PA as there can be */
+static void translate(struct iommufd *io, const struct memory *mem, __u32 ioas,
+		      __u64 iova)
+{
+	__u64 done, length, pa, i;
+
+	for (done = 0; done < GIB; done += length) {
+		length = GIB - done;
+		pa = get_pa(io, ioas, iova + done, &length);
+		expect(length && !(length % PAGE) && length <= GIB - done);
+		for (i = 0; i < length; i += PAGE)
+			expect(pa + i == mem->pfn[(done + i) / PAGE] * PAGE);
+	}
+}
+
+/* All of it by one call */
+static void translate_runs(struct iommufd *io, const struct memory *mem,
+			   __u64 iova, struct noiommufd_run *runs)
+{
+	struct noiommufd_ioas_get_pa_runs get = {
+		.size = sizeof(get),
+		.ioas_id = io->ioas,
+		.num_runs = GIB_PAGES,
+		.iova = iova,
+		.length = GIB,
+		.runs = (uintptr_t)runs,
+	};
+	size_t i, page = 0;
+	__u64 done;
+
+	expect(!timed_ioctl(io->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &get));
+	expect(get.num_runs == mem->runs && get.length == GIB);
+	for (i = 0; i < mem->runs; i++)
+		for (done = 0; done < runs[i].length; done += PAGE)
+			expect(runs[i].phys + done == mem->pfn[page++] * PAGE);
+	expect(page == GIB_PAGES);
+}
+
+/* Nothing can be pinned beyond a limit that is what is pinned already. */
+static void check_charge(struct iommufd *io, const struct memory *mem)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = io->ioas,
+		.user_va = (uintptr_t)mem->va,
+		.length = PAGE,
+	};
+
+	set_memlock(GIB);
+	expect(ioctl(io->fd, IOMMU_IOAS_MAP, &map) == -1 && errno == ENOMEM);
+	set_memlock(RLIM_INFINITY);
+}
+
+static void bench_translate(struct iommufd *io, const struct memory *mem,
+			    __u64 iova, struct noiommufd_run *runs)
+{
+	__u64 length = HUGE_PAGE, pa;
+
+	begin(io->name, "get_pa_2m", mem->kind);
+	pa = get_pa(io, io->ioas, iova + 7 * HUGE_PAGE, &length);
+	end();
+	expect(pa == mem->pfn[7 * HUGE_PAGE / PAGE] * PAGE);
+
+	begin(io->name, "translate_1g", mem->kind);
+	translate(io, mem, io->ioas, iova);
+	end();
+
+	if (io->has_runs) {
+		begin(io->name, "runs_1g", mem->kind);
+		translate_runs(io, mem, iova, runs);
+		end();
+	}
+}
+
+static void bench_copy(struct iommufd *io, const struct memory *mem, __u64 iova)
+{
+	const __u64 copied = 0x123440000000;
+	__u64 length = PAGE, pa;
+
+	begin(io->name, "get_pa_before_copy", mem->kind);
+	pa = get_pa(io, io->ioas, iova + GIB / 2, &length);
+	end();
+	expect(pa == mem->pfn[GIB_PAGES / 2] * PAGE && length == PAGE);
+
+	begin(io->name, "copy_1g", mem->kind);
+	copy(io, copied, iova);
+	end();
+
+	/* Nothing may be left for later. */
+	begin(io->name, "get_pa_after_copy", mem->kind);
+	pa = get_pa(io, io->ioas2, copied + GIB / 2, &length);
+	end();
+	expect(pa == mem->pfn[GIB_PAGES / 2] * PAGE && length == PAGE);
+	translate(io, mem, io->ioas2, copied);
+
+	begin(io->name, "unmap_copy_1g", mem->kind);
+	unmap(io, io->ioas2, copied, GIB);
+	end();
+}
+
+static void bench_gib(struct iommufd *io, const struct memory *mem)
+{
+	struct noiommufd_run *runs = NULL;
+	const __u64 iova = 0x7000000000;
+	int i;
+
+	if (io->has_runs) {
+		runs = malloc(GIB_PAGES * sizeof(*runs));
+		expect(runs);
+		memset(runs, 0xff, GIB_PAGES * sizeof(*runs));
+	}
+	for (i = 0; i < BIG_ROUNDS; i++) {
+		long long before = pins(), vm_pin = vm_pin_kib();
+
+		begin(io->name, "map_1g", mem->kind);
+		map(io, mem->va, GIB, iova);
+		end();
+		/* A huge page may have one pin, or one for each small page. */
+		expect(pins() >= before + (long long)GIB_HUGE_PAGES);
+		expect(vm_pin_kib() == vm_pin + (long long)(GIB / 1024));
+		check_charge(io, mem);
+
+		bench_translate(io, mem, iova, runs);
+		bench_copy(io, mem, iova);
+
+		begin(io->name, "unmap_1g", mem->kind);
+		unmap(io, io->ioas, iova, GIB);
+		end();
+		expect(pins() == before && vm_pin_kib() == vm_pin);
+	}
+	free(runs);
+}
+
+/* KiB of the kernel's memory that @maps mappings of it take, each */
+static void bench_memory(struct iommufd *io, const struct memory *mem,
+			 int first, int maps)
+{
+	long long before, vmalloc, used;
+	__u64 iova = GIB;
+	int round, i;
+
+	/* Elsewhere in each round: mainline keeps tables after UNMAP. */
+	for (round = 0; round < MEM_ROUNDS; round++) {
+		for (i = 0; i < first; i++, iova += GIB)
+			map(io, mem->va, GIB, iova);
+		/*
+		 * Until nothing is on its way to be freed: kfree_rcu() may
+		 * take five seconds. Idle time passes at once, where
+		 * instructions are what is counted.
+		 */
+		sleep(12);
+		before = free_kib();
+		vmalloc = vmalloc_kib();
+		for (i = 0; i < maps; i++, iova += GIB)
+			map(io, mem->va, GIB, iova);
+		sleep(12);
+
+		/* Rounded up: none of it is for nothing. */
+		begin(io->name, "mem_1g", mem->kind);
+		used = before - free_kib();
+		spent = used > 0 ? (used + maps - 1) / maps : 0;
+		end();
+		begin(io->name, "vmalloc_1g", mem->kind);
+		used = vmalloc_kib() - vmalloc;
+		spent = used > 0 ? (used + maps - 1) / maps : 0;
+		end();
+		unmap(io, io->ioas, 0, U64_MAX);
+	}
+}
+
+static void bench_iommufd(const char *name, const struct memory *mem)
+{
+	struct iommufd io;
+
+	iommufd_open(&io, name);
+	if (mem) {
+		bench_gib(&io, mem);
+		if (!strcmp(mem->kind, "hugetlb"))
+			bench_memory(&io, mem, MEM_FIRST_HUGE, MEM_MAPS_HUGE);
+		else if (!strcmp(mem->kind, "scattered"))
+			bench_memory(&io, mem, MEM_FIRST_SMALL, MEM_MAPS_SMALL);
+	} else {
+		bench_einval(&io);
+		bench_pages(&io);
+	}
+	iommufd_close(&io);
+}
+
+/*
+ * io_uring: pins and charges, and has nothing to look up afterwards.
+ */
+static void bench_io_uring(const char *name, const struct memory *mem)
+{
+	const char *unmap_row = mem ? "unmap_1g" : "unmap";
+	const char *map_row = mem ? "map_1g" : "map";
+	const char *kind = mem ? mem->kind : "4k";
+	int rounds = mem ? BIG_ROUNDS : SMALL_ROUNDS;
+	struct io_uring_params params = { 0 };
+	struct iovec vec = {
+		.iov_base = mem ? mem->va : small_pages(PAGE),
+		.iov_len = mem ? GIB : PAGE,
+	};
+	long long before;
+	int ring, i;
+
+	ring = syscall(SYS_io_uring_setup, 1, &params);
+	expect(ring >= 0);
+	for (i = 0; i < rounds; i++) {
+		before = i ? 0 : pins();
+		begin(name, map_row, kind);
+		expect(!timed_syscall(SYS_io_uring_register, ring,
+				      IORING_REGISTER_BUFFERS, (long)&vec, 1));
+		end();
+		expect(i || pins() > before);
+
+		begin(name, unmap_row, kind);
+		expect(!timed_syscall(SYS_io_uring_register, ring,
+				      IORING_UNREGISTER_BUFFERS, 0, 0));
+		end();
+		expect(i || pins() == before);
+	}
+	close(ring);
+	if (!mem)
+		munmap(vec.iov_base, PAGE);
+}
+
+/*
+ * The old way: mlock(), which keeps memory but lets it move, and pagemap, in
+ * one read.
+ */
+static void bench_pagemap(const char *name, const struct memory *mem)
+{
+	const char *unmap_row = mem ? "unmap_1g" : "unmap";
+	const char *map_row = mem ? "map_1g" : "map";
+	const char *get_row = mem ? "translate_1g" : "get_pa";
+	const char *kind = mem ? mem->kind : "4k";
+	int i, rounds = mem ? BIG_ROUNDS : SMALL_ROUNDS;
+	size_t length = mem ? GIB : PAGE, page;
+	char *va = mem ? mem->va : small_pages(PAGE);
+	__u64 *pfn = small_pages(GIB_PAGES * sizeof(*pfn));
+	size_t size = length / PAGE * sizeof(*pfn);
+
+	for (i = 0; i < rounds; i++) {
+		begin(name, map_row, kind);
+		expect(!timed_syscall(SYS_mlock, (long)va, length, 0, 0));
+		end();
+
+		begin(name, get_row, kind);
+		expect(timed_syscall(SYS_pread64, pagemap, (long)pfn, size,
+				     (uintptr_t)va / PAGE * sizeof(*pfn)) ==
+		       (long)size);
+		end();
+		for (page = 0; mem && page < GIB_PAGES; page++)
+			expect((pfn[page] & PAGEMAP_PFN) == mem->pfn[page]);
+
+		begin(name, unmap_row, kind);
+		expect(!timed_syscall(SYS_munlock, (long)va, length, 0, 0));
+		end();
+	}
+	munmap(pfn, GIB_PAGES * sizeof(*pfn));
+	if (!mem)
+		munmap(va, PAGE);
+}
+
+static void bench(const char *backend, const struct memory *mem)
+{
+	if (!strcmp(backend, "ours") || !strcmp(backend, "mainline"))
+		bench_iommufd(backend, mem);
+	else if (!strcmp(backend, "io_uring"))
+		bench_io_uring(backend, mem);
+	else if (!strcmp(backend, "pagemap"))
+		bench_pagemap(backend, mem);
+	else
+		die("there is no backend '%s'", backend);
+}
+
+/*
+ * Two cores.
+ */
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/*
+ * Seconds that it takes the cores to translate CORE_CALLS times each. Not
+ * threads: then ioctl() itself would count references to the file.
+ */
+static double on_cores(struct iommufd *io, int cores, __u64 iova,
+		       int *ready)
+{
+	double began, longest = 0, took;
+	int core, i, status, pipes[2];
+
+	expect(!pipe(pipes));
+	__atomic_store_n(ready, 0, __ATOMIC_SEQ_CST);
+	for (core = 0; core < cores; core++) {
+		__u64 length = PAGE;
+		cpu_set_t set;
+
+		if (fork())
+			continue;
+		CPU_ZERO(&set);
+		CPU_SET(core, &set);
+		expect(!sched_setaffinity(0, sizeof(set), &set));
+		__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(ready, __ATOMIC_SEQ_CST) < cores)
+			;
+		began = now();
+		for (i = 0; i < CORE_CALLS; i++)
+			get_pa(io, io->ioas, iova, &length);
+		took = now() - began;
+		expect(write(pipes[1], &took, sizeof(took)) == sizeof(took));
+		_exit(0);
+	}
+	for (core = 0; core < cores; core++) {
+		expect(wait(&status) > 0 && !status);
+		expect(read(pipes[0], &took, sizeof(took)) == sizeof(took));
+		if (took > longest)
+			longest = took;
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	return longest;
+}
+
+/* What two cores get done, in percent of what one does */
+static void bench_cores(const char *name)
+{
+	int *ready = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const __u64 iova = 0x7000000000;
+	struct iommufd io;
+	int i;
+
+	expect(ready != MAP_FAILED);
+	iommufd_open(&io, name);
+	map(&io, small_pages(PAGE), PAGE, iova);
+	for (i = 0; i < BIG_ROUNDS; i++) {
+		double one = on_cores(&io, 1, iova, ready);
+		double two = on_cores(&io, 2, iova, ready);
+
+		begin(name, "two_cores_percent", NULL);
+		spent = 200 * one / two;
+		end();
+	}
+	iommufd_close(&io);
+	munmap(ready, PAGE);
+}
+
+/* Is this kind of memory, or "4k", what is asked for? */
+static bool wanted(const char *kind)
+{
+	const char *last = profiled ? strrchr(profiled, '_') : NULL;
+
+	return !profiled || (last && !strcmp(last + 1, kind));
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const kinds[] = { "hugetlb", "thp", "scattered" };
+	bool cores = false;
+	struct memory mem;
+	size_t k;
+	int c, i;
+
+	while ((c = getopt(argc, argv, "cp:")) != -1) {
+		if (c == 'c')
+			cores = true;
+		else if (c == 'p')
+			profiled = optarg;
+		else
+			return 2;
+	}
+
+	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	expect(pagemap >= 0);
+	drop_ipc_lock();
+	calibrate();
+	if (cores) {
+		for (i = optind; i < argc; i++)
+			bench_cores(argv[i]);
+		rows_print();
+		return 0;
+	}
+
+	for (i = optind; i < argc && wanted("4k"); i++)
+		bench(argv[i], NULL);
+	for (k = 0; k < ARRAY_SIZE(kinds); k++) {
+		if (!wanted(kinds[k]))
+			continue;
+		memory_get(&mem, kinds[k]);
+		for (i = optind; i < argc; i++)
+			bench(argv[i], &mem);
+		memory_put(&mem);
+	}
+	rows_print();
+	return 0;
+}

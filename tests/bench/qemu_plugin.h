@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * As much of QEMU's plugin interface as where.c needs; distributions do not
+ * package its header.
+ */
+#ifndef __BENCH_QEMU_PLUGIN_H
+#define __BENCH_QEMU_PLUGIN_H
+
+#include <stddef.h>
+
+#include <linux/types.h>
+
+struct qemu_plugin_insn;
+struct qemu_plugin_tb;
+
+enum {
+	QEMU_PLUGIN_CB_NO_REGS = 0,
+};
+
+enum {
+	QEMU_PLUGIN_INLINE_ADD_U64 = 0,
+};
+
+/* What a plugin is called for: code that was translated, an instruction */
+typedef void (*qemu_plugin_tb_fn)(__u64 id, struct qemu_plugin_tb *tb);
+typedef void (*qemu_plugin_insn_fn)(unsigned int cpu, void *arg);
+
+void qemu_plugin_register_vcpu_tb_trans_cb(__u64 id, qemu_plugin_tb_fn fn);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
+					    qemu_plugin_insn_fn fn, int flags,
+					    void *arg);
+void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn,
+						int op, void *ptr, __u64 imm);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+struct qemu_plugin_insn *
+qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
+__u64 qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+char *qemu_plugin_insn_disas(const struct qemu_plugin_insn *insn);
+
+#endif /* __BENCH_QEMU_PLUGIN_H */

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A plugin for QEMU: where do the instructions of a system call go? It counts
+ * how often each kernel instruction is executed between the two markers that
+ * bench -p puts around a call (timed_syscall() in bench.c), and writes
+ *
+ *	= NUMBER
+ *	ADDRESS COUNT LOCKED INSTRUCTION
+ *
+ * a window to the file of its argument "out=FILE". LOCKED is 1 for what locks
+ * a cache line: a lock prefix, or an exchange with memory.
+ *
+ * One virtual CPU, so no lock is needed.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/types.h>
+
+#include "qemu_plugin.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* The version of that interface */
+EXPORT int qemu_plugin_version = 1;
+
+/* A kernel instruction; all of them hang in a hash table. */
+struct where {
+	struct where *next;
+	__u64 addr;
+	__u64 count;
+	bool locked;
+	char *text;
+};
+
+#define BUCKETS	65536
+static struct where *table[BUCKETS];
+static FILE *out;
+static unsigned int windows;
+
+static struct where *where_get(__u64 addr,
+			       const struct qemu_plugin_insn *insn)
+{
+	struct where **bucket = &table[(addr ^ addr >> 16) % BUCKETS];
+	const unsigned char *code = qemu_plugin_insn_data(insn);
+	size_t i, size = qemu_plugin_insn_size(insn);
+	struct where *w;
+
+	for (w = *bucket; w; w = w->next)
+		if (w->addr == addr)
+			return w;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		abort();
+	w->addr = addr;
+	w->text = qemu_plugin_insn_disas(insn);
+	/* Prefixes come first: a lock, or what may stand beside it. */
+	for (i = 0; i < size; i++) {
+		if (code[i] == 0xf0) {
+			w->locked = true;
+		} else if (code[i] != 0x66 && code[i] != 0x65 &&
+			   code[i] != 0x3e && code[i] != 0x2e &&
+			   (code[i] & 0xf0) != 0x40) {
+			break;
+		}
+	}
+	/* xchg with a memory operand locks without a prefix. */
+	if (i + 1 < size && (code[i] & 0xfe) == 0x86 && code[i + 1] < 0xc0)
+		w->locked = true;
+	w->next = *bucket;
+	*bucket = w;
+	return w;
+}
+
+static void window_begin(unsigned int cpu, void *arg)
+{
+	struct where *w;
+	size_t i;
+
+	(void)cpu;
+	(void)arg;
+	for (i = 0; i < BUCKETS; i++)
+		for (w = table[i]; w; w = w->next)
+			w->count = 0;
+}
+
+static void window_end(unsigned int cpu, void *arg)
+{
+	struct where *w;
+	size_t i;
+
+	(void)cpu;
+	(void)arg;
+	fprintf(out, "= %u\n", ++windows);
+	for (i = 0; i < BUCKETS; i++)
+		for (w = table[i]; w; w = w->next)
+			if (w->count)
+				fprintf(out, "%016llx %llu %d %s\n",
+					w->addr, w->count, w->locked, w->text);
+	fflush(out);
+}
+
+/* Is it "nopl NUMBER(%rax)", one of bench's? Then NUMBER, else 0. */
+static __u32 insn_mark(const struct qemu_plugin_insn *insn)
+{
+	static const unsigned char nopl[] = { 0x0f, 0x1f, 0x80 };
+	const unsigned char *code = qemu_plugin_insn_data(insn);
+	__u32 number;
+
+	if (qemu_plugin_insn_size(insn) != sizeof(nopl) + sizeof(number) ||
+	    memcmp(code, nopl, sizeof(nopl)))
+		return 0;
+	memcpy(&number, code + sizeof(nopl), sizeof(number));
+	return number;
+}
+
+static void insn_translated(struct qemu_plugin_insn *insn)
+{
+	__u64 addr = qemu_plugin_insn_vaddr(insn);
+	qemu_plugin_insn_fn fn;
+	struct where *w;
+
+	if (addr >> 63) {
+		w = where_get(addr, insn);
+		qemu_plugin_register_vcpu_insn_exec_inline(insn,
+							   QEMU_PLUGIN_INLINE_ADD_U64,
+							   &w->count, 1);
+		return;
+	}
+	switch (insn_mark(insn)) {
+	case 0x626e6368:
+		fn = window_begin;
+		break;
+	case 0x626e6369:
+		fn = window_end;
+		break;
+	default:
+		return;
+	}
+	qemu_plugin_register_vcpu_insn_exec_cb(insn, fn,
+					       QEMU_PLUGIN_CB_NO_REGS, NULL);
+}
+
+static void translated(__u64 id, struct qemu_plugin_tb *tb)
+{
+	size_t i, nr = qemu_plugin_tb_n_insns(tb);
+
+	(void)id;
+	for (i = 0; i < nr; i++)
+		insn_translated(qemu_plugin_tb_get_insn(tb, i));
+}
+
+EXPORT int qemu_plugin_install(__u64 id, const void *info, int argc,
+			       char **argv)
+{
+	int i;
+
+	(void)info;
+	for (i = 0; i < argc; i++)
+		if (!strncmp(argv[i], "out=", 4))
+			out = fopen(argv[i] + 4, "w");
+	if (!out) {
+		fprintf(stderr, "where: out=FILE is missing or cannot be written\n");
+		return -1;
+	}
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	return 0;
+}

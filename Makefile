@@ -21,6 +21,9 @@ help:
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
+	@echo 'make coverage                    what of the page table and the areas they run through'
+	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'
+	@echo 'make bench [ROW=name]            instructions a call takes, beside mainline Linux 7.3 (docs/performance.md)'
 	@echo 'make clean                       remove what was built (build/, but not build/cache)'
 
 kdir-check:
@@ -96,9 +99,21 @@ check:
 kunit:
 	@tests/kunit/run '$(KERNEL)' $(ARGS)
 
+coverage:
+	@tests/kunit/guest --coverage
+
+# Side by side with mainline; ROW is one of tests/bench/targets.
+bench:
+	@tests/bench/run $(ROW)
+
+# On Linux 7.3, where mainline's answers are to be had, then as a part of check.
+conformance:
+	@tests/conformance/run
+	@tests/guest/check '$(KERNEL)' conformance
+
 # The cache of guests takes long to fill again; it is never stale.
 clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help kdir-check modules modules_install deb dkms-install dkms-remove demo check kunit clean
+.PHONY: help kdir-check modules modules_install deb dkms-install dkms-remove demo check kunit coverage bench conformance clean

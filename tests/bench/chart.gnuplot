@@ -11,6 +11,7 @@ set yrange [-0.6:*]
 set grid xtics lc rgb "#dddddd"
 set border 3
 set tics nomirror out
+set ytics noenhanced
 set key top center outside horizontal
 set style fill solid noborder
 plot bars using (100):($0+0.19):(100):2:($0+0.04):($0+0.34):ytic(1) with boxxyerror lc rgb "#b0b7c3" title "mainline", \

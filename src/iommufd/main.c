@@ -10,6 +10,7 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 
@@ -502,6 +503,18 @@ void noiommufd_ctx_put(struct noiommufd_ctx *ictx)
 	fput(ictx->file);
 }
 EXPORT_SYMBOL_GPL(noiommufd_ctx_put);
+
+static int iommufd_get_table_bytes(char *buf, const struct kernel_param *param)
+{
+	return scnprintf(buf, PAGE_SIZE, "%lu\n", swpt_table_bytes());
+}
+
+static const struct kernel_param_ops iommufd_table_bytes_ops = {
+	.get = iommufd_get_table_bytes,
+};
+
+module_param_cb(table_bytes, &iommufd_table_bytes_ops, NULL, 0444);
+MODULE_PARM_DESC(table_bytes, "Memory that page tables take at the moment (read only)");
 
 static int __init iommufd_init(void)
 {

@@ -63,6 +63,9 @@ struct swpt_cursor {
 
 static struct workqueue_struct *swpt_free_wq;
 
+/* What directories and chunks take, for swpt_table_bytes(). */
+static atomic_long_t swpt_bytes;
+
 static u64 swpt_chunk_first(const struct swpt_chunk *chunk)
 {
 	return chunk->key >> SWPT_CHUNK_SHIFT;
@@ -83,11 +86,25 @@ static u64 swpt_run_start(const struct swpt_chunk *chunk, unsigned int pos)
 	return pos ? chunk->runs[pos - 1].end : swpt_chunk_first(chunk);
 }
 
+static unsigned long swpt_chunk_bytes(const struct swpt_chunk *chunk)
+{
+	return swpt_chunk_nr(chunk) * (swpt_chunk_dense(chunk) ?
+					       sizeof(u64) :
+					       sizeof(struct swpt_run));
+}
+
+static unsigned long swpt_dir_bytes(const struct swpt_dir *dir)
+{
+	return sizeof(*dir) + dir->room * sizeof(struct swpt_chunk);
+}
+
 static void swpt_dir_free(struct swpt_dir *dir)
 {
 	unsigned int i;
 
+	atomic_long_sub(swpt_dir_bytes(dir), &swpt_bytes);
 	for (i = 0; i < dir->nr; i++) {
+		atomic_long_sub(swpt_chunk_bytes(&dir->chunk[i]), &swpt_bytes);
 		kfree(dir->chunk[i].mem);
 		cond_resched();
 	}
@@ -500,8 +517,10 @@ static int swpt_dir_resize(struct swpt_dir *dir, unsigned int room)
 		return -ENOMEM;
 	memcpy(chunk, dir->chunk, array_size(dir->nr, sizeof(*chunk)));
 	kvfree(dir->chunk);
+	atomic_long_sub(swpt_dir_bytes(dir), &swpt_bytes);
 	dir->chunk = chunk;
 	dir->room = room;
+	atomic_long_add(swpt_dir_bytes(dir), &swpt_bytes);
 	return 0;
 }
 
@@ -524,6 +543,7 @@ static int swpt_fill_grow(struct swpt_fill *fill)
 		kfree(dir);
 		return -ENOMEM;
 	}
+	atomic_long_add(swpt_dir_bytes(dir), &swpt_bytes);
 	fill->dir = dir;
 	return 0;
 }
@@ -554,6 +574,7 @@ static int swpt_fill_emit(struct swpt_fill *fill)
 	chunk->mem = mem;
 	chunk->key = fill->first << SWPT_CHUNK_SHIFT | n |
 		     (dense ? SWPT_CHUNK_DENSE : 0);
+	atomic_long_add(swpt_chunk_bytes(chunk), &swpt_bytes);
 	if (dense) {
 		u64 *word = chunk->words;
 		u64 start = fill->first;
@@ -1156,6 +1177,17 @@ int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs)
 			return 0;
 	} while (area->last < last);
 	return 0;
+}
+
+/**
+ * swpt_table_bytes() - what all tables take at the moment
+ *
+ * Return: bytes of directories and chunks, those included that wait for a grace
+ * period to be freed. Areas and pages objects are not counted.
+ */
+unsigned long swpt_table_bytes(void)
+{
+	return atomic_long_read(&swpt_bytes);
 }
 
 int swpt_module_init(void)

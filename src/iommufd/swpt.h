@@ -180,6 +180,7 @@ typedef void (*swpt_release_fn)(void *arg, const u64 *words, unsigned int nr,
 
 int swpt_module_init(void);
 void swpt_module_exit(void);
+unsigned long swpt_table_bytes(void);
 
 void swpt_init(struct swpt *swpt, unsigned int page_shift);
 int swpt_insert(struct swpt *swpt, struct swpt_area *area);

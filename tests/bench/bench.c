@@ -821,11 +821,34 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 	free(runs);
 }
 
+/* What our module says its tables take, in bytes */
+static long long table_bytes(void)
+{
+	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
+	FILE *file = fopen(path, "re");
+	long long bytes;
+
+	if (!file || fscanf(file, "%lld", &bytes) != 1)
+		die("%s: cannot read it: %m", path);
+	fclose(file);
+	return bytes;
+}
+
+/* The same to one percent: slabs are taken and given back as a whole. */
+static void check_tally(long long used_kib, long long tally, int maps)
+{
+	used_kib = (used_kib + maps - 1) / maps;
+	tally = (tally / maps + 1023) / 1024;
+	if (llabs(used_kib - tally) > tally / 100 + 8)
+		die("a mapping takes %lld KiB, the module says %lld", used_kib,
+		    tally);
+}
+
 /* KiB of the kernel's memory that @maps mappings of it take, each */
 static void bench_memory(struct iommufd *io, const struct memory *mem,
 			 int first, int maps)
 {
-	long long before, vmalloc, used;
+	long long before, vmalloc, used, tally = 0;
 	__u64 iova = GIB;
 	int round, i;
 
@@ -841,6 +864,8 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 		sleep(12);
 		before = free_kib();
 		vmalloc = vmalloc_kib();
+		if (io->has_runs)
+			tally = table_bytes();
 		for (i = 0; i < maps; i++, iova += GIB)
 			map(io, mem->va, GIB, iova);
 		sleep(12);
@@ -850,6 +875,8 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 		used = before - free_kib();
 		spent = used > 0 ? (used + maps - 1) / maps : 0;
 		end();
+		if (io->has_runs)
+			check_tally(used, table_bytes() - tally, maps);
 		begin(io->name, "vmalloc_1g", mem->kind);
 		used = vmalloc_kib() - vmalloc;
 		spent = used > 0 ? (used + maps - 1) / maps : 0;

@@ -296,6 +296,7 @@ static int test_init(struct kunit *test)
 static void test_exit(struct kunit *test)
 {
 	swpt_module_exit();
+	KUNIT_EXPECT_EQ(test, 0UL, swpt_table_bytes());
 	test_expect_none_allocated(test);
 }
 
@@ -1184,8 +1185,12 @@ static void swpt_test_footprint(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct swpt_dir *dir;
-		unsigned long bytes = 0;
+		unsigned long bytes = 0, before;
 
+		/* What the round before had may still wait to be freed. */
+		rcu_barrier();
+		flush_workqueue(swpt_free_wq);
+		before = swpt_table_bytes();
 		swpt_init(&swpt, 12);
 		test_pages_init(&pages, cases[i].shape, 1 << 18);
 		KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, 0,
@@ -1201,6 +1206,7 @@ static void swpt_test_footprint(struct kunit *test)
 						  sizeof(struct swpt_run));
 		}
 		KUNIT_EXPECT_LE(test, bytes, cases[i].max);
+		KUNIT_EXPECT_EQ(test, bytes, swpt_table_bytes() - before);
 		test_unmap(&swpt, &area, &pages);
 	}
 }

@@ -765,7 +765,7 @@ int iopt_check_process(struct io_pagetable *iopt)
 
 typedef int (*iopt_pages_fn)(struct iopt_pages *pages);
 
-static int iopt_for_each_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
+static int iopt_call_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
 {
 	struct iopt_area *area;
 	int rc = 0;
@@ -792,7 +792,7 @@ static int iopt_for_each_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
  */
 int iopt_change_process(struct io_pagetable *iopt)
 {
-	return iopt_for_each_pages(iopt, iopt_pages_change_process);
+	return iopt_call_pages(iopt, iopt_pages_change_process);
 }
 
 /**
@@ -801,7 +801,7 @@ int iopt_change_process(struct io_pagetable *iopt)
  */
 int iopt_restore_process(struct io_pagetable *iopt)
 {
-	return iopt_for_each_pages(iopt, iopt_pages_restore_process);
+	return iopt_call_pages(iopt, iopt_pages_restore_process);
 }
 
 /**
@@ -810,7 +810,7 @@ int iopt_restore_process(struct io_pagetable *iopt)
  */
 int iopt_forget_process(struct io_pagetable *iopt)
 {
-	return iopt_for_each_pages(iopt, iopt_pages_forget_process);
+	return iopt_call_pages(iopt, iopt_pages_forget_process);
 }
 
 /*

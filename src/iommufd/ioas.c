@@ -491,7 +491,7 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 typedef int (*iommufd_iopt_fn)(struct io_pagetable *iopt);
 
 /* Call a function for each IOAS of a context, until it fails. */
-static int iommufd_for_each_ioas(struct noiommufd_ctx *ictx, iommufd_iopt_fn fn)
+static int iommufd_call_ioases(struct noiommufd_ctx *ictx, iommufd_iopt_fn fn)
 {
 	struct iommufd_object *obj;
 	unsigned long index;
@@ -523,11 +523,11 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 	if (rc)
 		return rc;
 	/* All of it, or none: what was charged already is charged back. */
-	rc = iommufd_for_each_ioas(ictx, iopt_check_process);
+	rc = iommufd_call_ioases(ictx, iopt_check_process);
 	if (!rc)
-		rc = iommufd_for_each_ioas(ictx, iopt_change_process);
-	iommufd_for_each_ioas(ictx, rc ? iopt_restore_process :
-					 iopt_forget_process);
+		rc = iommufd_call_ioases(ictx, iopt_change_process);
+	iommufd_call_ioases(ictx, rc ? iopt_restore_process :
+				       iopt_forget_process);
 	mutex_unlock(&ictx->change_process);
 	return rc;
 }

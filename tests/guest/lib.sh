@@ -204,6 +204,8 @@ cached()
 {
 	local name=$1 maker=$2 tmp
 	shift 2
+	# Whoever makes another entry holds up nobody who has this one.
+	[ ! -e "$CACHE/$name" ] || return 0
 	(
 		flock 9
 		if [ ! -e "$CACHE/$name" ]; then

@@ -8,6 +8,8 @@
  */
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
@@ -103,6 +105,19 @@ static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
 	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
 }
 
+/* For whoever looks at /proc/PID/fdinfo to find out who has which device */
+static void noiommu_vfio_show_fdinfo(struct seq_file *m, struct file *filp)
+{
+	struct noiommu_vfio_file *df = filp->private_data;
+	char *path;
+
+	path = kobject_get_path(&df->dev->core.pdev->dev.kobj, GFP_KERNEL);
+	if (!path)
+		return;
+	seq_printf(m, "vfio-device-syspath: /sys%s\n", path);
+	kfree(path);
+}
+
 const struct file_operations noiommu_vfio_fops = {
 	.owner		= THIS_MODULE,
 	.open		= noiommu_vfio_open,
@@ -112,4 +127,5 @@ const struct file_operations noiommu_vfio_fops = {
 	.unlocked_ioctl	= noiommu_vfio_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,
 	.mmap		= noiommu_vfio_mmap,
+	.show_fdinfo	= noiommu_vfio_show_fdinfo,
 };

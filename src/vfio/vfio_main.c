@@ -17,6 +17,9 @@
 
 #include "vfio.h"
 
+/* VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, which older headers do not have */
+#define MIG_PRECOPY_INFO_V2	12
+
 static struct vfio_device *granted(struct file *filp)
 {
 	struct noiommu_vfio_file *df = filp->private_data;
@@ -28,9 +31,11 @@ static struct vfio_device *granted(struct file *filp)
 }
 
 /*
- * Of the features that the kernels' vfio-pci-core knows none can work here:
- * low power and VF tokens need a registration with vfio, dma-buf and migration
- * need what we do not have. So check the arguments as vfio does, then refuse.
+ * Of the features that the kernels' vfio-pci-core knows none can work here. Its
+ * calls for low power succeed but nothing sleeps, since its registration alone
+ * installs what suspends a device; VF tokens and migration are vfio's; a dma-buf
+ * could not be revoked in hot_reset.c. So check the arguments as vfio does, then
+ * refuse.
  */
 static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
 {
@@ -46,6 +51,9 @@ static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
 		return -EINVAL;
 	if (!(feature.flags & VFIO_DEVICE_FEATURE_PROBE) &&
 	    (feature.flags & both) == both)
+		return -EINVAL;
+	/* The one that 7.3 refuses in other words, where nothing migrates */
+	if ((feature.flags & VFIO_DEVICE_FEATURE_MASK) == MIG_PRECOPY_INFO_V2)
 		return -EINVAL;
 	return -ENOTTY;
 }

@@ -75,11 +75,18 @@ example_build()
 		"$TOP"/examples/{nvme,nvme_ctrl,noiommu}.c
 }
 
-# disks_make: the namespaces of the guest's two NVMe controllers.
+# disks_make: the namespaces of the guest's two NVMe controllers, and what the
+# expansion ROM of its network card holds: one image of 3 KiB, for EFI so that
+# no BIOS runs it, then the letter R.
 disks_make()
 {
 	rm -f "$RUN/disk" "$RUN/slow-disk"
 	truncate -s 128M "$RUN/disk" "$RUN/slow-disk"
+	{
+		printf '\x55\xaa\x06' && head -c 21 /dev/zero && printf '\x1c\0\0\0'
+		printf 'PCIR\xec\x10\x39\x81\0\0\x18\0\0\0\0\x02\x06\0\0\0\x03\x80\0\0'
+		head -c 3020 /dev/zero | tr '\0' R
+	} > "$RUN/rom"
 }
 
 # disk_holds_pattern EXAMPLE SEED BYTES
@@ -131,7 +138,8 @@ image_make()
 # boot NAME LIMIT IMAGE: runs a guest for at most LIMIT seconds. What its
 # programs print goes to standard output; LOGS/NAME.console is the kernel's log.
 # Devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
-# and at 00:07.0 an NVMe whose commands take seconds; no IOMMU. The caller may
+# at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card
+# with I/O ports, a BAR of less than a page and a ROM; no IOMMU. The caller may
 # add devices (qemu_more) and kernel parameters (append_more).
 qemu_more=() append_more=
 boot()
@@ -143,15 +151,17 @@ boot()
 		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \
 		-display none -no-reboot \
 		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
-		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on $append_more" \
+		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check $append_more" \
 		-serial "file:$LOGS/$name.console" -serial stdio \
-		-device edu,addr=4,dma_mask=0xffffffffffffffff \
+		-device edu,bus=pcie.0,addr=4,dma_mask=0xffffffffffffffff \
 		-drive "file=$RUN/disk,if=none,id=disk,format=raw,cache=unsafe" \
-		-device nvme,addr=5,drive=disk,serial=noiommufd-nvme \
-		-device pcie-root-port,id=rp,slot=2,chassis=2,addr=6 \
+		-device nvme,bus=pcie.0,addr=5,drive=disk,serial=noiommufd-nvme \
+		-device pcie-root-port,bus=pcie.0,id=rp,slot=2,chassis=2,addr=6 \
 		-device edu,bus=rp,dma_mask=0xffffffffffffffff \
 		-drive "file=$RUN/slow-disk,if=none,id=slow,format=raw,cache=unsafe,throttling.bps-total=1048576" \
-		-device nvme,addr=7,drive=slow,serial=noiommufd-slow \
+		-device nvme,bus=pcie.0,addr=7,drive=slow,serial=noiommufd-slow \
+		-netdev user,id=net,restrict=on \
+		-device "rtl8139,bus=pcie.0,addr=8,netdev=net,mac=52:54:00:12:34:56,romfile=$RUN/rom" \
 		< /dev/null
 }
 

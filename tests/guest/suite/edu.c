@@ -3,10 +3,8 @@
  * A device at work: QEMU's edu, which has registers, a DMA engine and one
  * interrupt. Each DMA takes it a tenth of a second.
  */
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 
 #include "harness.h"
 
@@ -357,48 +355,6 @@ TEST(bar_mmap_while_memory_is_off)
 
 /* Interrupts */
 
-static int irq_set(int dev, __u32 index, __u32 flags, __u32 count,
-		   const __s32 *fd)
-{
-	struct {
-		struct vfio_irq_set set;
-		__s32 fd;
-	} irq = {
-		.set = {
-			.argsz = sizeof(irq.set) + (fd ? sizeof(*fd) : 0),
-			.flags = flags, .index = index, .count = count,
-		},
-		.fd = fd ? *fd : 0,
-	};
-
-	return ioctl(dev, VFIO_DEVICE_SET_IRQS, &irq);
-}
-
-static int irq_eventfd(int dev, __u32 index)
-{
-	__s32 fd = expect_ok(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-
-	expect_ok(irq_set(dev, index, VFIO_IRQ_SET_DATA_EVENTFD |
-			  VFIO_IRQ_SET_ACTION_TRIGGER, 1, &fd));
-	return fd;
-}
-
-static void irq_off(int dev, __u32 index)
-{
-	expect_ok(irq_set(dev, index, VFIO_IRQ_SET_DATA_NONE |
-			  VFIO_IRQ_SET_ACTION_TRIGGER, 0, NULL));
-}
-
-static __u64 signals(int fd, int timeout_ms)
-{
-	struct pollfd ready = { .fd = fd, .events = POLLIN };
-	__u64 count = 0;
-
-	if (poll(&ready, 1, timeout_ms) == 1)
-		expect_eq(read(fd, &count, sizeof(count)), sizeof(count));
-	return count;
-}
-
 TEST(irq_info)
 {
 	struct vfio_irq_info info = { .argsz = sizeof(info) };
@@ -474,8 +430,7 @@ TEST(intx)
 		expect_eq(signals(fd, 50), 0);
 		mmio_write32(bar, EDU_IRQ_ACK, 1);
 		expect_ok(irq_set(s.dev, VFIO_PCI_INTX_IRQ_INDEX,
-				  VFIO_IRQ_SET_DATA_NONE |
-				  VFIO_IRQ_SET_ACTION_UNMASK, 1, NULL));
+				  IRQ_NONE | IRQ_UNMASK, 0, 1, NULL, 0));
 		expect_eq(signals(fd, 50), 0);
 	}
 	irq_off(s.dev, VFIO_PCI_INTX_IRQ_INDEX);
@@ -488,9 +443,8 @@ TEST(loopback_interrupt)
 
 	setup_bound(&s);
 	fd = irq_eventfd(s.dev, VFIO_PCI_MSI_IRQ_INDEX);
-	expect_ok(irq_set(s.dev, VFIO_PCI_MSI_IRQ_INDEX,
-			  VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
-			  1, NULL));
+	expect_ok(irq_set(s.dev, VFIO_PCI_MSI_IRQ_INDEX, IRQ_NONE | IRQ_TRIGGER,
+			  0, 1, NULL, 0));
 	expect_eq(signals(fd, 5000), 1);
 }
 

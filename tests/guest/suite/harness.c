@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -865,6 +866,39 @@ void bus_master(int dev, bool on)
 		  sizeof(command));
 }
 
+static loff_t config_offset(int dev, unsigned int offset)
+{
+	struct vfio_region_info info;
+
+	region_info(dev, VFIO_PCI_CONFIG_REGION_INDEX, &info);
+	return info.offset + offset;
+}
+
+__u32 config_read(int dev, unsigned int offset, unsigned int size)
+{
+	__u32 value = 0;
+
+	expect_eq(pread(dev, &value, size, config_offset(dev, offset)), size);
+	return value;
+}
+
+void config_write(int dev, unsigned int offset, unsigned int size, __u32 value)
+{
+	expect_eq(pwrite(dev, &value, size, config_offset(dev, offset)), size);
+}
+
+__u8 config_capability(int dev, __u8 id)
+{
+	__u8 at = config_read(dev, 0x34, 1);
+
+	while (at && config_read(dev, at, 1) != id)
+		at = config_read(dev, at + 1, 1);
+	if (!at)
+		fail("PCI capabilities: expected one with id 0x%x, got none",
+		     id);
+	return at;
+}
+
 __u32 mmio_read32(const void *bar, size_t offset)
 {
 	return __atomic_load_n((const __u32 *)(bar + offset), __ATOMIC_SEQ_CST);
@@ -878,6 +912,56 @@ void mmio_write32(void *bar, size_t offset, __u32 value)
 void mmio_write64(void *bar, size_t offset, __u64 value)
 {
 	__atomic_store_n((__u64 *)(bar + offset), value, __ATOMIC_RELEASE);
+}
+
+/* Interrupts */
+
+int irq_set(int dev, __u32 index, __u32 flags, __u32 start, __u32 count,
+	    const void *data, size_t size)
+{
+	struct vfio_irq_set *set = calloc(1, sizeof(*set) + size);
+	int ret;
+
+	expect(set);
+	set->argsz = sizeof(*set) + size;
+	set->flags = flags;
+	set->index = index;
+	set->start = start;
+	set->count = count;
+	if (size)
+		memcpy(set->data, data, size);
+	ret = ioctl(dev, VFIO_DEVICE_SET_IRQS, set);
+	free(set);
+	return ret;
+}
+
+int event_open(void)
+{
+	return expect_ok(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+}
+
+int irq_eventfd(int dev, __u32 index)
+{
+	__s32 fd = event_open();
+
+	expect_ok(irq_set(dev, index, IRQ_EVENTFD | IRQ_TRIGGER, 0, 1, &fd,
+			  sizeof(fd)));
+	return fd;
+}
+
+void irq_off(int dev, __u32 index)
+{
+	expect_ok(irq_set(dev, index, IRQ_NONE | IRQ_TRIGGER, 0, 0, NULL, 0));
+}
+
+__u64 signals(int fd, int timeout_ms)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	__u64 count = 0;
+
+	if (poll(&ready, 1, timeout_ms) == 1)
+		expect_eq(read(fd, &count, sizeof(count)), sizeof(count));
+	return count;
 }
 
 #define EDU_DMA_SRC	0x80

@@ -230,6 +230,33 @@ __u32 mmio_read32(const void *bar, size_t offset);
 void mmio_write32(void *bar, size_t offset, __u32 value);
 void mmio_write64(void *bar, size_t offset, __u64 value);
 
+/* Reads and writes of config space, by file */
+__u32 config_read(int dev, unsigned int offset, unsigned int size);
+void config_write(int dev, unsigned int offset, unsigned int size,
+		  __u32 value);
+/* Where the capability of that id is; there has to be one. */
+__u8 config_capability(int dev, __u8 id);
+
+/* Interrupts of a device */
+
+#define IRQ_NONE	VFIO_IRQ_SET_DATA_NONE
+#define IRQ_BOOL	VFIO_IRQ_SET_DATA_BOOL
+#define IRQ_EVENTFD	VFIO_IRQ_SET_DATA_EVENTFD
+#define IRQ_MASK	VFIO_IRQ_SET_ACTION_MASK
+#define IRQ_UNMASK	VFIO_IRQ_SET_ACTION_UNMASK
+#define IRQ_TRIGGER	VFIO_IRQ_SET_ACTION_TRIGGER
+
+/* SET_IRQS with so many bytes of data */
+int irq_set(int dev, __u32 index, __u32 flags, __u32 start, __u32 count,
+	    const void *data, size_t size);
+/* An eventfd that does not block */
+int event_open(void);
+/* A new eventfd as the trigger of the first interrupt of that index */
+int irq_eventfd(int dev, __u32 index);
+void irq_off(int dev, __u32 index);
+/* How often it was signalled; waits for the first time. */
+__u64 signals(int fd, int timeout_ms);
+
 /*
  * QEMU's edu: BAR 0 has its registers, DMA goes to and from the start of a
  * buffer of its own. Both calls wait for the DMA to end.

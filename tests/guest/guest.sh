@@ -165,6 +165,31 @@ boot()
 		< /dev/null
 }
 
+# with_iommu: boot gives the guest an IOMMU, and behind root ports that it does
+# not manage, and others that it does, devices of the same kinds.
+with_iommu()
+{
+	local i
+	append_more=intel_iommu=on
+	qemu_more=(-device "intel-iommu,intremap=off"
+		-device "pxb-pcie,id=free,bus_nr=32,bypass_iommu=on")
+	for i in 1 2; do
+		qemu_more+=(-device "pcie-root-port,bus=pcie.0,id=managed$i,slot=1$i,chassis=1$i")
+	done
+	for i in 1 2 3; do
+		qemu_more+=(-device "pcie-root-port,bus=free,id=free$i,slot=2$i,chassis=2$i")
+	done
+	for i in managed1 free1; do
+		qemu_more+=(-drive "driver=null-co,if=none,id=disk-$i,size=128M"
+			-device "nvme,bus=$i,drive=disk-$i,serial=noiommufd-twin")
+	done
+	for i in managed2 free2; do
+		qemu_more+=(-netdev "user,id=net-$i,restrict=on"
+			-device "rtl8139,bus=$i,netdev=net-$i,mac=52:54:00:12:34:56,romfile=$RUN/rom")
+	done
+	qemu_more+=(-device "edu,bus=free3,dma_mask=0xffffffffffffffff")
+}
+
 # log_trouble CONSOLE: prints what is wrong in a kernel log, if anything.
 log_trouble()
 {

@@ -146,29 +146,6 @@ TEST(unsafe_mode_off)
 	driver_bind(bdf);
 }
 
-/*
- * Only a machine with an IOMMU has such a device: the usual guest has none, the
- * one that is booted with QEMU's intel-iommu runs this test alone.
- */
-TEST(device_of_an_iommu_is_refused)
-{
-	unsigned long long log;
-	char path[128];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group",
-		 edu());
-	if (access(path, F_OK) || driver_has(edu()))
-		test_skip("the guest has no IOMMU");
-
-	log = kmsg_mark();
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override",
-		 edu());
-	expect_ok(write_file(path, "%s", driver_name()));
-	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", edu()));
-	expect(!driver_has(edu()));
-	expect_eq(kmsg_count(log, KERN_INFO, edu(), "use vfio-pci"), 1);
-}
-
 TEST(open_needs_rawio)
 {
 	char path[128];

@@ -680,7 +680,7 @@ TEST(mapped_across_fork)
 	expect_readable(second, EDU_ID);
 	/*
 	 * With no page in place: some kernels lose track of those that fork()
-	 * copies, and their vfio-pci with them.
+	 * copies, and their vfio-pci with them: see twins.c.
 	 */
 	memory(&f->d, false);
 	pid = spawn(child_of_family, f);

@@ -682,6 +682,23 @@ static long cmd_charged([[gnu::unused]] char **argv)
 	return status_pages("VmPin:");
 }
 
+/* fdinfo FILE KEY: does /proc/self/fdinfo have such a line? */
+static long cmd_fdinfo(char **argv)
+{
+	char path[64], line[512];
+	long found = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd_of(argv[1]));
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		found |= !strncmp(line, argv[2], strlen(argv[2]));
+	fclose(f);
+	return found;
+}
+
 /* driver bind|unbind DEVICE: at the driver under test */
 static long cmd_driver(char **argv)
 {
@@ -808,6 +825,7 @@ static const struct {
 	{ "quad", 1, cmd_quad },
 	{ "pins", 0, cmd_pins },
 	{ "charged", 0, cmd_charged },
+	{ "fdinfo", 2, cmd_fdinfo },
 	{ "driver", 2, cmd_driver },
 	{ "gate", 1, cmd_gate },
 	{ "mode", 1, cmd_mode },

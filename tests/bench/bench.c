@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -63,6 +64,7 @@
 #define NR_AREAS	10000
 /* Rounds for what takes a few thousand instructions, and for the rest */
 #define SMALL_ROUNDS	2001
+#define OPEN_ROUNDS	201
 #define BIG_ROUNDS	5
 /*
  * Mappings that tell what one of them takes, and those before them, which use
@@ -469,6 +471,7 @@ static void memory_put(struct memory *mem)
 /**
  * struct iommufd - a device, and two IO address spaces
  * @name: "mainline" or "ours"
+ * @bdf: the device's PCI address
  * @fd: the iommufd
  * @dev: the device's cdev
  * @ioas: the device is attached to it
@@ -477,6 +480,7 @@ static void memory_put(struct memory *mem)
  */
 struct iommufd {
 	const char *name;
+	char bdf[64];
 	int fd;
 	int dev;
 	__u32 ioas;
@@ -585,15 +589,15 @@ static void iommufd_open(struct iommufd *io, const char *name)
 	struct iommu_hwpt_alloc hwpt = { .size = sizeof(hwpt) };
 	const char *env = strcmp(name, "ours") ? "MAINLINE" : "OURS";
 	const char *where = getenv(env);
-	char node[64], bdf[64];
+	char node[64];
 
-	if (!where || sscanf(where, "%63s %63s", node, bdf) != 2)
+	if (!where || sscanf(where, "%63s %63s", node, io->bdf) != 2)
 		die("the environment has no %s='NODE DEVICE'", env);
 	io->name = name;
 	io->fd = open(node, O_RDWR | O_CLOEXEC);
 	if (io->fd < 0)
 		die("%s: %m", node);
-	io->dev = open_cdev(bdf);
+	io->dev = open_cdev(io->bdf);
 	bind.iommufd = io->fd;
 	expect(!ioctl(io->dev, VFIO_DEVICE_BIND_IOMMUFD, &bind));
 	io->ioas = new_ioas(io->fd);
@@ -613,6 +617,188 @@ static void iommufd_close(struct iommufd *io)
 {
 	close(io->dev);
 	close(io->fd);
+}
+
+/*
+ * The device: edu of QEMU, whose register at 4 answers with the complement of
+ * what is written there. Writing to the one at 0x60 raises its interrupt, to
+ * the one at 0x64 ends that.
+ */
+#define EDU_LIVE	0x04
+#define EDU_IRQ_RAISE	0x60
+#define EDU_IRQ_ACK	0x64
+#define PCI_COMMAND	0x04
+#define PCI_MEMORY_AND_MASTER 6
+
+static __u64 region_offset(struct iommufd *io, __u32 index)
+{
+	struct vfio_region_info info = { .argsz = sizeof(info), .index = index };
+
+	expect(!ioctl(io->dev, VFIO_DEVICE_GET_REGION_INFO, &info));
+	return info.offset;
+}
+
+static __u32 *bar_map(struct iommufd *io, __u64 bar)
+{
+	void *va = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, io->dev,
+			bar);
+
+	expect(va != MAP_FAILED);
+	return va;
+}
+
+static inline __u32 reg_read(const __u32 *regs, unsigned int offset)
+{
+	return __atomic_load_n(regs + offset / 4, __ATOMIC_RELAXED);
+}
+
+static inline void reg_write(__u32 *regs, unsigned int offset, __u32 value)
+{
+	__atomic_store_n(regs + offset / 4, value, __ATOMIC_RELAXED);
+}
+
+/* Registers by file and by mapping, config space */
+static void bench_registers(struct iommufd *io)
+{
+	__u64 config = region_offset(io, VFIO_PCI_CONFIG_REGION_INDEX);
+	__u64 bar = region_offset(io, VFIO_PCI_BAR0_REGION_INDEX);
+	__u32 *regs = bar_map(io, bar);
+	__u32 value, i;
+	__u64 t;
+
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		__u32 *fresh = bar_map(io, bar);
+
+		begin(io->name, "bar_fault", "device");
+		t = rdtsc();
+		value = reg_read(fresh, 0);
+		spent = rdtsc() - t - overhead;
+		end();
+		expect(value == 0x010000ed);
+		begin(io->name, "bar_load", "device");
+		t = rdtsc();
+		value = reg_read(fresh, 0);
+		spent = rdtsc() - t - overhead;
+		end();
+		expect(value == 0x010000ed);
+		expect(!munmap(fresh, PAGE));
+
+		value = i;
+		begin(io->name, "bar_pwrite", "device");
+		expect(timed_syscall(SYS_pwrite64, io->dev, (long)&value, 4,
+				     bar + EDU_LIVE) == 4);
+		end();
+		expect(reg_read(regs, EDU_LIVE) == ~i);
+		begin(io->name, "bar_pread", "device");
+		expect(timed_syscall(SYS_pread64, io->dev, (long)&value, 4,
+				     bar + EDU_LIVE) == 4);
+		end();
+		expect(value == ~i);
+		begin(io->name, "config_pread", "device");
+		expect(timed_syscall(SYS_pread64, io->dev, (long)&value, 4,
+				     config) == 4);
+		end();
+		expect(value == 0x11e81234);
+	}
+	expect(!munmap(regs, PAGE));
+}
+
+static struct vfio_irq_set *irq_set(__u32 index, __u32 flags, __u32 count,
+				    __s32 fd)
+{
+	static struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} arg;
+
+	arg.set = (struct vfio_irq_set){
+		.argsz = sizeof(arg), .index = index, .flags = flags,
+		.count = count,
+	};
+	arg.fd = fd;
+	return &arg.set;
+}
+
+/*
+ * From the write that makes the device raise it until the program goes on: the
+ * processor is interrupted right behind that write.
+ */
+static void bench_interrupt(struct iommufd *io, __u32 index, const char *what)
+{
+	__u64 bar = region_offset(io, VFIO_PCI_BAR0_REGION_INDEX);
+	const __u32 trigger = VFIO_IRQ_SET_ACTION_TRIGGER;
+	__u32 *regs = bar_map(io, bar);
+	int i, event = eventfd(0, EFD_NONBLOCK);
+	__u64 t, count;
+
+	expect(event >= 0);
+	expect(!ioctl(io->dev, VFIO_DEVICE_SET_IRQS,
+		      irq_set(index, VFIO_IRQ_SET_DATA_EVENTFD | trigger, 1,
+			      event)));
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		begin(io->name, what, "device");
+		t = rdtsc();
+		reg_write(regs, EDU_IRQ_RAISE, 1);
+		spent = rdtsc() - t - overhead;
+		end();
+		/* It has been there meanwhile. */
+		expect(spent > 100);
+		expect(read(event, &count, 8) == 8 && count == 1);
+		reg_write(regs, EDU_IRQ_ACK, 1);
+		if (index != VFIO_PCI_INTX_IRQ_INDEX)
+			continue;
+		begin(io->name, "unmask", "device");
+		expect(!timed_ioctl(io->dev, VFIO_DEVICE_SET_IRQS,
+				    irq_set(index, VFIO_IRQ_SET_DATA_NONE |
+					    VFIO_IRQ_SET_ACTION_UNMASK, 1, 0)));
+		end();
+	}
+	expect(!ioctl(io->dev, VFIO_DEVICE_SET_IRQS,
+		      irq_set(index, VFIO_IRQ_SET_DATA_NONE | trigger, 0, 0)));
+	close(event);
+	expect(!munmap(regs, PAGE));
+}
+
+/* Taking it, and giving it back */
+static void bench_open(struct iommufd *io)
+{
+	int i, round;
+
+	for (round = 0; round < OPEN_ROUNDS; round++) {
+		struct vfio_device_attach_iommufd_pt attach = {
+			.argsz = sizeof(attach), .pt_id = io->ioas,
+		};
+		struct vfio_device_bind_iommufd bind = {
+			.argsz = sizeof(bind), .iommufd = io->fd,
+		};
+
+		begin(io->name, "close", "device");
+		expect(!timed_syscall(SYS_close, io->dev, 0, 0, 0));
+		end();
+		io->dev = open_cdev(io->bdf);
+		begin(io->name, "bind_attach", "device");
+		i = timed_ioctl(io->dev, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+		expect(!i);
+		i = timed_ioctl(io->dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+				&attach);
+		expect(!i);
+		end();
+	}
+}
+
+static void bench_device(const char *name)
+{
+	__u32 command = PCI_MEMORY_AND_MASTER;
+	struct iommufd io;
+
+	iommufd_open(&io, name);
+	expect(pwrite(io.dev, &command, 2, PCI_COMMAND +
+		      region_offset(&io, VFIO_PCI_CONFIG_REGION_INDEX)) == 2);
+	bench_registers(&io);
+	bench_interrupt(&io, VFIO_PCI_MSI_IRQ_INDEX, "irq_msi");
+	bench_interrupt(&io, VFIO_PCI_INTX_IRQ_INDEX, "irq_intx");
+	bench_open(&io);
+	iommufd_close(&io);
 }
 
 /* What a call costs that fails as soon as its struct has been read */
@@ -1107,6 +1293,9 @@ int main(int argc, char **argv)
 
 	for (i = optind; i < argc && wanted("4k"); i++)
 		bench(argv[i], NULL);
+	for (i = optind; i < argc && wanted("device"); i++)
+		if (!strcmp(argv[i], "ours") || !strcmp(argv[i], "mainline"))
+			bench_device(argv[i]);
 	for (k = 0; k < ARRAY_SIZE(kinds); k++) {
 		if (!wanted(kinds[k]))
 			continue;

@@ -70,6 +70,14 @@ END {
 			printf "report: nothing was measured for '%s'\n", ours[i] > "/dev/stderr"
 			exit 2
 		}
+		# "102%": of what mainline takes
+		if (sub(/%$/, "", target[i])) {
+			if (m == "") {
+				printf "report: nothing was measured for mainline's '%s'\n", theirs[i] > "/dev/stderr"
+				exit 2
+			}
+			target[i] = int(m * target[i] / 100)
+		}
 		met[i] = o <= target[i] + 0
 		# No excuse but one that was measured.
 		excused[i] = !met[i] && floor[i] != "" && floor[i] > target[i] + 0

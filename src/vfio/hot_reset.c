@@ -175,20 +175,6 @@ out_free:
 	return ret;
 }
 
-/* Out of D3hot, into which the user may have put it, with its state. */
-static void wake_one(struct vfio_pci_core_device *core)
-{
-	struct pci_dev *pdev = core->pdev;
-
-	if (pdev->current_state == PCI_D0)
-		return;
-	pci_set_power_state(pdev, PCI_D0);
-	if (core->pm_save) {
-		pci_load_and_free_saved_state(pdev, &core->pm_save);
-		pci_restore_state(pdev);
-	}
-}
-
 /* Every device of the set is ours and bound to the caller's context. */
 static int reset_set(struct noiommu_vfio_device *dev)
 {
@@ -208,7 +194,7 @@ static int reset_set(struct noiommu_vfio_device *dev)
 	}
 
 	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list)
-		wake_one(cur);
+		noiommu_vfio_wake(cur);
 	ret = pci_reset_bus(dev->core.pdev);
 
 out_unlock:

@@ -181,6 +181,26 @@ static void noiommu_vfio_wait(struct noiommu_vfio_device *dev)
 	}
 }
 
+/**
+ * noiommu_vfio_wake - bring a device out of D3hot, with its state
+ * @core: the device; nobody else changes its power state meanwhile
+ *
+ * The user may have put it there, and vfio-pci-core before Linux 6.1 does at
+ * close.
+ */
+void noiommu_vfio_wake(struct vfio_pci_core_device *core)
+{
+	struct pci_dev *pdev = core->pdev;
+
+	if (pdev->current_state == PCI_D0)
+		return;
+	pci_set_power_state(pdev, PCI_D0);
+	if (core->pm_save) {
+		pci_load_and_free_saved_state(pdev, &core->pm_save);
+		pci_restore_state(pdev);
+	}
+}
+
 /*
  * What vfio-pci-core does at close where it gets device_lock; here remove's
  * caller has it. A reset of the bus needs the bridge's lock, too, and that can
@@ -243,6 +263,7 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 		return 0;
 
 	if (core->reset_works) {
+		noiommu_vfio_wake(core);
 		ret = reset(core->pdev);
 		if (ret == -EAGAIN)
 			return ret;
@@ -311,6 +332,7 @@ static void noiommu_vfio_remove(struct pci_dev *pdev)
 	noiommu_vfio_cdev_del(dev);
 	noiommu_vfio_wait(dev);
 	noiommu_vfio_end_unquiet(dev);
+	noiommu_vfio_wake(core);
 	vfio_put_device(&core->vdev);
 }
 

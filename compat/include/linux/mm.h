@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * <linux/mm.h> and pinning that does the same on every kernel; compat/mm.c
- * says what differs. Prototypes only: kernel headers include this file too.
+ * says what differs. Prototypes and macros only: kernel headers include this
+ * file too.
  */
 #include_next <linux/mm.h>
 
 #ifndef NOIOMMUFD_COMPAT_MM_H
 #define NOIOMMUFD_COMPAT_MM_H
+
+#ifndef HAVE_FOLIO
+/* A folio is a page that is no tail page, and has no type of its own yet. */
+struct folio;
+#define page_folio(p)		((struct folio *)compound_head(p))
+#define folio_page(f, n)	nth_page((struct page *)(f), n)
+#define folio_order(f)		compound_order(folio_page(f, 0))
+#define folio_nr_pages(f)	compound_nr(folio_page(f, 0))
+#define folio_size(f)		page_size(folio_page(f, 0))
+#endif
 
 int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 				  unsigned int gup_flags, struct page **pages);

@@ -6,11 +6,34 @@
  * it inside vma_lock, which is inside mmap_lock, where the kernel has these.
  * All are tried, none is waited for.
  */
+#include <linux/eventfd.h>
 #include <linux/mm.h>
+#include <linux/pci.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio_pci_core.h>
+
+#ifdef HAVE_VFIO_DEVICE_GET_FROM_DEV
+
+static pci_ers_result_t noiommufd_error_detected(struct pci_dev *pdev,
+						 pci_channel_state_t state)
+{
+	struct vfio_pci_core_device *core = dev_get_drvdata(&pdev->dev);
+
+	mutex_lock(&core->igate);
+	if (core->err_trigger)
+		eventfd_signal(core->err_trigger, 1);
+	mutex_unlock(&core->igate);
+	return PCI_ERS_RESULT_CAN_RECOVER;
+}
+
+/* Instead of vfio_pci_core_err_handlers, see <linux/vfio_pci_core.h> */
+const struct pci_error_handlers noiommufd_err_handlers = {
+	.error_detected = noiommufd_error_detected,
+};
+
+#endif
 
 #ifdef HAVE_VFIO_PCI_REGION_INFO_OP
 

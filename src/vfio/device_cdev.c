@@ -62,22 +62,32 @@ static const struct device_type noiommu_vfio_type = {
 };
 
 /**
- * noiommu_vfio_cdev_init - reserve device numbers
+ * noiommu_vfio_cdev_init - reserve device numbers, see to it there is a class
  *
  * Return: 0 or an errno
  */
 int noiommu_vfio_cdev_init(void)
 {
-	return alloc_chrdev_region(&noiommu_vfio_devt, 0, MINORMASK + 1,
-				   "noiommu-vfio");
+	int ret;
+
+	ret = vfio_class_register();
+	if (ret)
+		return ret;
+
+	ret = alloc_chrdev_region(&noiommu_vfio_devt, 0, MINORMASK + 1,
+				  "noiommu-vfio");
+	if (ret)
+		vfio_class_unregister();
+	return ret;
 }
 
 /**
- * noiommu_vfio_cdev_cleanup - give the device numbers back
+ * noiommu_vfio_cdev_cleanup - undo noiommu_vfio_cdev_init()
  */
 void noiommu_vfio_cdev_cleanup(void)
 {
 	unregister_chrdev_region(noiommu_vfio_devt, MINORMASK + 1);
+	vfio_class_unregister();
 }
 
 /**
@@ -89,20 +99,22 @@ void noiommu_vfio_cdev_cleanup(void)
 int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device *vdev = &dev->core.vdev;
+	struct device *node = vfio_device_dev(vdev);
+	int index = vfio_device_index(vdev);
 	int ret;
 
-	ret = dev_set_name(&vdev->device, "noiommu-vfio%d", vdev->index);
+	ret = dev_set_name(node, "noiommu-vfio%d", index);
 	if (ret)
 		return ret;
 
-	vdev->device.type = &noiommu_vfio_type;
-	vdev->device.devt = MKDEV(MAJOR(noiommu_vfio_devt), vdev->index);
+	node->type = &noiommu_vfio_type;
+	node->devt = MKDEV(MAJOR(noiommu_vfio_devt), index);
 	cdev_init(&dev->cdev, &noiommu_vfio_fops);
 	dev->cdev.owner = THIS_MODULE;
 
 	/* An open may come as soon as the node is there */
 	refcount_set(&vdev->refcount, 1);
-	return cdev_device_add(&dev->cdev, &vdev->device);
+	return cdev_device_add(&dev->cdev, node);
 }
 
 /**
@@ -111,7 +123,7 @@ int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
  */
 void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev)
 {
-	cdev_device_del(&dev->cdev, &dev->core.vdev.device);
+	cdev_device_del(&dev->cdev, vfio_device_dev(&dev->core.vdev));
 }
 
 /**
@@ -200,9 +212,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 		noiommu_vfio_end_binding(binding);
 		binding = NULL;
 	}
-	vfio_pci_core_close_device(vdev);
-	/* After close_device: it counts the others of the set by this */
-	vdev->open_count--;
+	vfio_pci_core_last_close(vdev);
 	mutex_unlock(&vdev->dev_set->lock);
 
 	if (!binding)

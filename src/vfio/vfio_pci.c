@@ -32,8 +32,7 @@ MODULE_PARM_DESC(enable_unsafe_noiommu_mode,
 
 const struct vfio_device_ops noiommu_vfio_ops = {
 	.name = "noiommu-vfio-pci",
-	.init = vfio_pci_core_init_dev,
-	.release = vfio_pci_core_release_dev,
+	VFIO_PCI_CORE_LIFE_CYCLE_OPS
 };
 
 /* Why not to take a device, or NULL; *@err is the errno that goes with it. */
@@ -149,7 +148,7 @@ static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 	if (n)
 		pci_notice(dev->core.pdev,
 			   "unbind waits for %u open file(s) of %s; the first was opened by %s (pid %d)\n",
-			   n, dev_name(&dev->core.vdev.device), comm, pid);
+			   n, dev_name(vfio_device_dev(&dev->core.vdev)), comm, pid);
 }
 
 /* Asks the user every 10 s to let go, and says every minute who that is. */

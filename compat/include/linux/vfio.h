@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * <linux/vfio.h> and what depends on how vfio finds a device's BAR mappings.
+ * <linux/vfio.h>, how vfio finds a device's BAR mappings, and the life cycle of
+ * a device.
  */
 #include_next <linux/vfio.h>
 
@@ -8,6 +9,8 @@
 #define NOIOMMUFD_COMPAT_VFIO_H
 
 #include <linux/bits.h>
+#include <linux/build_bug.h>
+#include <linux/device.h>
 #include <linux/fs.h>
 
 /**
@@ -26,6 +29,52 @@ static inline void vfio_device_share_mapping(struct vfio_device *vdev,
 	filp->f_mapping = vdev->inode->i_mapping;
 #endif
 }
+
+/*
+ * From Linux 6.1 vfio allocates a device, with an index and a struct device of
+ * the class vfio-dev. Before, that is compat/vfio.c's.
+ */
+#ifdef HAVE_VFIO_ALLOC_DEVICE
+
+static inline struct device *vfio_device_dev(struct vfio_device *vdev)
+{
+	return &vdev->device;
+}
+
+static inline int vfio_device_index(struct vfio_device *vdev)
+{
+	return vdev->index;
+}
+
+static inline int vfio_class_register(void)
+{
+	return 0;
+}
+
+static inline void vfio_class_unregister(void)
+{
+}
+
+#else
+
+struct vfio_device *_vfio_alloc_device(size_t size, struct device *dev,
+				       const struct vfio_device_ops *ops);
+struct device *vfio_device_dev(struct vfio_device *vdev);
+int vfio_device_index(struct vfio_device *vdev);
+int vfio_class_register(void);
+void vfio_class_unregister(void);
+
+#define vfio_alloc_device(dev_struct, member, dev, ops)			\
+	container_of(_vfio_alloc_device(sizeof(struct dev_struct) +	\
+			BUILD_BUG_ON_ZERO(offsetof(struct dev_struct, member)), \
+			dev, ops), struct dev_struct, member)
+
+static inline void vfio_put_device(struct vfio_device *vdev)
+{
+	put_device(vfio_device_dev(vdev));
+}
+
+#endif
 
 /* Hot reset by device id, Linux 6.5. */
 #ifndef VFIO_PCI_DEVID_NOT_OWNED

@@ -12,4 +12,37 @@ long vfio_pci_core_get_region_info(struct vfio_device *vdev,
 				   struct vfio_region_info __user *arg);
 bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core);
 
+/* The members of struct vfio_device_ops for vfio_alloc_device(). */
+#ifdef HAVE_VFIO_ALLOC_DEVICE
+#define VFIO_PCI_CORE_LIFE_CYCLE_OPS \
+	.init = vfio_pci_core_init_dev, .release = vfio_pci_core_release_dev,
+#else
+#define VFIO_PCI_CORE_LIFE_CYCLE_OPS
+#endif
+
+/* Before Linux 5.19 they find a device by its IOMMU group. */
+#ifdef HAVE_VFIO_DEVICE_GET_FROM_DEV
+extern const struct pci_error_handlers noiommufd_err_handlers;
+#define vfio_pci_core_err_handlers noiommufd_err_handlers
+#endif
+
+/**
+ * vfio_pci_core_last_close - close a device and count that
+ * @vdev: the device, dev_set->lock is held
+ *
+ * vfio-pci-core resets the bus when nobody else in the set is open. From Linux
+ * 6.1 it sees by the sum of the counts, this one included; before by any count
+ * that is not 0.
+ */
+static inline void vfio_pci_core_last_close(struct vfio_device *vdev)
+{
+#ifdef HAVE_VFIO_DEVICE_SET_OPEN_COUNT
+	vfio_pci_core_close_device(vdev);
+	vdev->open_count--;
+#else
+	vdev->open_count--;
+	vfio_pci_core_close_device(vdev);
+#endif
+}
+
 #endif /* NOIOMMUFD_COMPAT_VFIO_PCI_CORE_H */

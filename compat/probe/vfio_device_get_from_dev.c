@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vfio/pci: Remove vfio_device_get_from_dev(), Linux 5.19: error handlers. */
+#include <linux/vfio.h>
+#ifndef CONTROL
+struct vfio_device *(*probe)(struct device *dev) = vfio_device_get_from_dev;
+#endif

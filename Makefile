@@ -58,7 +58,7 @@ deb := build/noiommufd-dkms_$(PKGVER)_all.deb
 deb:
 	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
 	@rm -rf build/deb && mkdir -p build/deb/noiommufd-$(PKGVER)
-	@cp -r Kbuild Makefile COPYING dkms.conf src compat debian build/deb/noiommufd-$(PKGVER)/
+	@cp -r Kbuild Makefile COPYING dkms.conf src compat debian tools build/deb/noiommufd-$(PKGVER)/
 	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
 	@cp build/deb/$(notdir $(deb)) $(deb)
 	@echo 'Built: $(CURDIR)/$(deb)'

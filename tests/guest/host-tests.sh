@@ -204,12 +204,36 @@ readme_example()
 	gcc -O2 -Wall -Wextra -Werror -I"$TOP/src/uapi" -o "$RUN/example" "$RUN/example.c"
 }
 
+# tools/noiommufd-run, with files for nodes.
+run_over_node()
+{
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare --mount --propagation private bash -c '
+		run=$1
+		mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 || exit
+		echo kernel > /dev/iommu
+		echo ours > /dev/noiommufd
+		is() { [ "$1" = "$2" ] || { echo "expected: $2, got: $1"; exit 1; }; }
+		is "$("$run" -- cat /dev/iommu)" ours
+		is "$(cat /dev/iommu)" kernel
+		"$run" -- sh -c "exit 7"; is $? 7
+		"$run" -- /no/program 2> /dev/null; is $? 127
+		"$run" 2> /dev/null; is $? 125
+		rm /dev/iommu
+		is "$("$run" -- true 2>&1)" "noiommufd-run: there is no /dev/iommu to put it over: modprobe iommufd"
+		rm /dev/noiommufd
+		[ -e /sys/module/noiommufd ] ||
+			is "$("$run" -- true 2>&1)" "noiommufd-run: noiommufd is not loaded: modprobe noiommu-vfio-pci"
+	' bash "$TOP/tools/noiommufd-run"
+}
+
 host_tests()
 {
 	try host.sum_of_tests sum_of_tests
 	try host.trouble_in_logs trouble_in_logs
 	try host.no_conditionals_in_src no_conditionals
 	try host.readme_example_compiles readme_example
+	try host.noiommufd_run run_over_node
 	scripts_copy
 	try host.demo_without_root without_root
 	try host.demo_not_on_debian not_debian

@@ -17,6 +17,8 @@ help:
 	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
 	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...]'
 	@echo 'make deb                         build/noiommufd-dkms_..._all.deb'
+	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm'
+	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   install by DKMS without a package, for each kernel'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
@@ -54,14 +56,32 @@ modules_install: kdir-check
 PKGVER := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog 2>/dev/null)
 deb := build/noiommufd-dkms_$(PKGVER)_all.deb
 
+shipped := Kbuild Makefile COPYING dkms.conf src compat debian tools
+
 # Built from a copy of what the package needs, in build/deb.
 deb:
 	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
 	@rm -rf build/deb && mkdir -p build/deb/noiommufd-$(PKGVER)
-	@cp -r Kbuild Makefile COPYING dkms.conf src compat debian tools build/deb/noiommufd-$(PKGVER)/
+	@cp -r $(shipped) build/deb/noiommufd-$(PKGVER)/
 	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
 	@cp build/deb/$(notdir $(deb)) $(deb)
 	@echo 'Built: $(CURDIR)/$(deb)'
+
+# The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros.
+define rpmbuild
+	@command -v rpmbuild >/dev/null || { echo 'noiommufd: the tool that builds the package is not here: install rpm-build (Debian: apt-get install rpm)' >&2; exit 1; }
+	@rm -rf build/rpm && mkdir -p build/rpm/SOURCES
+	@tar -czf build/rpm/SOURCES/noiommufd-$(PKGVER).tar.gz --transform 's|^|noiommufd-$(PKGVER)/|' $(shipped)
+	MAKEFLAGS= rpmbuild -bb --define '_topdir $(CURDIR)/build/rpm' --define 'noiommufd_version $(PKGVER)' $(2) rpm/$(1).spec
+	@cp build/rpm/RPMS/*/$(1)-*.rpm build/
+	@echo 'Built:' build/$(1)-*.rpm
+endef
+
+rpm:
+	$(call rpmbuild,noiommufd-dkms)
+
+rpm-kmod: kdir-check
+	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(KDIR)' --define 'noiommufd_krel $(KREL)')
 
 # Without a package: the same files, handed to dkms.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)
@@ -116,4 +136,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help kdir-check modules modules_install deb dkms-install dkms-remove demo check kunit coverage bench conformance clean
+.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check kunit coverage bench conformance clean

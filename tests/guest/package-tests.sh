@@ -164,19 +164,108 @@ old_kernel()
 	rm -rf "${copy:?}/lib/modules/$said"
 }
 
-purged()
+nothing_left()
 {
 	local found
-	in_root apt-get purge -y noiommufd-dkms > "$LOGS/$1-purge.log" 2>&1 || {
-		say "apt could not purge the package: see $LOGS/$1-purge.log"
-		return 1
-	}
 	found=$(find "$copy"/lib/modules "$copy"/var/lib/dkms "$copy"/usr/src "$copy"/etc \
 		"$copy"/usr/include -name '*noiommu*' | head -n 1)
 	[ -z "$found" ] || {
 		say "${found#"$copy"} is left"
 		return 1
 	}
+}
+
+purged()
+{
+	in_root apt-get purge -y noiommufd-dkms > "$LOGS/$1-purge.log" 2>&1 || {
+		say "apt could not purge the package: see $LOGS/$1-purge.log"
+		return 1
+	}
+	nothing_left
+}
+
+# rpm_step SAID COMMAND...: in the copy, with a log; SAID when it fails.
+rpm_step()
+{
+	local said=$1
+	shift
+	in_root "$@" >> "$LOGS/rpm.log" 2>&1 || {
+		say "$said: see $LOGS/rpm.log"
+		return 1
+	}
+}
+
+# Both RPMs, by the rpmbuild of the copy's distribution.
+rpms_build()
+{
+	source_copy
+	: > "$LOGS/rpm.log"
+	rpm_step "apt could not install rpm" sh -c \
+		'apt-get update && apt-get install -y --no-install-recommends rpm' &&
+		rpm_step "make rpm fails" make -C /tmp/source rpm &&
+		rpm_step "make rpm-kmod fails" make -C /tmp/source rpm-kmod KDIR="/lib/modules/$kver/build"
+}
+
+# same WHAT, got on standard input, and wanted as arguments.
+same()
+{
+	local what=$1 diff
+	shift
+	diff=$(diff <(sort) <(printf '%s\n' "$@" | sort) | grep -m 1 '^[<>]') || true
+	[ -z "$diff" ] || {
+		say "$what: $diff"
+		return 1
+	}
+}
+
+rpm_dkms_files()
+{
+	in_root sh -c 'rpm -qlp /tmp/source/build/noiommufd-dkms-*.rpm' |
+		grep -vE '^/usr/(src/noiommufd-[0-9.]*|share/licenses/.*)/' |
+		same "files of noiommufd-dkms" /etc/modprobe.d/noiommufd.conf /usr/include/noiommufd \
+			/usr/include/noiommufd/{iommufd,noiommufd,vfio}.h /usr/sbin/noiommufd-run \
+			/usr/share/man/man8/noiommufd-run.8 /usr/share/licenses/noiommufd-dkms-"$1" \
+			"/usr/src/noiommufd-$1"
+}
+
+rpm_kmod_files()
+{
+	in_root sh -c 'rpm -qlp /tmp/source/build/kmod-noiommufd-*.rpm' | grep -v /licenses/ |
+		same "files of kmod-noiommufd" /etc/modprobe.d/noiommufd.conf /usr/sbin/noiommufd-run \
+			/usr/share/man/man8/noiommufd-run.8 "/lib/modules/$kver/extra/noiommufd" \
+			"/lib/modules/$kver/extra/noiommufd"/{noiommufd,noiommu-vfio-pci}.ko || return
+	in_root sh -c 'rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm' |
+		grep -v '^post' |
+		same "scriptlets of kmod-noiommufd" "depmod -a $kver || :" "depmod -a $kver || :"
+}
+
+# Installed, the modules are there; erased, nothing is. $1: package, $2: where.
+rpm_installs()
+{
+	local m path
+	rpm_step "rpm could not install $1" sh -c "rpm -i --nodeps /tmp/source/build/$1-*.rpm" || return
+	for m in noiommufd noiommu-vfio-pci; do
+		path=$(in_root modinfo -k "$kver" -n "$m" 2>&1)
+		[[ $path == */$2/$m.ko* ]] || {
+			say "after rpm -i $1, $m is at '$path'"
+			return 1
+		}
+	done
+	rpm_step "rpm could not erase $1" rpm -e "$1" && nothing_left
+}
+
+rpm_tests()
+{
+	local version
+	version=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/debian/changelog")
+	wanted rpm.build || wanted rpm.dkms_files || wanted rpm.kmod_files ||
+		wanted rpm.dkms_installs || wanted rpm.kmod_installs || return 0
+	matched=yes
+	step rpm.build rpms_build
+	try rpm.dkms_files rpm_dkms_files "$version"
+	try rpm.kmod_files rpm_kmod_files
+	try rpm.kmod_installs rpm_installs kmod-noiommufd extra/noiommufd
+	try rpm.dkms_installs rpm_installs noiommufd-dkms updates/dkms
 }
 
 package_tests()

@@ -4,9 +4,10 @@
  * vfio-pci-core's own need IOMMU groups or the kernel's iommufd.
  *
  * Allowed when every function that the reset hits is bound to one iommufd
- * context, the caller's. dev_set->lock keeps it so; it also holds off open and
- * close. memory_lock of each device, inside of it and only ever tried, holds
- * off access to BARs; see vfio_pci_core_trylock_memory().
+ * context, the caller's, or is ours and nobody has it. dev_set->lock keeps it
+ * so; it also holds off BIND and close. memory_lock of each device, inside of
+ * it and only ever tried, holds off access to BARs; see
+ * vfio_pci_core_trylock_memory().
  */
 #include <linux/noiommufd.h>
 #include <linux/pci.h>
@@ -71,19 +72,28 @@ static struct vfio_device *find_in_set(struct vfio_device_set *set,
 	return NULL;
 }
 
-/* The id of @pdev in the context that @dev is bound to; 0: not in there. */
-static u32 devid_of(struct noiommu_vfio_device *dev, struct pci_dev *pdev)
+/*
+ * The id of @vdev in the context that @dev is bound to; VFIO_PCI_DEVID_OWNED
+ * when nobody has it, so that a reset takes it from nobody.
+ */
+static int devid_of(struct noiommu_vfio_device *dev, struct vfio_device *vdev)
 {
-	struct vfio_device *vdev = find_in_set(dev->core.vdev.dev_set, pdev);
 	struct noiommu_vfio_device *other;
 
 	/* A set may have devices of vfio-pci, too */
 	if (!vdev || vdev->ops != &noiommu_vfio_ops)
-		return 0;
+		return VFIO_PCI_DEVID_NOT_OWNED;
 	other = to_noiommu_vfio(vdev);
-	if (!other->binding || other->binding->ictx != dev->binding->ictx)
-		return 0;
+	if (!other->binding)
+		return VFIO_PCI_DEVID_OWNED;
+	if (other->binding->ictx != dev->binding->ictx)
+		return VFIO_PCI_DEVID_NOT_OWNED;
 	return noiommufd_device_to_id(other->binding->idev);
+}
+
+static int devid_of_pdev(struct noiommu_vfio_device *dev, struct pci_dev *pdev)
+{
+	return devid_of(dev, find_in_set(dev->core.vdev.dev_set, pdev));
 }
 
 static int count_one(struct pci_dev *pdev, struct walk *walk)
@@ -95,26 +105,28 @@ static int count_one(struct pci_dev *pdev, struct walk *walk)
 static int fill_one(struct pci_dev *pdev, struct walk *walk)
 {
 	struct vfio_pci_dependent_device *out;
-	u32 devid;
+	int devid;
 
 	/* Plugged in since we counted */
 	if (walk->count >= walk->room)
 		return -EAGAIN;
 
-	devid = devid_of(walk->dev, pdev);
+	devid = devid_of_pdev(walk->dev, pdev);
 	out = &walk->devices[walk->count++];
 	/* Where newer headers have a union with devid, in the same place */
-	out->group_id = devid ?: (u32)VFIO_PCI_DEVID_NOT_OWNED;
+	out->group_id = devid;
 	out->segment = pci_domain_nr(pdev->bus);
 	out->bus = pdev->bus->number;
 	out->devfn = pdev->devfn;
-	walk->owned &= !!devid;
+	walk->owned &= devid != VFIO_PCI_DEVID_NOT_OWNED;
 	return 0;
 }
 
 static int check_one(struct pci_dev *pdev, struct walk *walk)
 {
-	return devid_of(walk->dev, pdev) ? 0 : -EINVAL;
+	if (devid_of_pdev(walk->dev, pdev) == VFIO_PCI_DEVID_NOT_OWNED)
+		return -EINVAL;
+	return 0;
 }
 
 /**
@@ -175,7 +187,7 @@ out_free:
 	return ret;
 }
 
-/* Every device of the set is ours and bound to the caller's context. */
+/* All that the reset hits is in the set. */
 static int reset_set(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
@@ -186,6 +198,10 @@ static int reset_set(struct noiommu_vfio_device *dev)
 	lockdep_assert_held(&set->lock);
 
 	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list) {
+		if (devid_of(dev, &cur->vdev) == VFIO_PCI_DEVID_NOT_OWNED) {
+			ret = -EINVAL;
+			goto out_unlock;
+		}
 		if (!vfio_pci_core_trylock_memory(cur)) {
 			ret = -EBUSY;
 			goto out_unlock;

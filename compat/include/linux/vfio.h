@@ -8,7 +8,6 @@
 #ifndef NOIOMMUFD_COMPAT_VFIO_H
 #define NOIOMMUFD_COMPAT_VFIO_H
 
-#include <linux/bits.h>
 #include <linux/build_bug.h>
 #include <linux/device.h>
 #include <linux/fs.h>
@@ -74,13 +73,6 @@ static inline void vfio_put_device(struct vfio_device *vdev)
 	put_device(vfio_device_dev(vdev));
 }
 
-#endif
-
-/* Hot reset by device id, Linux 6.5. */
-#ifndef VFIO_PCI_DEVID_NOT_OWNED
-#define VFIO_PCI_DEVID_NOT_OWNED		-1
-#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID		BIT(0)
-#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED	BIT(1)
 #endif
 
 #endif /* NOIOMMUFD_COMPAT_VFIO_H */

@@ -82,4 +82,17 @@ struct vfio_device_detach_iommufd_pt {
 #define VFIO_DEVICE_DETACH_PASID (1 << 0)
 #endif
 
+/*
+ * VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, VFIO_DEVICE_PCI_HOT_RESET: on a device's
+ * own node, what vfio_pci_dependent_device::group_id holds is the id of that
+ * function in the caller's iommufd, or one of these. The reset is asked for
+ * with a count of 0, and allowed when no function is NOT_OWNED.
+ */
+#ifndef VFIO_PCI_DEVID_NOT_OWNED
+#define VFIO_PCI_DEVID_OWNED		0	/* ours, and open nowhere */
+#define VFIO_PCI_DEVID_NOT_OWNED	-1
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID		(1 << 0)
+#define VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED	(1 << 1)
+#endif
+
 #endif /* _NOIOMMUFD_VFIO_H */

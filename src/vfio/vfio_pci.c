@@ -335,6 +335,13 @@ static void noiommu_vfio_remove(struct pci_dev *pdev)
 	vfio_put_device(&core->vdev);
 }
 
+/*
+ * Nothing to do when the machine sleeps: PCI's own code saves config space and
+ * brings it back. But where a driver has no such table at all, it first turns
+ * bus mastering off, and would not turn on again what the user had turned on.
+ */
+static const struct dev_pm_ops noiommu_vfio_pm_ops = {};
+
 /* Not a MODULE_DEVICE_TABLE: nothing but driver_override leads here. */
 static const struct pci_device_id noiommu_vfio_ids[] = {
 	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_ANY_ID, PCI_ANY_ID) },
@@ -348,6 +355,7 @@ static struct pci_driver noiommu_vfio_driver = {
 	.probe = noiommu_vfio_probe,
 	.remove = noiommu_vfio_remove,
 	.err_handler = &vfio_pci_core_err_handlers,
+	.driver.pm = &noiommu_vfio_pm_ops,
 };
 
 static int __init noiommu_vfio_init(void)

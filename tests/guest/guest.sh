@@ -126,6 +126,7 @@ image_make()
 		cp "$copy/$f" "$dir/$f"
 	done < <(sed -n 's/^insmod \([^ ]*\).*/\1/p' "$RUN/modules" | sort -u)
 	cp "$lib"/modules.{order,builtin*} "$dir/lib/modules/$kver/"
+	[ ! -e "$copy/boot/config-$kver" ] || cp "$copy/boot/config-$kver" "$dir/kernel.config"
 	mkdir -p "$copy/tmp/image"
 	mount --bind "$dir" "$copy/tmp/image"
 	in_root depmod -b /tmp/image "$kver"
@@ -139,12 +140,17 @@ image_make()
 # programs print goes to standard output; LOGS/NAME.console is the kernel's log.
 # Devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
 # at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card
-# with I/O ports, a BAR of less than a page and a ROM; no IOMMU. The caller may
-# add devices (qemu_more) and kernel parameters (append_more).
+# with I/O ports, a BAR of less than a page and a ROM; no IOMMU. For resets, a
+# card of two functions at 02:00 and two devices behind a conventional bridge,
+# 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for
+# refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
+# guest's third serial port leads to QEMU's monitor. The caller may add devices
+# (qemu_more) and kernel parameters (append_more).
 qemu_more=() append_more=
 boot()
 {
 	local name=$1 limit=$2 image=$3
+	local monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
 	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
 	timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
@@ -153,15 +159,28 @@ boot()
 		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
 		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check $append_more" \
 		-serial "file:$LOGS/$name.console" -serial stdio \
+		-chardev "socket,id=port,abstract=on,path=$monitor,server=on,wait=off" -serial chardev:port \
+		-chardev "socket,id=monitor,abstract=on,path=$monitor" -mon chardev=monitor,mode=control \
+		-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off \
 		-device edu,bus=pcie.0,addr=4,dma_mask=0xffffffffffffffff \
 		-drive "file=$RUN/disk,if=none,id=disk,format=raw,cache=unsafe" \
 		-device nvme,bus=pcie.0,addr=5,drive=disk,serial=noiommufd-nvme \
 		-device pcie-root-port,bus=pcie.0,id=rp,slot=2,chassis=2,addr=6 \
-		-device edu,bus=rp,dma_mask=0xffffffffffffffff \
+		-device edu,id=plugged,bus=rp,dma_mask=0xffffffffffffffff \
 		-drive "file=$RUN/slow-disk,if=none,id=slow,format=raw,cache=unsafe,throttling.bps-total=1048576" \
 		-device nvme,bus=pcie.0,addr=7,drive=slow,serial=noiommufd-slow \
 		-netdev user,id=net,restrict=on \
 		-device "rtl8139,bus=pcie.0,addr=8,netdev=net,mac=52:54:00:12:34:56,romfile=$RUN/rom" \
+		-device pcie-root-port,bus=pcie.0,id=multi,slot=3,chassis=3,addr=9 \
+		-device virtio-rng-pci,id=first,bus=multi,addr=0.0,multifunction=on,aer=on \
+		-device virtio-rng-pci,bus=multi,addr=0.1,aer=on \
+		-device pci-bridge,bus=pcie.0,id=bridge,chassis_nr=4,addr=0xa,shpc=off \
+		-device virtio-rng-pci,bus=bridge,addr=1 \
+		-device virtio-rng-pci,bus=bridge,addr=2 \
+		-device pcie-root-port,bus=pcie.0,id=sriov,slot=5,chassis=5,addr=0xb \
+		-device nvme-subsys,id=subsys \
+		-device nvme,bus=sriov,subsys=subsys,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
+		-device VGA,bus=pcie.0,addr=0xc \
 		< /dev/null
 }
 

@@ -19,12 +19,14 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 
 #include "harness.h"
 
 #define PCI_DEVICES	"/sys/bus/pci/devices"
 #define NR_HUGEPAGES	"/proc/sys/vm/nr_hugepages"
+#define MONITOR		"/dev/ttyS2"
 
 /* How long a process that its alarm should have killed is waited for, in s */
 #define GRACE		10
@@ -395,6 +397,56 @@ int kmsg_count(unsigned long long mark, int level, const char *a, const char *b)
 
 	kmsg_read(kmsg_filter, &f);
 	return f.count;
+}
+
+/* Sends a line of JSON and waits for the line that answers it. */
+static void monitor_ask(FILE *port, const char *line, char *answer, size_t size)
+{
+	static unsigned int id;
+	char mark[32];
+
+	snprintf(mark, sizeof(mark), "\"id\": %u", ++id);
+	if (fprintf(port, "{\"id\": %u, %s}\n", id, line) < 0 || fflush(port))
+		fail(MONITOR ": expected to write to it, got %s",
+		     errno_name(errno));
+	/* Events come in between; the test's limit ends a wait for ever. */
+	do {
+		if (!fgets(answer, size, port))
+			fail(MONITOR ": expected an answer, got none");
+	} while (!strstr(answer, mark));
+}
+
+bool qemu(const char *fmt, ...)
+{
+	char command[256], line[384], answer[4096];
+	struct termios raw;
+	va_list args;
+	FILE *port;
+
+	va_start(args, fmt);
+	vsnprintf(command, sizeof(command), fmt, args);
+	va_end(args);
+
+	port = fopen(MONITOR, "r+e");
+	if (!port || tcgetattr(fileno(port), &raw))
+		test_skip("the guest has no way to QEMU's monitor");
+	cfmakeraw(&raw);
+	expect_ok(tcsetattr(fileno(port), TCSANOW, &raw));
+	setvbuf(port, NULL, _IONBF, 0);
+	/* An error, but for the first time. */
+	monitor_ask(port, "\"execute\": \"qmp_capabilities\"", answer,
+		    sizeof(answer));
+	snprintf(line, sizeof(line),
+		 "\"execute\": \"human-monitor-command\", \"arguments\": {\"command-line\": \"%s\"}",
+		 command);
+	monitor_ask(port, line, answer, sizeof(answer));
+	fclose(port);
+	/* It has nothing to say but what went wrong, and "OK". */
+	if (strstr(answer, "\"return\": \"\"") || strstr(answer, "OK id:"))
+		return true;
+	printf("# %s: %s", command, answer);
+	fflush(stdout);
+	return false;
 }
 
 /* Memory */

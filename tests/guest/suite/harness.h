@@ -143,6 +143,14 @@ unsigned long long kmsg_mark(void);
 int kmsg_count(unsigned long long mark, int level, const char *a,
 	       const char *b);
 
+/*
+ * A command for QEMU's monitor, as a user types it: device_del and the like;
+ * false: it was not done. The guest's third serial port leads there; elsewhere
+ * the test is skipped.
+ */
+[[gnu::format(printf, 1, 2)]]
+bool qemu(const char *fmt, ...);
+
 /* Memory: populated, private, in small pages, zeroed; fails rather than NULL */
 void *mem(size_t size);
 void *mem_flags(size_t size, int prot, int flags);

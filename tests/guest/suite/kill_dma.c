@@ -7,6 +7,8 @@
  * pages are unpinned, nothing may be written to them any more: not to those
  * that somebody else has mapped, nor to those that went to other owners.
  *
+ * Environment: KILLS is how many times again_and_again does it (default 8).
+ *
  * The controller is QEMU's at 00:07.0, "throttling.bps-total=1048576". It maps
  * memory for DMA when it takes a command and writes to it seconds later, bus
  * mastering or not; a reset makes it carry out all commands at once, before it
@@ -48,6 +50,15 @@
 #define NVME_CSTS	0x1c
 #define CSTS_RDY	1
 
+/* What the victim has done, or somebody does to it, before it is killed */
+enum ending {
+	KILLED,
+	KILLED_DETACHED,		/* from its address space */
+	KILLED_WITHOUT_IOMMUFD,		/* which it has closed */
+	KILLED_IN_UNBIND,		/* while the driver is being unbound */
+	NR_ENDINGS,
+};
+
 /* Shared with the victim */
 struct stage {
 	pid_t victim;
@@ -59,6 +70,7 @@ struct stage {
 
 struct scene {
 	bool own;			/* the device writes to own memory */
+	enum ending ending;
 	struct stage *stage;
 	void *queues;			/* shared: NVME_QUEUE_PAGES */
 	unsigned char *data;		/* shared: HALF groups */
@@ -85,11 +97,17 @@ static unsigned int completions(const struct scene *s)
 	return n;
 }
 
+/* As before a life; the spacers are to come between other pages now. */
 static void scene_rewind(struct scene *s)
 {
 	s->stage->submitted = 0;
+	s->stage->map_more = 0;
 	memset(s->queues, 0, NVME_QUEUE_PAGES * PAGE);
 	memcpy(s->data, s->before, SHARED_BYTES);
+	if (s->spacers)
+		munmap(s->spacers, OWN_PAGES * PAGE);
+	s->spacers = mem_flags(OWN_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS);
 }
 
 static void scene_init(struct scene *s, bool own)
@@ -100,8 +118,6 @@ static void scene_init(struct scene *s, bool own)
 		.stage = shared_mem(sizeof(struct stage)),
 		.queues = shared_mem(NVME_QUEUE_PAGES * PAGE),
 		.data = shared_mem(SHARED_BYTES),
-		.spacers = mem_flags(OWN_PAGES * PAGE, PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS),
 		.before = mem(SHARED_BYTES),
 		.pins = pins(),
 	};
@@ -178,6 +194,10 @@ static void victim(void *arg)
 	struct nvme ctrl;
 
 	submit_all(s, &ctrl);
+	if (s->ending == KILLED_DETACHED)
+		expect_ok(dev_detach(ctrl.dev.fd));
+	if (s->ending == KILLED_WITHOUT_IOMMUFD)
+		close(ctrl.dev.iommufd);
 	__atomic_store_n(&s->stage->submitted, COMMANDS, __ATOMIC_RELEASE);
 	for (;;)
 		pause();
@@ -206,9 +226,6 @@ static void scene_kill(struct scene *s)
 
 	expect_ok(kill(s->stage->victim, SIGKILL));
 	s->killed = now();
-	printf("# %u of %u commands outstanding when it was killed\n",
-	       COMMANDS - done, COMMANDS);
-	fflush(stdout);
 	if (done > COMMANDS / 2)
 		fail("expected most commands to be outstanding, got %u of %u completed",
 		     done, COMMANDS);
@@ -267,15 +284,18 @@ static long long controller_config(bool disable)
  */
 static void play(void (*fn)(void *scene), bool own)
 {
-	struct scene s;
+	struct scene s[2];
 	siginfo_t info;
 	pid_t pid;
+	int i;
 
-	scene_init(&s, own);
-	pid = spawn(fn, &s);
+	for (i = 0; i < 2; i++)
+		scene_init(&s[i], own);
+	pid = spawn(fn, s);
 	expect_ok(waitid(P_PID, pid, &info, WEXITED | WNOWAIT));
-	if (s.stage->victim)
-		kill(s.stage->victim, SIGKILL);
+	for (i = 0; i < 2; i++)
+		if (s[i].stage->victim)
+			kill(s[i].stage->victim, SIGKILL);
 	while (controller_config(true) < 0)
 		sleep_ms(10);
 	join(pid);
@@ -286,6 +306,7 @@ static void scene_reap(struct scene *s)
 	int status;
 
 	expect_eq(waitpid(s->stage->victim, &status, 0), s->stage->victim);
+	s->stage->victim = 0;
 }
 
 static void expect_canaries(const struct scene *s)
@@ -442,64 +463,185 @@ static void expect_written(const struct scene *s)
 	expect_canaries(s);
 }
 
-/*
- * From the moment that the first page is unpinned, every byte of what we share
- * with the dead, and of what we got of its pages, stays as it is.
- */
+/* What the dead wrote to, from the moment that its pages were unpinned */
+struct watch {
+	const struct scene *scene;
+	void *then;			/* the shared memory */
+	unsigned char *blocks[64];	/* its own pages, now ours, and others */
+	unsigned int nr, inherited;
+};
+
+static void *pattern;
+
+/* Before the memory is free that is to be watched */
+static void watch_init(struct watch *w)
+{
+	*w = (struct watch){ .then = mem(SHARED_BYTES) };
+	pattern = mem(BLOCK_BYTES);
+	mem_fill(pattern, BLOCK_BYTES, 2);
+}
+
+/* Take memory until most of the victim's own pages are ours. */
+static void watch_begin(struct watch *w, const struct scene *s)
+{
+	__u64 *pa = s->stage->own_pa;
+
+	w->scene = s;
+	w->nr = w->inherited = 0;
+	memcpy(w->then, s->data, SHARED_BYTES);
+
+	qsort(pa, OWN_WRITTEN, sizeof(*pa), compare_pa);
+	while (w->nr < ARRAY_SIZE(w->blocks) &&
+	       w->inherited < OWN_WRITTEN * 9 / 10) {
+		w->blocks[w->nr] = mem(BLOCK_BYTES);
+		memcpy(w->blocks[w->nr], pattern, BLOCK_BYTES);
+		w->inherited += count_inherited(w->blocks[w->nr++], pa);
+	}
+}
+
+/* Every byte of it is as it was. */
+static void watch_end(struct watch *w)
+{
+	const struct scene *s = w->scene;
+	unsigned int i;
+	size_t at;
+
+	for (at = 0; at < SHARED_BYTES; at += PAGE)
+		if (memcmp(s->data + at, w->then + at, PAGE))
+			fail("shared page %llu: expected no DMA after the unpinning, got some",
+			     at / PAGE);
+	expect_canaries(s);
+	for (i = 0; i < w->nr; i++) {
+		if (memcmp(w->blocks[i], pattern, BLOCK_BYTES))
+			fail("memory of the dead, now ours: expected no DMA, got some");
+		munmap(w->blocks[i], BLOCK_BYTES);
+	}
+}
+
+static void wait_for_release(const struct scene *s)
+{
+	while (pins() != s->pins) {
+		if (now() > s->killed + 30)
+			fail("expected the pages to be released, got nothing in 30 s");
+	}
+}
+
 static void memory_stays_intact(void *arg)
 {
-	unsigned char *blocks[64], *expected, *then;
-	unsigned int nr = 0, inherited = 0;
 	struct scene *s = arg;
+	struct watch w;
 	double until;
-	size_t i;
 
 	in_child(undisturbed, s);
 	expect_written(s);
 	scene_rewind(s);
 
 	stay_on_one_cpu();
-	expected = mem(BLOCK_BYTES);
-	mem_fill(expected, BLOCK_BYTES, 2);
-	then = mem(SHARED_BYTES);
-
+	watch_init(&w);
 	scene_start(s);
 	scene_kill(s);
 	scene_reap(s);
-	while (pins() != s->pins) {
-		if (now() > s->killed + 30)
-			fail("expected the pages to be released, got nothing in 30 s");
-	}
-	memcpy(then, s->data, SHARED_BYTES);
-
-	/* Take memory until most of the victim's own pages are ours. */
-	qsort(s->stage->own_pa, OWN_WRITTEN, sizeof(__u64), compare_pa);
-	while (nr < ARRAY_SIZE(blocks) && inherited < OWN_WRITTEN * 9 / 10) {
-		blocks[nr] = mem(BLOCK_BYTES);
-		memcpy(blocks[nr], expected, BLOCK_BYTES);
-		inherited += count_inherited(blocks[nr++], s->stage->own_pa);
-	}
+	wait_for_release(s);
+	watch_begin(&w, s);
 	printf("# %u of %llu pages of the dead were ours %.1f s after the kill\n",
-	       inherited, OWN_WRITTEN, now() - s->killed);
+	       w.inherited, OWN_WRITTEN, now() - s->killed);
 	fflush(stdout);
 
 	until = s->killed + 1.5 * s->stage->took;
 	while (now() < until)
 		sleep_ms(100);
-
-	for (i = 0; i < SHARED_BYTES; i += PAGE)
-		if (memcmp(s->data + i, then + i, PAGE))
-			fail("shared page %llu: expected no DMA after the unpinning, got some",
-			     i / PAGE);
-	expect_canaries(s);
-	for (i = 0; i < nr; i++)
-		if (memcmp(blocks[i], expected, BLOCK_BYTES))
-			fail("memory of the dead, now ours: expected no DMA, got some");
+	watch_end(&w);
 	/* Else this has proved too little. */
-	expect(inherited >= OWN_WRITTEN / 2);
+	expect(w.inherited >= OWN_WRITTEN / 2);
 }
 
 TEST_LIMIT(memory_stays_intact, 120)
 {
 	play(memory_stays_intact, true);
+}
+
+static void unbind(void *arg)
+{
+	(void)arg;
+	driver_unbind(SLOW);
+}
+
+/*
+ * One life and its end. The device is taken by the next one at once, which
+ * makes it carry out what it might still have to do: the first that this one
+ * sees is what became of the memory of the one before.
+ */
+static void live_and_die(struct scene *s, struct watch *before)
+{
+	pid_t unbinder = 0;
+	long long start;
+	char name[64];
+
+	driver_bind(SLOW);
+	/*
+	 * What the reset had it read at once is held against its throttle for
+	 * seconds; set anew, that starts from nothing.
+	 */
+	expect(qemu("block_set_io_throttle slow 1048576 0 0 0 0 0"));
+	scene_start(s);
+	if (before->scene)
+		watch_end(before);
+	expect_eq(s->stage->map_more, ENOMEM);
+	expect(pci_command() & PCI_MASTER);
+
+	if (s->ending == KILLED_IN_UNBIND) {
+		unbinder = spawn(unbind, NULL);
+		while (cdev_name(SLOW, name, sizeof(name)))
+			sleep_ms(1);
+	}
+	/* Detached, or without its context's file: pinned all the same */
+	expect(pins() - s->pins >= (long long)(CHARGE / PAGE));
+	start = released();
+	scene_kill(s);
+	while (released() == start)
+		if (now() > s->killed + 30)
+			fail("expected the pages to be released, got nothing in 30 s");
+	if (pci_command() & PCI_MASTER)
+		fail("expected bus mastering off when the first pages are released, got it on");
+	scene_reap(s);
+	wait_for_release(s);
+	if (unbinder)
+		join(unbinder);
+	watch_begin(before, s);
+}
+
+static void again_and_again(void *arg)
+{
+	const char *kills = getenv("KILLS");
+	unsigned int i, n = kills ? strtoul(kills, NULL, 10) : 8;
+	unsigned long inherited = 0;
+	struct scene *scenes = arg;
+	struct watch before;
+	double began = now();
+
+	stay_on_one_cpu();
+	watch_init(&before);
+	for (i = 0; i < n; i++) {
+		struct scene *s = &scenes[i % 2];
+
+		scene_rewind(s);
+		s->ending = i % NR_ENDINGS;
+		s->pins = pins();
+		live_and_die(s, &before);
+		inherited += before.inherited;
+	}
+	/* The last one, too, has somebody after it. */
+	scene_rewind(&scenes[i % 2]);
+	driver_bind(SLOW);
+	scene_start(&scenes[i % 2]);
+	watch_end(&before);
+	printf("# killed %u times in %.1f s; %llu %% of the pages watched\n", n,
+	       now() - began, inherited * 100 / (n * OWN_WRITTEN));
+	fflush(stdout);
+	expect(inherited >= n * OWN_WRITTEN / 2);
+}
+
+TEST_LIMIT(again_and_again, 900)
+{
+	play(again_and_again, true);
 }

@@ -150,7 +150,8 @@ qemu_more=() append_more=
 boot()
 {
 	local name=$1 limit=$2 image=$3
-	local monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
+	local monitor
+	monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
 	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
 	timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \

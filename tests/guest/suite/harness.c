@@ -433,6 +433,11 @@ bool qemu(const char *fmt, ...)
 	cfmakeraw(&raw);
 	expect_ok(tcsetattr(fileno(port), TCSANOW, &raw));
 	setvbuf(port, NULL, _IONBF, 0);
+	/*
+	 * Until now the port sent back what it got, so the monitor may be in
+	 * the middle of its own greeting: this byte has it start afresh.
+	 */
+	fputs("\377\n", port);
 	/* An error, but for the first time. */
 	monitor_ask(port, "\"execute\": \"qmp_capabilities\"", answer,
 		    sizeof(answer));

@@ -31,7 +31,7 @@ struct fn {
 	const char *bdf;
 	int dev;
 	__u32 devid;
-	volatile __u8 *bar;
+	void *bar;
 };
 
 struct info {
@@ -60,8 +60,8 @@ static void fn_open(struct fn *fn, const char *bdf, int iommu)
 	expect_ok(dev_bind(fn->dev, iommu, &fn->devid));
 	bus_master(fn->dev, true);
 	fn->bar = region_mmap(fn->dev, BAR, PROT_READ | PROT_WRITE);
-	fn->bar[STATUS] = ACKNOWLEDGE;
-	expect_eq(fn->bar[STATUS], ACKNOWLEDGE);
+	mmio_write32(fn->bar, STATUS, ACKNOWLEDGE);
+	expect_eq(mmio_read32(fn->bar, STATUS), ACKNOWLEDGE);
 }
 
 static void fn_close(struct fn *fn)
@@ -69,7 +69,7 @@ static void fn_close(struct fn *fn)
 	struct vfio_region_info info;
 
 	region_info(fn->dev, BAR, &info);
-	munmap((void *)fn->bar, info.size);
+	munmap(fn->bar, info.size);
 	close(fn->dev);
 }
 
@@ -131,16 +131,16 @@ static void expect_refused(const struct fn *fn)
 {
 	expect_errno(hot_reset(fn->dev), EINVAL);
 	/* Nothing was reset. */
-	expect_eq(fn->bar[STATUS], ACKNOWLEDGE);
+	expect_eq(mmio_read32(fn->bar, STATUS), ACKNOWLEDGE);
 }
 
 static void expect_reset(const struct fn *fn)
 {
 	expect_ok(hot_reset(fn->dev));
-	expect_eq(fn->bar[STATUS], 0);
+	expect_eq(mmio_read32(fn->bar, STATUS), 0);
 	/* What the user had set up in config space is back. */
 	expect_eq(pci_read(fn->dev, 4) & 6, 6);
-	fn->bar[STATUS] = ACKNOWLEDGE;
+	mmio_write32(fn->bar, STATUS, ACKNOWLEDGE);
 }
 
 static void pair_unbind(const char * const pair[2])
@@ -163,7 +163,7 @@ static void all_bound_to_one_context(const char * const pair[2])
 	expect_info(&first, pair, first.devid, second.devid);
 	expect_info(&second, pair, first.devid, second.devid);
 	expect_reset(&first);
-	expect_eq(second.bar[STATUS], 0);
+	expect_eq(mmio_read32(second.bar, STATUS), 0);
 	expect_eq(pci_read(second.dev, 4) & 6, 6);
 
 	/* Attached or not makes no difference. */
@@ -171,19 +171,19 @@ static void all_bound_to_one_context(const char * const pair[2])
 	attach(second.dev, ioas);
 	expect_ok(ioas_map(iommu, ioas, mem(PAGE), PAGE, 0));
 	expect_reset(&second);
-	expect_eq(first.bar[STATUS], 0);
+	expect_eq(mmio_read32(first.bar, STATUS), 0);
 	expect(pa_of(iommu, ioas, 0) != 0);
 
 	/* The context lives on without its file. */
 	close(iommu);
-	first.bar[STATUS] = ACKNOWLEDGE;
+	mmio_write32(first.bar, STATUS, ACKNOWLEDGE);
 	expect_reset(&second);
-	expect_eq(first.bar[STATUS], 0);
+	expect_eq(mmio_read32(first.bar, STATUS), 0);
 
 	/* Closing one leaves the other alone. */
-	first.bar[STATUS] = ACKNOWLEDGE;
+	mmio_write32(first.bar, STATUS, ACKNOWLEDGE);
 	fn_close(&second);
-	expect_eq(first.bar[STATUS], ACKNOWLEDGE);
+	expect_eq(mmio_read32(first.bar, STATUS), ACKNOWLEDGE);
 	expect_eq(pci_read(first.dev, 4) & 6, 6);
 	fn_close(&first);
 }
@@ -206,7 +206,7 @@ static void sibling_bound_to_another(const char * const pair[2])
 	expect_info(&second, pair, NOT_OWNED, second.devid);
 	expect_refused(&first);
 	expect_refused(&second);
-	expect_eq(first.bar[STATUS], ACKNOWLEDGE);
+	expect_eq(mmio_read32(first.bar, STATUS), ACKNOWLEDGE);
 	fn_close(&second);
 	fn_close(&first);
 }
@@ -382,9 +382,10 @@ TEST(bad_input)
 				.argsz = j & 1 ? sizeof(reset) : U32_MAX,
 				.count = counts[i],
 			};
-			reset.fds[0] = reset.fds[3] = fds[j];
+			reset.fds[0] = fds[j];
 			reset.fds[1] = first.dev;
 			reset.fds[2] = second.dev;
+			reset.fds[3] = fds[j];
 			expect_errno(ioctl(first.dev, VFIO_DEVICE_PCI_HOT_RESET,
 					   &reset), EINVAL);
 		}
@@ -404,12 +405,12 @@ TEST(bad_input)
 				   &reset), EINVAL);
 	}
 	expect_errno(ioctl(first.dev, VFIO_DEVICE_PCI_HOT_RESET, NULL), EFAULT);
-	expect_eq(first.bar[STATUS], ACKNOWLEDGE);
-	expect_eq(second.bar[STATUS], ACKNOWLEDGE);
+	expect_eq(mmio_read32(first.bar, STATUS), ACKNOWLEDGE);
+	expect_eq(mmio_read32(second.bar, STATUS), ACKNOWLEDGE);
 
 	reset.head = (struct vfio_pci_hot_reset){ .argsz = U32_MAX };
 	expect_ok(ioctl(first.dev, VFIO_DEVICE_PCI_HOT_RESET, &reset));
-	expect_eq(first.bar[STATUS], 0);
+	expect_eq(mmio_read32(first.bar, STATUS), 0);
 	fn_close(&second);
 	fn_close(&first);
 }
@@ -427,12 +428,12 @@ TEST(sleeping_sibling)
 	if (!pm)
 		test_skip("the device has no power management");
 	pci_write(second.dev, pm + 4,
-		     (pci_read(second.dev, pm + 4) & ~3) | 3);
+		  (pci_read(second.dev, pm + 4) & ~3) | 3);
 	expect_eq(pci_read(second.dev, pm + 4) & 3, 3);
 	expect_reset(&first);
 	expect_eq(pci_read(second.dev, pm + 4) & 3, 0);
 	expect_eq(pci_read(second.dev, 4) & 6, 6);
-	expect_eq(second.bar[STATUS], 0);
+	expect_eq(mmio_read32(second.bar, STATUS), 0);
 	fn_close(&second);
 	fn_close(&first);
 }
@@ -461,9 +462,9 @@ static void read_bar(void *arg)
 	if (sigsetjmp(bus_error, 1))
 		fail("a BAR beside hot resets: expected to read it, got SIGBUS");
 	while (!__atomic_load_n(&reader->stop, __ATOMIC_ACQUIRE)) {
-		if (reader->fn.bar[STATUS] > ACKNOWLEDGE)
+		if (mmio_read32(reader->fn.bar, STATUS) > ACKNOWLEDGE)
 			fail("a BAR beside hot resets: expected what is there, got 0x%x",
-			     reader->fn.bar[STATUS]);
+			     mmio_read32(reader->fn.bar, STATUS));
 		__atomic_add_fetch(&reader->reads, 1, __ATOMIC_RELAXED);
 	}
 }
@@ -633,7 +634,7 @@ TEST(beside_a_sibling_that_comes_and_goes)
 	if (WIFEXITED(status) && WEXITSTATUS(status))
 		_exit(WEXITSTATUS(status));
 	expect_eq(status, 0);
-	first.bar[STATUS] = ACKNOWLEDGE;
+	mmio_write32(first.bar, STATUS, ACKNOWLEDGE);
 	expect_reset(&first);
 	fn_close(&first);
 }

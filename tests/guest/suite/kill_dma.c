@@ -487,7 +487,8 @@ static void watch_begin(struct watch *w, const struct scene *s)
 	__u64 *pa = s->stage->own_pa;
 
 	w->scene = s;
-	w->nr = w->inherited = 0;
+	w->nr = 0;
+	w->inherited = 0;
 	memcpy(w->then, s->data, SHARED_BYTES);
 
 	qsort(pa, OWN_WRITTEN, sizeof(*pa), compare_pa);

@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The device goes, or something happens to it, while a program has it: driver
+ * unbind, hot-unplug, PCIe errors, and calls that come at the same time.
+ *
+ * Whoever removes the device has to wait for the last file. Meanwhile the
+ * program is asked to let go, nobody new comes in, and all it has works on.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#include "harness.h"
+
+#define KERN_NOTICE	5
+
+/* The functions of a card in a slot, with advanced error reporting */
+#define AER_FIRST	"0000:02:00.0"
+#define AER_SECOND	"0000:02:00.1"
+#define AER_ID		"first"		/* QEMU's name of the first */
+
+/* A device at work: DMA from one page to another, and its BAR mapped */
+struct user {
+	const char *bdf;
+	char node[128];
+	struct setup s;
+	void *bar;
+	char *va;
+	int asked;			/* the eventfd for REQ */
+	long long pins;
+	unsigned long long log;
+	pid_t remover;
+};
+
+static void set_eventfd(int dev, __u32 index, int fd)
+{
+	struct {
+		struct vfio_irq_set head;
+		__s32 fd;
+	} set = {
+		.head = {
+			.argsz = sizeof(set), .index = index, .count = 1,
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+		},
+		.fd = fd,
+	};
+
+	expect_ok(ioctl(dev, VFIO_DEVICE_SET_IRQS, &set));
+}
+
+static bool signalled(int fd, int ms)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	__u64 value;
+
+	if (poll(&ready, 1, ms) != 1)
+		return false;
+	expect_eq(read(fd, &value, sizeof(value)), sizeof(value));
+	return true;
+}
+
+static void user_work(struct user *user, unsigned int seed)
+{
+	mem_fill(user->va, PAGE, seed);
+	edu_read_from(user->bar, pa_of(user->s.iommu, user->s.ioas, 0),
+		      EDU_DMA_MAX);
+	edu_write_to(user->bar, pa_of(user->s.iommu, user->s.ioas, PAGE),
+		     EDU_DMA_MAX);
+	expect(!memcmp(user->va, user->va + PAGE, EDU_DMA_MAX));
+}
+
+static void user_begin(struct user *user, const char *bdf)
+{
+	*user = (struct user){ .bdf = bdf, .pins = pins() };
+	cdev_path(bdf, user->node, sizeof(user->node));
+	user->s.iommu = iommu_open();
+	user->s.dev = cdev_open(bdf);
+	expect_ok(dev_bind(user->s.dev, user->s.iommu, &user->s.devid));
+	user->s.ioas = new_ioas(user->s.iommu);
+	attach(user->s.dev, user->s.ioas);
+	user->va = mem(4 * PAGE);
+	expect_ok(ioas_map(user->s.iommu, user->s.ioas, user->va, 4 * PAGE, 0));
+	bus_master(user->s.dev, true);
+	user->bar = region_mmap(user->s.dev, VFIO_PCI_BAR0_REGION_INDEX,
+				PROT_READ | PROT_WRITE);
+	user->asked = expect_ok(eventfd(0, EFD_NONBLOCK));
+	set_eventfd(user->s.dev, VFIO_PCI_REQ_IRQ_INDEX, user->asked);
+	user_work(user, 1);
+	expect(!signalled(user->asked, 0));
+	user->log = kmsg_mark();
+}
+
+static void user_close(struct user *user)
+{
+	munmap(user->bar, MIB);
+	close(user->s.dev);
+	close(user->s.iommu);
+}
+
+/* Removal has begun: it waits for us and says so. */
+static void expect_removal_waits(struct user *user, unsigned int files)
+{
+	char line[64], who[64], name[64];
+
+	if (!signalled(user->asked, 10000))
+		fail("REQ: expected it within 10 s of the removal, got nothing");
+	expect_errno(open(user->node, O_RDWR), ENOENT);
+	expect(!cdev_name(user->bdf, name, sizeof(name)));
+	/* Said after REQ, by another process */
+	snprintf(line, sizeof(line), "waits for %u open file", files);
+	snprintf(who, sizeof(who), "by removal (pid %d)", getpid());
+	sleep_ms(100);
+	if (on_mainline())
+		return;
+	expect_eq(kmsg_count(user->log, KERN_NOTICE, user->bdf, line), 1);
+	expect_eq(kmsg_count(user->log, KERN_NOTICE, line, who), 1);
+}
+
+/* Everything goes on as if nothing had happened. */
+static void expect_works_on(struct user *user)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	char *more = mem(PAGE);
+
+	expect_ok(ioctl(user->s.dev, VFIO_DEVICE_GET_INFO, &info));
+	expect_ok(ioas_map(user->s.iommu, user->s.ioas, more, PAGE, MIB));
+	expect_pas(&user->s, MIB, more, PAGE);
+	expect_ok(ioas_unmap(user->s.iommu, user->s.ioas, MIB, PAGE, NULL));
+	expect_ok(dev_detach(user->s.dev));
+	attach(user->s.dev, user->s.ioas);
+	expect_pas(&user->s, 0, user->va, 4 * PAGE);
+	user_work(user, 2);
+}
+
+/* Another program: it has none of our files. */
+[[gnu::format(printf, 1, 2)]]
+static pid_t spawn_command(const char *fmt, ...)
+{
+	char command[128];
+	va_list args;
+	pid_t pid;
+
+	va_start(args, fmt);
+	vsnprintf(command, sizeof(command), fmt, args);
+	va_end(args);
+	pid = expect_ok(fork());
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	return pid;
+}
+
+static pid_t spawn_unbind(const char *bdf)
+{
+	return spawn_command("echo %s > /sys/bus/pci/devices/%s/driver/unbind",
+			     bdf, bdf);
+}
+
+static void expect_waiting(pid_t pid)
+{
+	expect_eq(waitpid(pid, NULL, WNOHANG), 0);
+}
+
+TEST(unbind_while_open_mapped_and_at_work)
+{
+	double began;
+	struct user user;
+
+	user_begin(&user, edu());
+	began = now();
+	user.remover = spawn_unbind(edu());
+	expect_removal_waits(&user, 1);
+	expect_works_on(&user);
+	/* It is asked again, every ten seconds. */
+	while (now() - began < 9) {
+		expect(!signalled(user.asked, 0));
+		user_work(&user, 3);
+	}
+	if (!signalled(user.asked, 5000))
+		fail("REQ: expected it again after 10 s, got nothing");
+	expect_waiting(user.remover);
+	expect_pins(user.pins + 4);
+
+	user_close(&user);
+	join(user.remover);
+	expect_pins(user.pins);
+	expect(!driver_has(edu()));
+	driver_bind(edu());
+	user_begin(&user, edu());
+	user_close(&user);
+}
+
+/* Each of these alone is a reason to wait. */
+
+TEST(unbind_waits_for_an_unbound_file)
+{
+	int dev = cdev_open(edu()), iommu = iommu_open();
+	__u32 devid;
+	pid_t pid;
+
+	pid = spawn_unbind(edu());
+	sleep_ms(200);
+	expect_waiting(pid);
+	/* Whoever has a file may still begin. */
+	expect_ok(dev_bind(dev, iommu, &devid));
+	sleep_ms(50);
+	expect_waiting(pid);
+	close(dev);
+	join(pid);
+}
+
+TEST(unbind_waits_for_a_mapping_and_a_duplicate)
+{
+	struct user user;
+	int again;
+
+	user_begin(&user, edu());
+	again = cdev_open(edu());
+	user.remover = spawn_unbind(edu());
+	expect_removal_waits(&user, 2);
+	close(again);
+	again = expect_ok(dup(user.s.dev));
+	close(user.s.dev);
+	close(user.s.iommu);
+	sleep_ms(50);
+	expect_waiting(user.remover);
+	close(again);
+	/* The mapping is left. */
+	sleep_ms(50);
+	expect_waiting(user.remover);
+	expect_eq(mmio_read32(user.bar, 0), 0x010000ed);
+	expect_pins(user.pins + 4);
+	munmap(user.bar, MIB);
+	join(user.remover);
+	expect_pins(user.pins);
+}
+
+static void hold(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+}
+
+/* The end of the process is a close as any other. */
+TEST(unbind_then_killed)
+{
+	struct user user;
+	pid_t pid;
+
+	user_begin(&user, edu());
+	pid = spawn(hold, NULL);
+	user.remover = spawn_unbind(edu());
+	expect_removal_waits(&user, 1);
+	user_close(&user);
+	sleep_ms(50);
+	expect_waiting(user.remover);
+	expect_pins(user.pins + 4);
+	expect_ok(kill(pid, SIGKILL));
+	expect_eq(waitpid(pid, NULL, 0), pid);
+	join(user.remover);
+	expect_pins(user.pins);
+}
+
+/* Whoever waits may be killed, but only once the device is free. */
+TEST(remover_is_killed)
+{
+	struct user user;
+	int status;
+
+	user_begin(&user, edu());
+	user.remover = spawn_unbind(edu());
+	expect_removal_waits(&user, 1);
+	expect_ok(kill(user.remover, SIGKILL));
+	sleep_ms(100);
+	expect_waiting(user.remover);
+	user_work(&user, 4);
+	user_close(&user);
+	expect_eq(waitpid(user.remover, &status, 0), user.remover);
+	expect(WIFSIGNALED(status));
+	expect(!driver_has(edu()));
+	expect_pins(user.pins);
+}
+
+/* Hot-unplug */
+
+static void wait_for_path(const char *path, bool there)
+{
+	double end = now() + 20;
+
+	while (!access(path, F_OK) != there) {
+		if (now() > end)
+			fail("%s: expected it to %s, got nothing in 20 s", path,
+			     there ? "come" : "go");
+		sleep_ms(20);
+	}
+}
+
+/*
+ * Locks of the kernel's: vfio resets a slot under its set's lock, for which
+ * pciehp takes reset_lock; pciehp takes the rescan lock under reset_lock; and
+ * under that one vfio takes a removed device out of its set. Where somebody
+ * keeps track of that, the device is removed by sysfs, past pciehp.
+ */
+static bool lockdep(void)
+{
+	return !access("/proc/lockdep_stats", F_OK);
+}
+
+TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
+{
+	struct user user;
+	char path[128];
+	double end;
+
+	user_begin(&user, edu_behind_bridge());
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", user.bdf);
+	if (lockdep())
+		user.remover = spawn_command("echo 1 > %s/remove", path);
+	else
+		expect(qemu("device_del plugged"));
+	/* An attention button was pressed: somebody may change his mind. */
+	while (!signalled(user.asked, 0))
+		user_work(&user, 5);
+	expect_errno(open(user.node, O_RDWR), ENOENT);
+	expect_works_on(&user);
+	expect_ok(access(path, F_OK));
+	expect_pins(user.pins + 4);
+
+	user_close(&user);
+	wait_for_path(path, false);
+	expect_pins(user.pins);
+
+	/* For QEMU it is there until the slot's power is off. */
+	end = now() + 20;
+	if (lockdep()) {
+		join(user.remover);
+		join(spawn_command("echo 1 > /sys/bus/pci/rescan"));
+	}
+	while (!lockdep() &&
+	       !qemu("device_add edu,id=plugged,bus=rp,dma_mask=0xffffffffffffffff")) {
+		expect(now() < end);
+		sleep_ms(200);
+	}
+	wait_for_path(path, true);
+	/* What was said of the old one does not hold for the new one. */
+	expect(!driver_has(user.bdf));
+	user_begin(&user, user.bdf);
+	user_close(&user);
+}
+
+/* Errors */
+
+struct aer {
+	int iommu, dev, errors;
+	__u32 devid;
+};
+
+static void aer_open(struct aer *aer, const char *bdf)
+{
+	aer->iommu = iommu_open();
+	aer->dev = cdev_open(bdf);
+	expect_ok(dev_bind(aer->dev, aer->iommu, &aer->devid));
+	bus_master(aer->dev, true);
+	aer->errors = expect_ok(eventfd(0, EFD_NONBLOCK));
+	set_eventfd(aer->dev, VFIO_PCI_ERR_IRQ_INDEX, aer->errors);
+}
+
+static void expect_alive(int dev)
+{
+	struct vfio_region_info info;
+	__u32 id;
+
+	region_info(dev, VFIO_PCI_CONFIG_REGION_INDEX, &info);
+	expect_eq(pread(dev, &id, sizeof(id), info.offset), sizeof(id));
+	/* Red Hat, Inc. Virtio RNG */
+	expect_eq(id & 0xffff, 0x1af4);
+}
+
+static void inject(const char *error, unsigned long long *log)
+{
+	double end = now() + 20;
+
+	*log = kmsg_mark();
+	expect(qemu("pcie_aer_inject_error " AER_ID " %s", error));
+	/* The kernel's word that it is through with it */
+	while (!kmsg_count(*log, 7, "AER: device recovery", NULL)) {
+		if (now() > end)
+			fail("AER: expected the kernel to handle %s, got nothing in 20 s",
+			     error);
+		sleep_ms(20);
+	}
+	expect_eq(kmsg_count(*log, 7, "AER: device recovery successful", NULL),
+		  1);
+}
+
+TEST(aer)
+{
+	unsigned long long log;
+	struct aer first, second;
+
+	driver_bind(AER_SECOND);
+	aer_open(&first, AER_FIRST);
+	/* Completion timeout: not fatal; the second is open nowhere */
+	inject("COMP_TIME", &log);
+	expect(signalled(first.errors, 1000));
+	expect_alive(first.dev);
+
+	/* Data link protocol error: fatal, the link is reset */
+	aer_open(&second, AER_SECOND);
+	inject("DLP", &log);
+	expect(signalled(first.errors, 1000));
+	expect(signalled(second.errors, 1000));
+	expect_alive(first.dev);
+	expect_alive(second.dev);
+	expect(!signalled(first.errors, 0));
+	close(second.dev);
+
+	/* One correctable error is none of the user's business. */
+	log = kmsg_mark();
+	expect(qemu("pcie_aer_inject_error -c " AER_ID " RCVR"));
+	expect(!signalled(first.errors, 200));
+	expect_alive(first.dev);
+	close(first.dev);
+
+	/* Nobody to tell */
+	inject("COMP_TIME", &log);
+	aer_open(&first, AER_FIRST);
+	expect_alive(first.dev);
+	close(first.dev);
+}
+
+/* Calls beside removal */
+
+struct race {
+	int *stop;
+	struct setup s;
+	const char *bdf;
+};
+
+static bool stopped(const struct race *race)
+{
+	return __atomic_load_n(race->stop, __ATOMIC_ACQUIRE);
+}
+
+static void race_map(void *arg)
+{
+	struct race *race = arg;
+	void *va = mem(4 * PAGE);
+	const __u64 iova = getpid() * GIB;
+
+	while (!stopped(race)) {
+		expect_ok(ioas_map(race->s.iommu, race->s.ioas, va, 4 * PAGE,
+				   iova));
+		expect_ok(ioas_unmap(race->s.iommu, race->s.ioas, iova,
+				     4 * PAGE, NULL));
+	}
+}
+
+static void race_attach(void *arg)
+{
+	struct race *race = arg;
+
+	while (!stopped(race)) {
+		attach(race->s.dev, race->s.ioas);
+		expect_ok(dev_detach(race->s.dev));
+	}
+}
+
+static void race_device(void *arg)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
+	struct race *race = arg;
+	int fd = eventfd(0, 0);
+	void *bar;
+
+	while (!stopped(race)) {
+		expect_ok(ioctl(race->s.dev, VFIO_DEVICE_GET_INFO, &info));
+		bus_master(race->s.dev, true);
+		set_eventfd(race->s.dev, VFIO_PCI_MSI_IRQ_INDEX, fd);
+		set_eventfd(race->s.dev, VFIO_PCI_REQ_IRQ_INDEX, fd);
+		set_eventfd(race->s.dev, VFIO_PCI_REQ_IRQ_INDEX, -1);
+		ioctl(race->s.dev, VFIO_DEVICE_RESET);
+		expect_errno(ioctl(race->s.dev, VFIO_DEVICE_PCI_HOT_RESET,
+				   &reset), ENODEV);
+		bar = region_mmap(race->s.dev, VFIO_PCI_BAR0_REGION_INDEX,
+				  PROT_READ);
+		munmap(bar, MIB);
+	}
+}
+
+/* No setup that lasts: opens and closes, and takes what it gets */
+static void race_open(void *arg)
+{
+	struct race *race = arg;
+	char name[64], path[128];
+	__u32 devid, ioas;
+	int dev, iommu;
+
+	while (!stopped(race)) {
+		if (!cdev_name(race->bdf, name, sizeof(name))) {
+			sleep_ms(1);
+			continue;
+		}
+		snprintf(path, sizeof(path), "/dev/vfio/devices/%s", name);
+		dev = open(path, O_RDWR);
+		if (dev < 0) {
+			if (errno != ENOENT && errno != ENODEV &&
+			    errno != ENXIO)
+				fail("open beside unbind: expected ENOENT, ENXIO or ENODEV, got %s",
+				     strerrorname_np(errno));
+			continue;
+		}
+		iommu = iommu_open();
+		if (!dev_bind(dev, iommu, &devid)) {
+			expect_ok(ioas_alloc(iommu, &ioas));
+			attach(dev, ioas);
+			expect_ok(ioas_map(iommu, ioas, mem(PAGE), PAGE, 0));
+		} else if (errno != EINVAL) {
+			fail("BIND beside unbind: expected success or EINVAL, got %s",
+			     strerrorname_np(errno));
+		}
+		close(iommu);
+		close(dev);
+	}
+}
+
+static void race_run(struct race *race, void (* const fns[])(void *arg),
+		     pid_t *pids, unsigned int n)
+{
+	unsigned int i;
+
+	race->stop = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS);
+	for (i = 0; i < n; i++)
+		pids[i] = spawn(fns[i], race);
+}
+
+TEST(calls_beside_unbind)
+{
+	static void (* const fns[])(void *arg) = {
+		race_map, race_attach, race_device,
+	};
+	pid_t pids[ARRAY_SIZE(fns)], remover;
+	long long before = pins();
+	struct race race = {};
+	unsigned int i;
+
+	setup_attached(&race.s);
+	race_run(&race, fns, pids, ARRAY_SIZE(fns));
+	sleep_ms(100);
+	remover = spawn_unbind(edu());
+	close(race.s.dev);
+	close(race.s.iommu);
+	sleep_ms(700);
+	expect_waiting(remover);
+	__atomic_store_n(race.stop, 1, __ATOMIC_RELEASE);
+	for (i = 0; i < ARRAY_SIZE(fns); i++)
+		join(pids[i]);
+	join(remover);
+	expect_pins(before);
+}
+
+TEST(open_and_bind_beside_unbind)
+{
+	static void (* const fns[])(void *arg) = { race_open, race_open };
+	struct race race = { .bdf = edu() };
+	long long before = pins();
+	pid_t pids[ARRAY_SIZE(fns)];
+	unsigned int i;
+
+	driver_bind(edu());
+	race_run(&race, fns, pids, ARRAY_SIZE(fns));
+	for (i = 0; i < 10; i++) {
+		driver_unbind(edu());
+		expect(!driver_has(edu()));
+		driver_bind(edu());
+		sleep_ms(10);
+	}
+	__atomic_store_n(race.stop, 1, __ATOMIC_RELEASE);
+	for (i = 0; i < ARRAY_SIZE(fns); i++)
+		join(pids[i]);
+	expect_pins(before);
+}

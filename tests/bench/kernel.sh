@@ -8,36 +8,12 @@ KERNEL=7.3
 # The source tree and what is built of it.
 TREE_MIB=3500
 
-# What the reference kernel has no use for. Kconfig files stay, since every
-# configuration reads them all.
-tree_unpack()
-{
-	local dir=$1 conf=$2 package=$3 debs
-	debs=$(mktemp -d "$CACHE/tmp.XXXXXX")
-	debs_make "$debs/d" "$conf" "$package" || return 1
-	mkdir "$dir"
-	dpkg --fsys-tarfile "$debs"/d/*.deb |
-		tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
-		xz -dcT0 |
-		tar -x -C "$dir" --strip-components=1 --wildcards \
-			--exclude='*/Documentation/*/*.rst' \
-			--exclude='*/drivers/gpu/*.[ch]' \
-			--exclude='*/drivers/net/*/*.[ch]' \
-			--exclude='*/drivers/media/*.[ch]' \
-			--exclude='*/drivers/staging/*.[ch]' \
-			--exclude='*/drivers/scsi/*.[ch]' \
-			--exclude='*/sound/*.[ch]' \
-			--exclude='*.dts' --exclude='*.dtsi' ||
-		return 1
-	rm -rf "$debs"
-}
-
 # kernel_make DIR CONF PACKAGE FRAGMENT: the kernel, and enough of its tree to
 # build modules for it.
 kernel_make()
 {
 	local dir=$1 fragment=$4 log=$BUILD/bench-kernel.log
-	tree_unpack "$dir" "$2" "$3" || return 1
+	tree_make "$dir" "$2" "$3" || return 1
 	{
 		make -C "$dir" tinyconfig &&
 			(cd "$dir" && scripts/kconfig/merge_config.sh -m .config "$fragment") &&
@@ -66,7 +42,7 @@ kernel_cached()
 	name=$(find "$CACHE" -maxdepth 1 -name "bench-${KERNEL}_*" -printf '%f\n')
 	if [ -n "$source" ]; then
 		name=bench-${KERNEL}_${source}_$(recipe_hash kernel_make \
-			"$(declare -f tree_unpack; cat "$BENCH/linux-$KERNEL-noiommu.config")")
+			"$(declare -f tree_make; cat "$BENCH/linux-$KERNEL-noiommu.config")")
 	elif [ -n "$name" ]; then
 		say "the archive has no linux-source-$KERNEL any more: going on with the one in $CACHE."
 		source=${name#*_} source=${source%_*}

@@ -294,3 +294,28 @@ debs_make()
 		return 1
 	}
 }
+
+# tree_make DIR CONF PACKAGE: unpacks a linux-source package, without what
+# user-mode Linux, a small guest and our tests have no use for: most of a
+# kernel's files. Kconfig files stay, since every configuration reads them all.
+tree_make()
+{
+	local dir=$1 conf=$2 package=$3 debs
+	debs=$(mktemp -d "$CACHE/tmp.XXXXXX")
+	debs_make "$debs/d" "$conf" "$package" || return 1
+	mkdir "$dir"
+	dpkg --fsys-tarfile "$debs"/d/*.deb |
+		tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+		xz -dcT0 |
+		tar -x -C "$dir" --strip-components=1 --wildcards \
+			--exclude='*/Documentation/*/*.rst' \
+			--exclude='*/drivers/gpu/*.[ch]' \
+			--exclude='*/drivers/net/*/*.[ch]' \
+			--exclude='*/drivers/media/*.[ch]' \
+			--exclude='*/drivers/staging/*.[ch]' \
+			--exclude='*/drivers/scsi/*.[ch]' \
+			--exclude='*/sound/*.[ch]' \
+			--exclude='*.dts' --exclude='*.dtsi' ||
+		return 1
+	rm -rf "$debs"
+}

@@ -25,6 +25,7 @@ help:
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
 	@echo 'make coverage                    what of the page table and the areas they run through'
 	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'
+	@echo 'make selftests                   ours and the kernel'\''s own, on mainline Linux 7.3 and on ours'
 	@echo 'make bench [ROW=name]            instructions a call takes, beside mainline Linux 7.3 (docs/performance.md)'
 	@echo 'make clean                       remove what was built (build/, but not build/cache)'
 
@@ -131,9 +132,12 @@ conformance:
 	@tests/conformance/run
 	@tests/guest/check '$(KERNEL)' conformance
 
+selftests:
+	@tests/selftests/run
+
 # The cache of guests takes long to fill again; it is never stale.
 clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check kunit coverage bench conformance clean
+.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check kunit coverage bench conformance selftests clean

@@ -9,7 +9,7 @@ KERNEL=7.3
 TREE_MIB=3500
 
 # kernel_make DIR CONF PACKAGE FRAGMENT: the kernel, and enough of its tree to
-# build modules for it.
+# build modules for it and its selftests.
 kernel_make()
 {
 	local dir=$1 fragment=$4 log=$BUILD/bench-kernel.log
@@ -19,7 +19,8 @@ kernel_make()
 			(cd "$dir" && scripts/kconfig/merge_config.sh -m .config "$fragment") &&
 			make -C "$dir" olddefconfig &&
 			grep -x CONFIG_IOMMUFD_NOIOMMU=y "$dir/.config" &&
-			make -C "$dir" -j"$(nproc)" bzImage modules
+			make -C "$dir" -j"$(nproc)" bzImage modules &&
+			make -C "$dir" headers
 	} > "$log" 2>&1 < /dev/null || {
 		say "building the kernel failed: see $log." >&2
 		return 1

@@ -68,13 +68,10 @@ static int iopt_account_mm(struct iopt_payer *payer, unsigned long npages,
 	struct mm_struct *mm = payer->mm;
 	int rc;
 
-	/* A memory that is gone has no account any more. */
-	if (!mmget_not_zero(mm))
-		return inc && !force ? -EFAULT : 0;
+	/* Its process may have exited; the account is there all the same. */
 	mmap_write_lock(mm);
 	rc = __account_locked_vm(mm, npages, inc, payer->task, force);
 	mmap_write_unlock(mm);
-	mmput_async(mm);
 	return rc;
 }
 

@@ -877,6 +877,430 @@ TEST(lazy_map_whose_mapper_is_gone)
 	attach(lazy.s.dev, lazy.s.ioas);
 }
 
+/* Memory of a file is there without the process that mapped it. */
+
+struct lazy_file {
+	struct setup s;
+	int fd;
+};
+
+static int file_map(const struct setup *s, int fd, __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map), .flags = MAP_FIXED_RW, .ioas_id = s->ioas,
+		.fd = fd, .length = length, .iova = iova,
+	};
+
+	return ioctl(s->iommu, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+static void map_file_lazily(void *arg)
+{
+	const struct lazy_file *lazy = arg;
+
+	set_memlock(8 * PAGE);
+	expect_ok(file_map(&lazy->s, lazy->fd, 8 * PAGE, 0));
+}
+
+/* As setup_bound(); RLIMIT_MEMLOCK counts, for the user or the process. */
+static void setup_charged(struct setup *s, bool process)
+{
+	struct iommu_option option = {
+		.size = sizeof(option), .option_id = IOMMU_OPTION_RLIMIT_MODE,
+		.op = IOMMU_OPTION_OP_SET, .val64 = process,
+	};
+
+	memset(s, 0, sizeof(*s));
+	s->iommu = iommu_open();
+	expect_ok(ioctl(s->iommu, IOMMU_OPTION, &option));
+	s->dev = cdev_open(edu());
+	expect_ok(dev_bind(s->dev, s->iommu, &s->devid));
+	s->ioas = new_ioas(s->iommu);
+}
+
+TEST(lazy_file_map_whose_mapper_is_gone)
+{
+	long long before = pins();
+	struct lazy_file lazy;
+	unsigned int process;
+	char *va;
+
+	drop_cap(CAP_IPC_LOCK);
+	lazy.fd = expect_ok(memfd_create("suite", 0));
+	expect_ok(ftruncate(lazy.fd, 8 * PAGE));
+	va = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, lazy.fd,
+		  0);
+	expect(va != MAP_FAILED);
+	memset(va, 1, 8 * PAGE);
+	for (process = 0; process < 2; process++) {
+		setup_charged(&lazy.s, process);
+		in_child(map_file_lazily, &lazy);
+		expect_pins(before);
+		attach(lazy.s.dev, lazy.s.ioas);
+		expect_pins(before + 8);
+		expect_pas(&lazy.s, 0, va, 8 * PAGE);
+		/* It is not this process that is charged. */
+		expect_eq(vm_pin(), 0);
+		expect_ok(ioas_unmap(lazy.s.iommu, lazy.s.ioas, 0, 8 * PAGE,
+				     NULL));
+		expect_pins(before);
+		close(lazy.s.dev);
+		close(lazy.s.iommu);
+	}
+}
+
+/* Who is charged */
+
+#define LIMIT_PAGES	16
+
+/* So much, and no more, may this process still map. */
+static void check_left(const char *file, int line, const struct setup *s,
+		       unsigned int pages)
+{
+	char *va = mem((pages + 1) * PAGE);
+
+	if (ioas_map(s->iommu, s->ioas, va, pages * PAGE, 2 * GIB))
+		test_fail(file, line, "%u pages more: expected to map them, got %s",
+			  pages, strerrorname_np(errno));
+	check_errno(file, line, "a page more", ioas_map(s->iommu, s->ioas, va,
+							PAGE, 3 * GIB), ENOMEM);
+	expect_ok(ioas_unmap(s->iommu, s->ioas, 2 * GIB, pages * PAGE, NULL));
+	munmap(va, (pages + 1) * PAGE);
+}
+
+#define expect_left(s, pages)	check_left(__FILE__, __LINE__, s, pages)
+
+static long long vm_lock(void)
+{
+	return read_field("/proc/self/status", "VmLck");
+}
+
+struct charge {
+	struct setup s;
+	bool process;
+	int said[2];
+	__u64 *pa;
+};
+
+static void charge_setup(struct charge *charge, bool process)
+{
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(LIMIT_PAGES * PAGE);
+	charge->process = process;
+	charge->pa = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS);
+	setup_charged(&charge->s, process);
+	attach(charge->s.dev, charge->s.ioas);
+}
+
+static void charge_close(struct charge *charge)
+{
+	close(charge->s.dev);
+	close(charge->s.iommu);
+	expect_eq(vm_pin(), 0);
+	expect_eq(vm_lock(), 0);
+}
+
+static void forked(void *arg)
+{
+	struct charge *charge = arg;
+
+	/* What was mapped is the parent's. */
+	expect_eq(vm_pin(), 0);
+	expect_eq(vm_lock(), 0);
+	expect_left(&charge->s, charge->process ? LIMIT_PAGES : LIMIT_PAGES - 8);
+	expect_eq(vm_pin(), 0);
+	expect_ok(ioas_unmap(charge->s.iommu, charge->s.ioas, 0, 4 * PAGE,
+			     NULL));
+	expect_eq(vm_pin(), 0);
+	expect_eq(vm_lock(), 0);
+}
+
+TEST(charge_after_fork)
+{
+	struct charge charge;
+	unsigned int process;
+	char *va = mem(8 * PAGE);
+
+	for (process = 0; process < 2; process++) {
+		const struct setup *s = &charge.s;
+
+		charge_setup(&charge, process);
+		expect_ok(ioas_map(s->iommu, s->ioas, va, 4 * PAGE, 0));
+		expect_ok(ioas_map(s->iommu, s->ioas, va + 4 * PAGE, 4 * PAGE,
+				   MIB));
+		expect_eq(vm_pin(), 32);
+		expect_eq(vm_lock(), process ? 32 : 0);
+		in_child(forked, &charge);
+		/* The half that the child unmapped is paid back to us. */
+		expect_eq(vm_pin(), 16);
+		expect_eq(vm_lock(), process ? 16 : 0);
+		expect_left(s, LIMIT_PAGES - 4);
+		charge_close(&charge);
+	}
+}
+
+static void map_then_exec(void *arg)
+{
+	struct charge *charge = arg;
+	char *va = mem(8 * PAGE);
+	unsigned int i;
+
+	expect_ok(ioas_map(charge->s.iommu, charge->s.ioas, va, 8 * PAGE, 0));
+	for (i = 0; i < 8; i++)
+		charge->pa[i] = pagemap_pa(va + i * PAGE);
+	expect_eq(write(charge->said[1], "m", 1), 1);
+	execl("/bin/busybox", "busybox", "sleep", "1000", NULL);
+	fail("exec of busybox: expected success, got %s",
+	     strerrorname_np(errno));
+}
+
+static void map_then_exit(void *arg)
+{
+	map_and_exit(&(struct mapping) {
+		.s = ((struct charge *)arg)->s, .pa = ((struct charge *)arg)->pa,
+	});
+}
+
+/* The memory that was mapped is gone; that it is pinned is not. */
+static void expect_charge_of_the_gone(struct charge *charge, long long before)
+{
+	const struct setup *s = &charge->s;
+	unsigned int i;
+
+	expect_pins(before + 8);
+	for (i = 0; i < 8; i++)
+		expect_eq(pa_of(s->iommu, s->ioas, i * PAGE), charge->pa[i]);
+	expect_eq(vm_pin(), 0);
+	/* The user still pays; a process does not pay for another. */
+	expect_left(s, charge->process ? LIMIT_PAGES : LIMIT_PAGES - 8);
+	expect_ok(ioas_unmap(s->iommu, s->ioas, 0, 8 * PAGE, NULL));
+	expect_pins(before);
+	expect_left(s, LIMIT_PAGES);
+	charge_close(charge);
+}
+
+TEST(charge_after_exec)
+{
+	long long before = pins();
+	struct charge charge;
+	unsigned int process;
+	char path[64], said;
+	pid_t pid;
+
+	for (process = 0; process < 2; process++) {
+		charge_setup(&charge, process);
+		expect_ok(pipe2(charge.said, O_CLOEXEC));
+		pid = spawn(map_then_exec, &charge);
+		close(charge.said[1]);
+		if (read(charge.said[0], &said, 1) != 1)
+			join(pid);
+		/* Its end is closed by exec. */
+		expect_eq(read(charge.said[0], &said, 1), 0);
+		close(charge.said[0]);
+		snprintf(path, sizeof(path), "/proc/%d/status", pid);
+		expect_eq(read_field(path, "VmPin"), 0);
+		expect_eq(read_field(path, "VmLck"), 0);
+		expect_charge_of_the_gone(&charge, before);
+		expect_eq(read_field(path, "VmPin"), 0);
+		kill_promptly(pid);
+	}
+}
+
+TEST(charge_after_exit)
+{
+	long long before = pins();
+	struct charge charge;
+	unsigned int process;
+
+	for (process = 0; process < 2; process++) {
+		charge_setup(&charge, process);
+		in_child(map_then_exit, &charge);
+		expect_charge_of_the_gone(&charge, before);
+	}
+}
+
+TEST(charge_of_a_partial_copy)
+{
+	long long before = pins();
+	char *va = mem(8 * PAGE);
+	struct charge charge;
+	unsigned int process;
+
+	for (process = 0; process < 2; process++) {
+		const struct setup *s = &charge.s;
+		__u64 iova = MIB;
+
+		charge_setup(&charge, process);
+		expect_ok(ioas_map(s->iommu, s->ioas, va, 8 * PAGE, 0));
+		expect_ok(ioas_copy(s->iommu, s->ioas, s->ioas, MAP_FIXED_RW,
+				    3 * PAGE, &iova, 2 * PAGE));
+		expect_left(s, LIMIT_PAGES - 8);
+		expect_ok(ioas_unmap(s->iommu, s->ioas, 0, 8 * PAGE, NULL));
+		expect_pins(before + 3);
+		expect_eq(vm_pin(), 12);
+		expect_eq(vm_lock(), process ? 12 : 0);
+		expect_left(s, LIMIT_PAGES - 3);
+		expect_pas(s, MIB, va + 2 * PAGE, 3 * PAGE);
+		expect_ok(ioas_unmap(s->iommu, s->ioas, MIB, 3 * PAGE, NULL));
+		expect_pins(before);
+		expect_left(s, LIMIT_PAGES);
+		charge_close(&charge);
+	}
+}
+
+static int change_process(int iommu)
+{
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
+
+	return ioctl(iommu, IOMMU_IOAS_CHANGE_PROCESS, &change);
+}
+
+static void take_over_the_charge(void *arg)
+{
+	struct charge *charge = arg;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", getppid());
+	expect_eq(vm_pin(), 0);
+	expect_ok(change_process(charge->s.iommu));
+	expect_eq(vm_pin(), 32);
+	expect_eq(vm_lock(), charge->process ? 32 : 0);
+	expect_eq(read_field(path, "VmPin"), 0);
+	expect_eq(read_field(path, "VmLck"), 0);
+}
+
+TEST(change_process_moves_the_charge)
+{
+	int fd = expect_ok(memfd_create("suite", 0));
+	long long before = pins();
+	struct charge charge;
+	unsigned int process;
+
+	expect_ok(ftruncate(fd, 8 * PAGE));
+	for (process = 0; process < 2; process++) {
+		const struct setup *s = &charge.s;
+
+		charge_setup(&charge, process);
+		expect_ok(file_map(s, fd, 8 * PAGE, 0));
+		expect_eq(vm_lock(), process ? 32 : 0);
+		in_child(take_over_the_charge, &charge);
+		expect_pins(before + 8);
+		/* Paid by the child, which is gone: by the user, or nobody. */
+		expect_eq(vm_pin(), 0);
+		expect_left(s, process ? LIMIT_PAGES : LIMIT_PAGES - 8);
+		expect_ok(change_process(s->iommu));
+		expect_eq(vm_pin(), 32);
+		expect_eq(vm_lock(), process ? 32 : 0);
+		expect_ok(ioas_unmap(s->iommu, s->ioas, 0, 8 * PAGE, NULL));
+		expect_pins(before);
+		charge_close(&charge);
+	}
+}
+
+/* Not pinned yet: who has it by then is charged when it is. */
+static void take_over_lazily(void *arg)
+{
+	struct charge *charge = arg;
+
+	expect_ok(change_process(charge->s.iommu));
+	expect_eq(vm_pin(), 0);
+	attach(charge->s.dev, charge->s.ioas);
+	expect_eq(vm_pin(), 32);
+	expect_eq(vm_lock(), charge->process ? 32 : 0);
+}
+
+TEST(change_process_of_a_lazy_map)
+{
+	int fd = expect_ok(memfd_create("suite", 0));
+	struct charge charge;
+	unsigned int process;
+
+	expect_ok(ftruncate(fd, 8 * PAGE));
+	for (process = 0; process < 2; process++) {
+		charge_setup(&charge, process);
+		expect_ok(dev_detach(charge.s.dev));
+		expect_ok(file_map(&charge.s, fd, 8 * PAGE, 0));
+		in_child(take_over_lazily, &charge);
+		expect_eq(vm_pin(), 0);
+		charge_close(&charge);
+	}
+}
+
+/* The driver goes and comes back; a context, and what it holds, stays. */
+TEST(context_outlives_the_driver)
+{
+	long long before = pins();
+	char *va = mem(8 * PAGE);
+	__u64 iova = MIB;
+	struct setup s;
+	__u32 hwpt;
+
+	setup_bound(&s);
+	expect_ok(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt));
+	expect_ok(ioas_map(s.iommu, s.ioas, va, 4 * PAGE, 0));
+	attach(s.dev, hwpt);
+	close(s.dev);
+	driver_unbind(edu());
+
+	/* Its HWPT has memory pinned and translated as before. */
+	expect_pins(before + 4);
+	expect_pas(&s, 0, va, 4 * PAGE);
+	expect_ok(ioas_map(s.iommu, s.ioas, va + 4 * PAGE, 4 * PAGE, GIB));
+	expect_ok(ioas_copy(s.iommu, s.ioas, s.ioas, MAP_FIXED_RW, 2 * PAGE,
+			    &iova, PAGE));
+	expect_pas(&s, GIB, va + 4 * PAGE, 4 * PAGE);
+	expect_pas(&s, MIB, va + PAGE, 2 * PAGE);
+	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 4 * PAGE, NULL));
+	expect_pins(before + 6);
+	expect_errno(object_destroy(s.iommu, s.devid), ENOENT);
+
+	driver_bind(edu());
+	s.dev = cdev_open(edu());
+	expect_ok(dev_bind(s.dev, s.iommu, &s.devid));
+	attach(s.dev, hwpt);
+	expect_pas(&s, MIB, va + PAGE, 2 * PAGE);
+	close(s.dev);
+	driver_unbind(edu());
+	/* With the HWPT goes the last that asks for the memory. */
+	expect_ok(object_destroy(s.iommu, hwpt));
+	expect_pins(before);
+	close(s.iommu);
+	driver_bind(edu());
+}
+
+/* Whatever goes first, memory is pinned as long as the device is there. */
+TEST(closed_in_any_order)
+{
+	static const unsigned char orders[][3] = {
+		{ 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 },
+		{ 2, 0, 1 }, { 2, 1, 0 },
+	};
+	long long before = pins();
+	char *va = mem(4 * PAGE);
+	unsigned int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		struct iommu_fault_alloc fault = { .size = sizeof(fault) };
+		bool open = true;
+		struct setup s;
+		int fds[3];
+
+		setup_attached(&s);
+		expect_ok(ioas_map(s.iommu, s.ioas, va, 4 * PAGE, 0));
+		expect_ok(ioctl(s.iommu, IOMMU_FAULT_QUEUE_ALLOC, &fault));
+		fds[0] = s.dev;
+		fds[1] = s.iommu;
+		fds[2] = fault.out_fault_fd;
+		for (k = 0; k < 3; k++) {
+			close(fds[orders[i][k]]);
+			open &= orders[i][k] != 0;
+			expect_pins(before + (open ? 4 : 0));
+			expect_eq(vm_pin(), open ? 16 : 0);
+		}
+	}
+}
+
 /* Driver unbind */
 
 static void unbind_edu(void *arg)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Memory of a file: its seals, and pinning it where the kernel has no call for
- * that. No lock is held on entry; mmap_lock of the current process is taken for
- * the time of a mapping.
+ * that, or one that is not good for all files. No lock is held on entry;
+ * mmap_lock of the current process is taken for the time of a mapping.
  */
 #include <linux/err.h>
 #include <linux/fcntl.h>
@@ -47,7 +47,8 @@ bool memfd_sealed_for_write(struct file *file)
 	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
 }
 
-#ifndef HAVE_MEMFD_PIN_FOLIOS
+#ifdef memfd_pin_folios
+#undef memfd_pin_folios
 
 /* Mapped at a time: enough to make the cost of mapping small. */
 #define MEMFD_WINDOW	(64UL << 20)
@@ -117,7 +118,7 @@ static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
 }
 
 /**
- * memfd_pin_folios - pin memory of a file of tmpfs or hugetlbfs
+ * noiommufd_memfd_pin_folios - pin memory of a file of tmpfs or hugetlbfs
  * @memfd: the file
  * @start: first byte
  * @end: last byte
@@ -125,16 +126,17 @@ static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
  * @max_folios: room there
  * @offset: out: offset of @start in the first folio, in bytes
  *
- * What Linux 6.11 has under this name, by mapping the file into the current
+ * What Linux 6.11 has as memfd_pin_folios(), by mapping the file into the current
  * process for a moment: a way that faults pages in, and moves them out of where
  * they must not stay. The file is opened anew, for reading: a seal or the mode
- * of the caller's file shall not get in the way of a mapping to read.
+ * of the caller's file shall not get in the way of a mapping to read. Before
+ * 6.17 it is for hugetlbfs alone: a mapping reserves the huge pages it takes.
  *
  * Return: folios pinned, perhaps fewer than there are, or a negative errno.
  */
-long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
-		      struct folio **folios, unsigned int max_folios,
-		      pgoff_t *offset)
+long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
+				struct folio **folios, unsigned int max_folios,
+				pgoff_t *offset)
 {
 	struct inode *inode = file_inode(memfd);
 	bool hugetlb = inode->i_sb->s_magic == HUGETLBFS_MAGIC;
@@ -146,6 +148,11 @@ long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 
 	if (!memfd_can_pin(memfd) || start > end || end >= i_size_read(inode))
 		return -EINVAL;
+#ifdef HAVE_MEMFD_PIN_FOLIOS
+	if (!hugetlb)
+		return memfd_pin_folios(memfd, start, end, folios, max_folios,
+					offset);
+#endif
 	length = min_t(u64, end - first + 1, max(MEMFD_WINDOW, align));
 	length = (length + align - 1) & ~(align - 1);
 

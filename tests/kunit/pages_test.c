@@ -157,6 +157,7 @@ static void test_unpin_range(struct page *page, unsigned long n)
 /* Memory of files is tested in the guests. */
 #define memfd_can_pin(...)		false
 #define memfd_sealed_for_write(...)	false
+#undef memfd_pin_folios
 #define memfd_pin_folios(memfd, start, end, folios, max, offset)         \
 	({                                                               \
 		(void)(memfd), (void)(start), (void)(end);               \

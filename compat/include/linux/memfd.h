@@ -16,10 +16,11 @@ struct folio;
 bool memfd_can_pin(struct file *file);
 bool memfd_sealed_for_write(struct file *file);
 
-#ifndef HAVE_MEMFD_PIN_FOLIOS
-long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
-		      struct folio **folios, unsigned int max_folios,
-		      pgoff_t *offset);
+#if !defined(HAVE_MEMFD_PIN_FOLIOS) || !defined(HAVE_MEMFD_PIN_RESERVES_HUGETLB)
+long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
+				struct folio **folios, unsigned int max_folios,
+				pgoff_t *offset);
+#define memfd_pin_folios noiommufd_memfd_pin_folios
 #endif
 
 #endif /* NOIOMMUFD_COMPAT_MEMFD_H */

@@ -111,11 +111,12 @@ TEST(file_large)
 
 TEST(file_hugetlb)
 {
-	long long before = pins();
+	long long before = pins(), reserved;
 	struct setup s;
 	int fd;
 
-	huge_pages(12);
+	huge_pages(4);
+	reserved = read_field("/proc/meminfo", "HugePages_Rsvd");
 	setup_attached(&s);
 	fd = new_memfd(4 * HUGE, MFD_HUGETLB);
 	expect_ok(map_file(&s, RW, fd, 0, 4 * HUGE, BASE));
@@ -127,6 +128,9 @@ TEST(file_hugetlb)
 	expect_file_at(&s, fd, HUGE + 7 * PAGE, HUGE, 2 * BASE);
 	expect_ok(unmap(&s, 2 * BASE, HUGE));
 	expect_pins(before);
+	/* Huge pages that were reserved for others still are. */
+	expect_ok(close(fd));
+	expect_eq(read_field("/proc/meminfo", "HugePages_Rsvd"), reserved);
 }
 
 TEST(file_lazy)

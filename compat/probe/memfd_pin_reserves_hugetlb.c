@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* mm/memfd: reserve hugetlb folios before allocation, Linux 6.17, for which
+ * hugetlb_reserve_pages() came to return a number. Before, memfd_pin_folios()
+ * took huge pages that were reserved for others, or for nobody: a BUG().
+ */
+#include <linux/hugetlb.h>
+#ifndef CONTROL
+/* Its arguments changed too, and do not matter. */
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+long hugetlb_reserve_pages(/* any */);
+#endif

@@ -114,10 +114,14 @@ role_row()
 
 roles_for() { awk -v use="$1" '!/^#/ && $5 == use { print $1 }' "$GUEST/kernels"; }
 
+# guest_role ROLE MORE...: it is one of those that are booted, or one of MORE.
 guest_role()
 {
-	roles_for guest | grep -Fqx -e "$1" ||
-		die "there is no guest kernel '$1': KERNEL is one of $(roles_for guest | paste -sd' ')."
+	local role=$1 roles
+	shift
+	roles="$(roles_for guest | paste -sd' ')${*:+ $*}"
+	[[ " $roles " == *" $role "* && $role != *' '* ]] ||
+		die "there is no guest kernel '$role': KERNEL is one of $roles."
 }
 
 # The proxies of this machine's apt, as apt options.

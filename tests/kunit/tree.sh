@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# shellcheck shell=bash disable=SC2034 # variables set here for the other files
-# The kernel sources that the KUnit suites are built in: one cached tree a role,
-# of the distribution's linux-source package.
+# shellcheck shell=bash disable=SC2034,SC2154 # variables set here for the other files; suites: set by role_row
+# Kernel sources to build: one cached tree a role, of the distribution's
+# linux-source package. With guest/lib.sh.
 
-# shellcheck source=../guest/lib.sh
-. "${BASH_SOURCE[0]%/*}/../guest/lib.sh"
 KUNIT=$TOP/tests/kunit
-NEEDED=(bc bison build-essential debian-archive-keyring flex gcc kmod libc6-dev libelf-dev make
-	python3 xz-utils)
+TREE_NEEDED=(bc bison build-essential debian-archive-keyring flex gcc kmod libc6-dev libelf-dev
+	libssl-dev make openssl python3 xz-utils)
 # A source tree, its packages while they are unpacked, and what is built of it.
 TREE_MIB=4000
 
-# tree_cached ROLE: sets tree, version. One run at a time has a tree.
+# tree_cached ROLE: sets tree, version. One run at a time has a tree, until it
+# ends or says tree_release.
 tree_cached()
 {
 	local package=
@@ -38,3 +37,5 @@ tree_cached()
 		flock 8
 	}
 }
+
+tree_release() { exec 8>&-; }

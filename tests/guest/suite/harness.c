@@ -141,6 +141,14 @@ double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
+unsigned int slow(void)
+{
+	const char *factor = getenv("SLOW");
+	int n = factor ? atoi(factor) : 1;
+
+	return n > 0 ? n : 1;
+}
+
 void sleep_ms(unsigned int ms)
 {
 	struct timespec ts = {
@@ -280,7 +288,7 @@ long long pins(void)
 
 static bool settle_pins(long long want, long long *got)
 {
-	double end = now() + 2;
+	double end = now() + 2 * slow();
 
 	do {
 		*got = count_pins();
@@ -1029,7 +1037,7 @@ __u64 signals(int fd, int timeout_ms)
 
 static void edu_dma(void *bar, __u64 src, __u64 dst, __u32 size, __u32 cmd)
 {
-	double end = now() + 10;
+	double end = now() + 10 * slow();
 
 	/* QEMU takes a transfer that reaches the buffer's end for a bug. */
 	expect(size <= EDU_DMA_MAX);
@@ -1039,7 +1047,8 @@ static void edu_dma(void *bar, __u64 src, __u64 dst, __u32 size, __u32 cmd)
 	mmio_write64(bar, EDU_DMA_CMD, cmd);
 	while (mmio_read32(bar, EDU_DMA_CMD) & 1) {
 		if (now() > end)
-			fail("edu: expected its DMA to end, got nothing in 10 s");
+			fail("edu: expected its DMA to end, got nothing in %u s",
+			     10 * slow());
 		sleep_ms(5);
 	}
 }
@@ -1071,7 +1080,7 @@ static void run_child(const struct test *test)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGALRM, SIG_DFL);
-	alarm(test->limit);
+	alarm(test->limit * slow());
 	test->fn();
 	_exit(PASS);
 }
@@ -1097,9 +1106,9 @@ static int run(const struct test *test)
 
 	ended.fd = syscall(SYS_pidfd_open, pid, 0);
 	ended.events = POLLIN;
-	if (!poll(&ended, 1, (test->limit + GRACE) * 1000)) {
+	if (!poll(&ended, 1, (test->limit + GRACE) * slow() * 1000)) {
 		snprintf(verdict, VERDICT_SIZE, "cannot be killed %u s after its limit",
-			 GRACE);
+			 GRACE * slow());
 		close(ended.fd);
 		return FAIL;
 	}
@@ -1110,7 +1119,7 @@ static int run(const struct test *test)
 	if (info.si_code != CLD_EXITED) {
 		if (info.si_status == SIGALRM)
 			snprintf(verdict, VERDICT_SIZE, "expected to end, got nothing in %u s",
-				 test->limit);
+				 test->limit * slow());
 		else
 			snprintf(verdict, VERDICT_SIZE, "expected a normal end, got killed by %s",
 				 strsignal(info.si_status));

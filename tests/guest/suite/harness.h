@@ -11,7 +11,8 @@
  *
  * Environment: NOIOMMU_DRIVER names the driver to bind devices to (default
  * noiommu-vfio-pci; vfio-pci runs the suite against mainline, and tests of
- * what we do otherwise on purpose are skipped then).
+ * what we do otherwise on purpose are skipped then). SLOW says how many times
+ * as long as on a stock kernel everything may take (a debug kernel; default 1).
  */
 #ifndef __SUITE_HARNESS_H
 #define __SUITE_HARNESS_H
@@ -116,6 +117,8 @@ void join(pid_t pid);
 void in_child(void (*fn)(void *arg), void *arg);
 
 double now(void);
+/* What limits in seconds are to be multiplied with: the environment's SLOW */
+unsigned int slow(void);
 void sleep_ms(unsigned int ms);
 
 /* The system */
@@ -128,7 +131,7 @@ long long read_field(const char *path, const char *key);
 
 /* Pages pinned by get_user_pages and not released again, whole system. */
 long long pins(void);
-/* Waits up to two seconds for pins() to be back at want. */
+/* Waits up to two seconds (times slow()) for pins() to be back at want. */
 void check_pins(const char *file, int line, long long want);
 #define expect_pins(want)	check_pins(__FILE__, __LINE__, want)
 /* KiB that this process has pinned, as its VmPin says. */

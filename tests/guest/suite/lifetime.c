@@ -21,7 +21,7 @@
 #endif
 
 /* A killed process is gone by then, in seconds, under TCG. */
-#define PROMPT	2.0
+#define PROMPT	(2.0 * slow())
 
 static void kill_promptly(pid_t pid)
 {
@@ -38,7 +38,7 @@ static void kill_promptly(pid_t pid)
 
 static void wait_for_pins(long long more_than, pid_t pid)
 {
-	double end = now() + 30;
+	double end = now() + 30 * slow();
 	int status;
 
 	while (pins() <= more_than) {

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034,SC2154,SC2317 # copy, kver: for boot(); tree, version: set by tree_cached; cached calls debug_make by its name
+# Kernels that are built and not packaged: role "debug", which looks for
+# mistakes (debug.config, on the source of role 6.12). With guest.sh and
+# kunit/tree.sh.
+
+# debug_make DIR TREE: a build directory that modules can be built against,
+# with its bzImage where a build leaves it.
+debug_make()
+{
+	local dir=$1 tree=$2 log=$BUILD/debug-kernel.log option
+	mkdir "$dir"
+	{
+		make -s -C "$tree" O="$dir" tinyconfig &&
+			"$tree/scripts/kconfig/merge_config.sh" -m -O "$dir" \
+				"$dir/.config" "$GUEST/debug.config" &&
+			make -s -C "$tree" O="$dir" olddefconfig
+	} > "$log" 2>&1 < /dev/null || {
+		say "this kernel cannot be configured: see $log" >&2
+		return 1
+	}
+	while read -r option; do
+		case $option in
+		CONFIG_*=n) ! grep -q "^${option%n}" "$dir/.config" ;;
+		CONFIG_*) grep -qx "$option" "$dir/.config" ;;
+		esac || {
+			say "this kernel has no $option: change tests/guest/debug.config" >&2
+			return 1
+		}
+	done < "$GUEST/debug.config"
+	make -s -j"$(nproc)" -C "$tree" O="$dir" bzImage modules >> "$log" 2>&1 < /dev/null || {
+		say "this kernel cannot be built: see $log" >&2
+		return 1
+	}
+	# Building and installing modules takes none of this.
+	find "$dir" \( -path "$dir/scripts" -o -path "$dir/tools" \) -prune -o \
+		\( -name '*.[oa]' -o -name 'vmlinux*' \) -type f -exec rm {} +
+}
+
+# debug_cached: sets kdir, image.
+debug_cached()
+{
+	local name
+	tree_cached 6.12
+	name=kernel-debug_${version}_$(recipe_hash debug_make "$tree $(cat "$GUEST/debug.config")")
+	if [ ! -e "$CACHE/$name" ]; then
+		require_space 3000
+		say "building a kernel of linux-source $version with tests/guest/debug.config (once; kept in $CACHE)"
+	fi
+	cached "$name" debug_make "$tree"
+	tree_release
+	kdir=$CACHE/$name image=$CACHE/$name/arch/x86/boot/bzImage
+}
+
+# built_open ROLE: this machine's system with the kernel of kdir and image in
+# it; sets copy, kver.
+built_open()
+{
+	local dir=$RUN/$1
+	kver=$(cat "$kdir/include/config/kernel.release")
+	copy=$dir/root
+	mkdir -p "$copy" "$dir/upper" "$dir/work"
+	mount -t overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" overlay "$copy" ||
+		die "no overlay could be mounted over /: load the kernel's overlay module or use another machine."
+	mount -t proc proc "$copy/proc"
+	cp "$image" "$copy/boot/vmlinuz-$kver"
+	make -C "$kdir" modules_install INSTALL_MOD_PATH="$copy" INSTALL_MOD_STRIP=1 > "$LOGS/$1-kernel.log" 2>&1 < /dev/null ||
+		die "the modules of this kernel cannot be installed: see $LOGS/$1-kernel.log."
+}
+
+# built_modules ROLE: our modules, built for that kernel and installed.
+built_modules()
+{
+	local log=$LOGS/$1-modules.log found
+	make -C "$TOP" modules KDIR="$kdir" OUT="$RUN/$1/modules" W=1 > "$log" 2>&1 < /dev/null &&
+		make -C "$TOP" modules_install KDIR="$kdir" OUT="$RUN/$1/modules" \
+			INSTALL_MOD_PATH="$copy" >> "$log" 2>&1 < /dev/null || {
+		say "the modules cannot be built for $kver: see $log"
+		return 1
+	}
+	found=$(grep -aiE '\bwarning\b' "$log" | grep -v 'the compiler differs from the one' || true)
+	[ -z "$found" ] || {
+		say "${found%%$'\n'*}"
+		return 1
+	}
+}

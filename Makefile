@@ -22,6 +22,7 @@ help:
 	@echo 'make dkms-install, dkms-remove   install by DKMS without a package, for each kernel'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
+	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
 	@echo 'make coverage                    what of the page table and the areas they run through'
 	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'
@@ -113,8 +114,9 @@ dkms-remove:
 demo:
 	@tests/guest/demo $(KERNEL)
 
+# With KDIR on the command line: on the kernel of that build tree alone.
 check:
-	@tests/guest/check '$(KERNEL)' '$(TESTS)'
+	@tests/guest/check '$(KERNEL)' '$(TESTS)' $(if $(filter command,$(origin KDIR)),'$(KDIR)' '$(IMAGE)')
 
 # ARGS go to kunit.py.
 kunit:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2034,SC2154,SC2317 # copy, kver: for boot(); tree, version: set by tree_cached; cached calls debug_make by its name
 # Kernels that are built and not packaged: role "debug", which looks for
-# mistakes (debug.config, on the source of role 6.12). With guest.sh and
-# kunit/tree.sh.
+# mistakes (debug.config, on the source of role 6.12), and any prepared build
+# tree. With guest.sh and kunit/tree.sh.
 
 # debug_make DIR TREE: a build directory that modules can be built against,
 # with its bzImage where a build leaves it.
@@ -50,6 +50,40 @@ debug_cached()
 	cached "$name" debug_make "$tree"
 	tree_release
 	kdir=$CACHE/$name image=$CACHE/$name/arch/x86/boot/bzImage
+}
+
+# What the guest needs to start, our modules, and the tests.
+OPTIONS=(MODULES BLK_DEV_INITRD BINFMT_ELF BINFMT_SCRIPT PROC_FS SYSFS DEVTMPFS TMPFS
+	SERIAL_8250_CONSOLE PCI_MSI BLK_DEV_NVME VFIO_PCI_CORE VFIO_PCI UNIX EVENTFD
+	MEMFD_CREATE USERFAULTFD HUGETLBFS TRANSPARENT_HUGEPAGE COMPACTION PROC_PAGE_MONITOR)
+
+# image_version BZIMAGE: what uname -r says on it.
+image_version()
+{
+	local at
+	at=$(od -An -tu2 -j526 -N2 "$1") &&
+		dd if="$1" bs=1 skip=$((at + 512)) count=128 status=none | tr '\0' '\n' | sed -n '1s/ .*//p'
+}
+
+# built_check KDIR IMAGE: can the suite be run on it? Sets kdir, image.
+built_check()
+{
+	local said option missing=() config=$1/include/config/auto.conf
+	said=$(make -s -C "$TOP" kdir-check KDIR="$(realpath -m "$1")" 2>&1) ||
+		die "$(sed -n 's/^noiommufd: //p' <<< "$said")."
+	kdir=$(realpath "$1") image=${2:-$kdir/arch/x86/boot/bzImage}
+	grep -qx CONFIG_X86_64=y "$config" ||
+		die "$kdir is of another architecture than x86_64, which the guests are: give the build tree of an x86_64 kernel."
+	[ -e "$image" ] ||
+		die "there is no kernel image $image: build it (make bzImage) or give IMAGE=<bzImage>."
+	said=$(image_version "$image")
+	[ "$said" = "$(cat "$kdir/include/config/kernel.release")" ] ||
+		die "$image is of kernel '$said' and $kdir of '$(cat "$kdir/include/config/kernel.release")': give the image that was built there."
+	for option in "${OPTIONS[@]}"; do
+		grep -qx "CONFIG_$option=[ym]" "$config" || missing+=("CONFIG_$option")
+	done
+	[ ${#missing[@]} = 0 ] ||
+		die "this kernel lacks ${missing[*]}, which the tests need: turn that on and build it again."
 }
 
 # built_open ROLE: this machine's system with the kernel of kdir and image in

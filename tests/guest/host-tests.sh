@@ -227,6 +227,28 @@ run_over_node()
 	' bash "$TOP/tools/noiommufd-run"
 }
 
+# make check KDIR=... of what cannot be tested says so before any work.
+kdir_refused()
+{
+	local dir=$RUN/kdir check=("$GUEST/check" '' '' "$RUN/kdir")
+	one_sentence "there is no kernel build directory" "${check[@]}" || return
+	mkdir -p "$dir"/include/{config,generated} "$dir/arch/x86/boot"
+	one_sentence "is not prepared" "${check[@]}" || return
+	say '#define UTS_RELEASE "1.2"' > "$dir/include/generated/utsrelease.h"
+	: > "$dir/include/generated/autoconf.h"
+	one_sentence "has no Module.symvers" "${check[@]}" || return
+	: > "$dir/Module.symvers"
+	say 1.2 > "$dir/include/config/kernel.release"
+	say CONFIG_ARM64=y > "$dir/include/config/auto.conf"
+	one_sentence "another architecture" "${check[@]}" || return
+	say CONFIG_X86_64=y > "$dir/include/config/auto.conf"
+	one_sentence "there is no kernel image" "${check[@]}" || return
+	{ head -c 512 /dev/zero; printf '1.3 (a@b)'; head -c 200 /dev/zero; } > "$RUN/image"
+	one_sentence "is of kernel '1.3'" "${check[@]}" "$RUN/image" || return
+	{ head -c 512 /dev/zero; printf '1.2 (a@b)'; head -c 200 /dev/zero; } > "$RUN/image"
+	one_sentence "lacks CONFIG_MODULES" "${check[@]}" "$RUN/image"
+}
+
 host_tests()
 {
 	try host.sum_of_tests sum_of_tests
@@ -234,6 +256,7 @@ host_tests()
 	try host.no_conditionals_in_src no_conditionals
 	try host.readme_example_compiles readme_example
 	try host.noiommufd_run run_over_node
+	try host.kdir_refused kdir_refused
 	scripts_copy
 	try host.demo_without_root without_root
 	try host.demo_not_on_debian not_debian

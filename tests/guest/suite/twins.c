@@ -119,6 +119,7 @@ static bool bound_to_ours(const char *bdf)
 static bool is_twin(const char *theirs, const char *ours)
 {
 	return strcmp(theirs, ours) && depth(theirs) == depth(ours) &&
+	       has(theirs, "sriov_totalvfs") == has(ours, "sriov_totalvfs") &&
 	       !has(ours, "iommu") && !bound_to_ours(theirs);
 }
 

@@ -21,8 +21,8 @@
 #define IOPT_ALLOWED_START(allowed)	((allowed)->start)
 #define IOPT_ALLOWED_LAST(allowed)	((allowed)->last)
 INTERVAL_TREE_DEFINE(struct iopt_allowed, node, u64, subtree_last,
-		     IOPT_ALLOWED_START, IOPT_ALLOWED_LAST, static inline,
-		     iopt_allowed)
+		     IOPT_ALLOWED_START, IOPT_ALLOWED_LAST,
+		     static inline __maybe_unused, iopt_allowed)
 
 /**
  * iopt_init_table() - make an empty address space

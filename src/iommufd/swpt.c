@@ -311,7 +311,8 @@ static void swpt_store_clear(struct swpt_store *store)
 #define SWPT_HOLD_FIRST(area)	((area)->first_index)
 #define SWPT_HOLD_LAST(area)	((area)->last_index)
 INTERVAL_TREE_DEFINE(struct swpt_area, hold_node, u64, hold_subtree_last,
-		     SWPT_HOLD_FIRST, SWPT_HOLD_LAST, static inline, swpt_hold)
+		     SWPT_HOLD_FIRST, SWPT_HOLD_LAST,
+		     static inline __maybe_unused, swpt_hold)
 
 /* Find the first range in [*first, last] that no area holds. */
 static bool swpt_pages_next_unheld(const struct swpt_pages *pages, u64 *first,

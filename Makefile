@@ -4,6 +4,23 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 KREL := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' '$(KDIR)/include/generated/utsrelease.h' 2>/dev/null)
 
+# The architecture of that tree, and the one to build for, as the kernel names it.
+subarch = sed -e 's/^x86_64$$/x86/; s/^i.86$$/x86/; s/^aarch64$$/arm64/; s/^arm[v.].*/arm/; s/^ppc.*/powerpc/; s/^s390x$$/s390/; s/^riscv.*/riscv/; s/^loongarch.*/loongarch/'
+KARCH := $(shell sed -n 's|^. Linux/\([^ ]*\) .*|\1|p' '$(KDIR)/include/config/auto.conf' 2>/dev/null | $(subarch))
+arch = $(shell echo '$(or $(ARCH),$(shell uname -m))' | $(subarch))
+
+# A kernel that clang built takes modules of clang's.
+ifeq ($(LLVM)$(filter command% environment%,$(origin CC)),)
+kcc := $(shell sed -n 's/^CONFIG_\(CC_IS_CLANG\|LD_IS_LLD\)=y/\1/p' '$(KDIR)/include/config/auto.conf' 2>/dev/null)
+ifneq ($(filter CC_IS_CLANG,$(kcc)),)
+ifneq ($(filter LD_IS_LLD,$(kcc)),)
+modules modules_install: export LLVM = 1
+else
+modules modules_install: export CC = clang
+endif
+endif
+endif
+
 # Objects are built beside links to the sources, a directory a kernel. kbuild
 # wants no blank in that path: below build/ if ours has none.
 builds = $(if $(word 2,$(CURDIR)),$(HOME)/.cache/noiommufd/$(shell echo '$(CURDIR)' | cksum | cut -d' ' -f1),$(CURDIR)/build)
@@ -33,6 +50,7 @@ help:
 kdir-check:
 	@test -d '$(KDIR)' || { echo 'noiommufd: there is no kernel build directory $(KDIR): install the headers of that kernel (Debian: apt install linux-headers-amd64) or give KDIR=<directory>' >&2; exit 1; }
 	@test -n '$(KREL)' && test -e '$(KDIR)/include/generated/autoconf.h' || { echo 'noiommufd: $(KDIR) is not prepared: run make modules_prepare there, or give KDIR=<kernel build directory>' >&2; exit 1; }
+	@test -z '$(KARCH)' || test '$(KARCH)' = '$(arch)' || { echo 'noiommufd: $(KDIR) is of a kernel for $(KARCH), not $(arch): give ARCH=$(KARCH) and CROSS_COMPILE=<prefix of its compiler>, or another KDIR' >&2; exit 1; }
 	@test -e '$(KDIR)/Module.symvers' || { echo 'noiommufd: $(KDIR) has no Module.symvers: build that kernel with its modules (make modules) first' >&2; exit 1; }
 
 # New links each time (a source may be gone), old objects stay.

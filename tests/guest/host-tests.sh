@@ -204,6 +204,41 @@ readme_example()
 	gcc -O2 -Wall -Wextra -Werror -I"$TOP/src/uapi" -o "$RUN/example" "$RUN/example.c"
 }
 
+# make modules KDIR=$1 says one sentence, with $2 in it, and builds nothing.
+modules_refused()
+{
+	local said
+	if said=$(make -s --no-print-directory -C "$TOP" modules KDIR="$1" OUT="$RUN/refused" 2>&1); then
+		say "it built against $1"
+		return 1
+	fi
+	said=$(grep -v '^make: ' <<< "$said") || true
+	[[ $(wc -l <<< "$said") = 1 && $said == "noiommufd: "*$2* ]] || {
+		say "it said: $(head -n 2 <<< "$said" | paste -sd'|')"
+		return 1
+	}
+	[ ! -e "$RUN/refused" ] || {
+		say "it began to build against $1"
+		return 1
+	}
+}
+
+# Trees that no module can be built against, one lack after the other.
+bad_kdirs()
+{
+	local dir=$RUN/bad-kdir
+	mkdir "$dir"
+	modules_refused "$RUN/no-such-directory" "there is no kernel build directory" &&
+		modules_refused "$dir" "is not prepared" || return
+	mkdir -p "$dir/include/generated" "$dir/include/config"
+	echo '#define UTS_RELEASE "6.0-none"' > "$dir/include/generated/utsrelease.h"
+	touch "$dir/include/generated/autoconf.h"
+	printf '#\n# Linux/arm64 6.0 Kernel Configuration\n' > "$dir/include/config/auto.conf"
+	modules_refused "$dir" "is of a kernel for arm64, not x86" || return
+	printf '#\n# Linux/x86 6.0 Kernel Configuration\n' > "$dir/include/config/auto.conf"
+	modules_refused "$dir" "has no Module.symvers"
+}
+
 # tools/noiommufd-run, with files for nodes.
 run_over_node()
 {
@@ -257,6 +292,7 @@ host_tests()
 	try host.readme_example_compiles readme_example
 	try host.noiommufd_run run_over_node
 	try host.kdir_refused kdir_refused
+	try host.bad_kdirs bad_kdirs
 	scripts_copy
 	try host.demo_without_root without_root
 	try host.demo_not_on_debian not_debian

@@ -268,6 +268,26 @@ rpm_tests()
 	try rpm.dkms_installs rpm_installs noiommufd-dkms updates/dkms
 }
 
+# A read-only source tree with a blank in its path, built by an ordinary user.
+readonly_tree()
+{
+	local said dir="$copy/tmp/read only"
+	mkdir -p "$dir" "$copy/tmp/home"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir" -xf -
+	mount --bind "$dir" "$dir" && mount -o remount,bind,ro "$dir"
+	chown 65534:65534 "$copy/tmp/home"
+	said=$(in_root setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp/home \
+		make -C "/tmp/read only" modules KDIR="/lib/modules/$kver/build" 2>&1) || {
+		say "$(grep -m 1 -iE 'error|read-only|denied' <<< "$said" || tail -n 1 <<< "$said")"
+		return 1
+	}
+	umount "$dir"
+	[ -n "$(find "$copy/tmp/home" -name noiommu-vfio-pci.ko)" ] || {
+		say "nothing was built below the user's ~/.cache"
+		return 1
+	}
+}
+
 package_tests()
 {
 	step package.install package_install "$1"

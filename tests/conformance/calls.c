@@ -282,29 +282,34 @@ const struct call calls[] = {
 	},
 	{ .name = "RESET", .target = DEVICE, .nr = NR(111) },
 	{
-		"HOT_RESET_INFO", DEVICE, NR(112), 12, 28, NULL,
+		"HOT_RESET_INFO", DEVICE, NR(112), 12, 28, "",
 		{ SIZE, F("flags", 4, 4, FIELD_FLAGS),
 		  F("count", 8, 4, FIELD_NUMBER),
 		  F("id0", 12, 4, FIELD_OUT), F("address0", 16, 4, FIELD_OUT),
 		  F("id1", 20, 4, FIELD_OUT), F("address1", 24, 4, FIELD_OUT) },
 	},
 	{
-		"HOT_RESET", DEVICE, NR(113), 12, 16, NULL,
+		"HOT_RESET", DEVICE, NR(113), 12, 16, "",
 		{ SIZE, F("flags", 4, 4, FIELD_FLAGS),
 		  F("count", 8, 4, FIELD_NUMBER),
 		  F("fd0", 12, 4, FIELD_FD) },
 	},
 	{
-		"IOEVENTFD", DEVICE, NR(116), 28, 32, NULL,
+		/*
+		 * Four bytes at the start of BAR 0. Not at the ends of what an
+		 * offset can be: mainline may crash then.
+		 */
+		"IOEVENTFD", DEVICE, NR(116), 28, 32, "flags=4 fd=event",
 		{ SIZE, F("flags", 4, 4, FIELD_FLAGS),
-		  F("offset", 8, 8, FIELD_ADDRESS),
+		  F("offset", 8, 8, FIELD_NUMBER),
 		  F("data", 16, 8, FIELD_NUMBER),
 		  F("fd", 24, 4, FIELD_FD),
 		  F("reserved", 28, 4, FIELD_RESERVED) },
 	},
 	{
-		"FEATURE", DEVICE, NR(117), 8, 32, NULL,
-		{ SIZE, F("flags", 4, 4, FIELD_FLAGS),
+		/* To probe one that there is not; "feature" has other numbers */
+		"FEATURE", DEVICE, NR(117), 8, 32, "flags=0x4ffff",
+		{ SIZE, F("flags", 4, 4, FIELD_OUT),
 		  F("data", 8, 8, FIELD_NUMBER) },
 	},
 	{

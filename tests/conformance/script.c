@@ -618,21 +618,31 @@ static long cmd_poll(char **argv)
 	return p.revents;
 }
 
-/* read FILE LENGTH [OFFSET]: to "ranges", and so on */
+/* read FILE LENGTH [OFFSET [VA]]: to "ranges" or VA, and so on; OFFSET "-": none */
+static bool has_offset(char **argv)
+{
+	return argv[3] && strcmp(argv[3], "-");
+}
+
+static void *buffer_of(char **argv)
+{
+	return (void *)(argv[3] && argv[4] ? value_of(argv[4]) : RANGES);
+}
+
 static long cmd_read(char **argv)
 {
-	if (argv[3])
-		return pread(fd_of(argv[1]), (void *)RANGES, value_of(argv[2]),
+	if (has_offset(argv))
+		return pread(fd_of(argv[1]), buffer_of(argv), value_of(argv[2]),
 			     value_of(argv[3]));
-	return read(fd_of(argv[1]), (void *)RANGES, value_of(argv[2]));
+	return read(fd_of(argv[1]), buffer_of(argv), value_of(argv[2]));
 }
 
 static long cmd_write(char **argv)
 {
-	if (argv[3])
-		return pwrite(fd_of(argv[1]), (void *)RANGES, value_of(argv[2]),
-			      value_of(argv[3]));
-	return write(fd_of(argv[1]), (void *)RANGES, value_of(argv[2]));
+	if (has_offset(argv))
+		return pwrite(fd_of(argv[1]), buffer_of(argv),
+			      value_of(argv[2]), value_of(argv[3]));
+	return write(fd_of(argv[1]), buffer_of(argv), value_of(argv[2]));
 }
 
 static long cmd_lseek(char **argv)

@@ -1629,6 +1629,62 @@ SCRIPT(limit) = {
 	NULL
 };
 
+/* Charged by process: the mapper is gone when its memory is to be pinned */
+SCRIPT(gone) = {
+	".uncap ipc_lock",
+	".memlock 0x4000",
+	".iommu i",
+	".OPTION val64=1",
+	".dev d edu",
+	".BIND iommufd=i",
+	".IOAS_ALLOC >a",
+	".memfd m 0x8000",
+	"fork",
+	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
+	"end",
+	"ATTACH pt_id=a",
+	"pins",
+	"charged",
+	"GET_PA ioas_id=a iova=0x10000 length=1",
+	"UNMAP ioas_id=a iova=0 length=max64",
+	"pins",
+	"DETACH",
+	/* Its limit is still there */
+	"fork",
+	"memlock 0x3000",
+	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
+	"end",
+	"ATTACH pt_id=a",
+	"pins",
+	"UNMAP ioas_id=a iova=0 length=max64",
+	/* Handed over to one that goes */
+	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
+	"fork",
+	"CHANGE_PROCESS",
+	"charged",
+	"end",
+	"ATTACH pt_id=a",
+	"pins",
+	"charged",
+	"UNMAP ioas_id=a iova=0 length=max64",
+	"DETACH",
+	/* Memory of its own has gone with it */
+	"fork",
+	"MAP flags=fixed|r|w ioas_id=a user_va=mem length=0x4000 iova=0x10000",
+	"end",
+	"ATTACH pt_id=a",
+	"pins",
+	"UNMAP ioas_id=a iova=0 length=max64",
+	"charged",
+	/* Taken over from one that has gone */
+	"fork",
+	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
+	"end",
+	"ATTACH pt_id=a",
+	"CHANGE_PROCESS",
+	NULL
+};
+
 SCRIPT(options) = {
 	".iommu i",
 	"OPTION op=1",
@@ -2138,6 +2194,56 @@ SCRIPT(device) = {
 	NULL
 };
 
+/* Where the bytes of a device come to or from, and offsets at the ends */
+SCRIPT(buffers) = {
+	"do bound",
+	"read d 4 0x70000000000 null",
+	"read d 4 0x70000000000 hole",
+	"read d 4 0x70000000000 rangesro",
+	"read d 4 0x70000000000 none",
+	"read d 4 0x70000000000 kernel",
+	"read d 4 0x70000000000 edge+0xffe",
+	"write d 4 0x70000000000 null",
+	"write d 4 0x70000000000 hole",
+	"write d 4 0x70000000000 rangesro",
+	"write d 4 0x70000000000 none",
+	"write d 4 0x70000000000 kernel",
+	"write d 4 0x70000000000 edge+0xffe",
+	"read d 4 0 null",
+	"read d 4 0 hole",
+	"read d 4 0 rangesro",
+	"write d 4 0 null",
+	"write d 4 0 hole",
+	"write d 4 0x80 rangesro",
+	"read d 4 0x70000000000 half",
+	"read d 4 0x70000000000 top",
+	"write d 4 0x70000000000 half",
+	"read d 4 half-4",
+	"read d 4 half",
+	"read d 4 top",
+	"read d 4 max64",
+	"write d 4 half-4",
+	"write d 4 max64",
+	"read d 4 0x6ffffffffff",
+	"read d 4 0xfffff",
+	"read d 4 0xffffe",
+	"read d 4 0x100000",
+	"read d 4 0xfffffffffe",
+	"mmap d 0x1000 half-0x1000 shared rw",
+	"mmap d 0x1000 half shared rw",
+	"mmap d 0x1000 top shared rw",
+	"mmap d 0x1000 0xff000 shared rw",
+	"mmap d 0x2000 0xff000 shared rw",
+	"FAULT_QUEUE_ALLOC >f",
+	"read fd 40 - hole",
+	"read fd 40 - null",
+	"write fd 8 - hole",
+	"write fd 8 - null",
+	"write fd 8 - none",
+	"write fd 8 - rangesro",
+	NULL
+};
+
 SCRIPT(feature) = {
 	"do bound",
 	/* Low power: asked about, all three */
@@ -2337,6 +2443,7 @@ const struct group scripts[] = {
 	GROUP(file_ro),
 	GROUP(process),
 	GROUP(limit),
+	GROUP(gone),
 	GROUP(options),
 	GROUP(compat),
 	GROUP(compat_device),
@@ -2344,6 +2451,7 @@ const struct group scripts[] = {
 	GROUP(lifetime),
 	GROUP(unbind),
 	GROUP(device),
+	GROUP(buffers),
 	GROUP(feature),
 	GROUP(nvme),
 	GROUP(hot_reset),

@@ -104,6 +104,9 @@ static void sizes(void)
 		if (j == i)
 			one("size=%u", part[i]);
 	}
+	/* Between the shortest argument and the full one */
+	if (swept->min + 8 < swept->size)
+		one("size=%u", swept->min + 8);
 	for (i = 0; i < ARRAY_SIZE(full); i++)
 		for (j = 0; j < ARRAY_SIZE(extra); j++)
 			one("size=%u%s", full[i], extra[j]);

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Kernel lockdown: no device is taken from then on; what is there stays. There
+ * is no way back, so init runs this when all others are through.
+ */
+#include <sys/mount.h>
+
+#include "harness.h"
+
+#define KERN_ERR	3
+#define SECURITYFS	"/sys/kernel/security"
+
+TEST(no_device_is_taken_any_more)
+{
+	unsigned long long log;
+	struct setup s;
+	char path[128];
+	int again;
+
+	skip_on_mainline("vfio does not ask whether the kernel is locked down");
+	mount("securityfs", SECURITYFS, "securityfs", 0, NULL);
+	if (access(SECURITYFS "/lockdown", F_OK))
+		test_skip("the kernel has no lockdown");
+	if (driver_has(edu_behind_bridge()))
+		driver_unbind(edu_behind_bridge());
+	setup_attached(&s);
+
+	log = kmsg_mark();
+	expect_ok(write_file(SECURITYFS "/lockdown", "integrity"));
+	snprintf(path, sizeof(path),
+		 "/sys/bus/pci/devices/%s/driver_override",
+		 edu_behind_bridge());
+	expect_ok(write_file(path, "%s", driver_name()));
+	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s",
+			     edu_behind_bridge()));
+	expect(!driver_has(edu_behind_bridge()));
+	expect_eq(kmsg_count(log, KERN_ERR, edu_behind_bridge(),
+			     "kernel lockdown forbids it"), 1);
+
+	/* As with the unsafe switch: the node that is there works. */
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 0));
+	expect(pa_of(s.iommu, s.ioas, 0) != 0);
+	again = cdev_open(edu());
+	close(s.dev);
+	expect_ok(dev_bind(again, s.iommu, &s.devid));
+}

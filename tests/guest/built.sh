@@ -118,3 +118,33 @@ built_modules()
 		return 1
 	}
 }
+
+# in_tree: noiommufd as a part of the debug kernel, built in and as modules.
+in_tree()
+{
+	local dir=$RUN/in-tree log=$LOGS/in-tree.log how=
+	tree_cached 6.12
+	"$KUNIT/link-into-tree" "$tree" || return
+	cp -a "$kdir" "$dir" || return
+	for how in y m; do
+		{
+			"$tree/scripts/config" --file "$dir/.config" \
+				--set-val NOIOMMUFD $how --set-val NOIOMMU_VFIO_PCI $how &&
+				make -s -C "$tree" O="$dir" olddefconfig &&
+				make -s -j"$(nproc)" -C "$tree" O="$dir" W=1 drivers/noiommufd/
+		} > "$log" 2>&1 < /dev/null || {
+			say "with NOIOMMUFD=$how it cannot be built: see $log"
+			return 1
+		}
+		if grep -aiE '\bwarning\b' "$log"; then
+			return 1
+		fi
+		case $how in
+		y) nm "$dir/drivers/noiommufd/built-in.a" 2>/dev/null | grep -qw noiommufd_ctx_from_fd ;;
+		m) grep -qx drivers/noiommufd/noiommu-vfio-pci.o "$dir/drivers/noiommufd/modules.order" ;;
+		esac || {
+			say "with NOIOMMUFD=$how it is not in the kernel: see $dir"
+			return 1
+		}
+	done
+}

@@ -8,18 +8,6 @@
 
 #include "harness.h"
 
-/* Registers in BAR 0 */
-#define EDU_IDENT	0x00
-#define EDU_LIVE	0x04
-#define EDU_FACTORIAL	0x08
-#define EDU_STATUS	0x20
-#define EDU_STATUS_IRQ	0x80
-#define EDU_IRQ_STATUS	0x24
-#define EDU_IRQ_RAISE	0x60
-#define EDU_IRQ_ACK	0x64
-
-#define EDU_ID		0x010000ed
-
 static void *bar_of(int dev)
 {
 	void *bar = region_mmap(dev, VFIO_PCI_BAR0_REGION_INDEX,

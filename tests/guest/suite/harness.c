@@ -656,21 +656,26 @@ void driver_unbind(const char *bdf)
 	expect_ok(write_file(path, "%s", bdf));
 }
 
-void driver_bind(const char *bdf)
+void driver_bind_to(const char *bdf, const char *driver)
 {
 	char path[128], name[64];
 
-	if (driver_has(bdf))
-		return;
-	if (driver_of(bdf, name, sizeof(name)))
+	if (driver_of(bdf, name, sizeof(name))) {
+		if (!strcmp(name, driver))
+			return;
 		driver_unbind(bdf);
+	}
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
-	expect_ok(write_file(path, "%s", driver_name()));
+	expect_ok(write_file(path, "%s", driver));
 	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", bdf));
-	if (!driver_has(bdf))
-		fail("%s: expected driver %s to take it, got %s", bdf,
-		     driver_name(),
+	if (!driver_of(bdf, name, sizeof(name)) || strcmp(name, driver))
+		fail("%s: expected driver %s to take it, got %s", bdf, driver,
 		     driver_of(bdf, name, sizeof(name)) ? name : "no driver");
+}
+
+void driver_bind(const char *bdf)
+{
+	driver_bind_to(bdf, driver_name());
 }
 
 bool cdev_name(const char *bdf, char *name, size_t size)

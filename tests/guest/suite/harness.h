@@ -179,6 +179,8 @@ const char *iommu_node(void);
 /* Bound to the driver now? */
 bool driver_has(const char *bdf);
 void driver_bind(const char *bdf);
+/* To another one, which is loaded */
+void driver_bind_to(const char *bdf, const char *driver);
 void driver_unbind(const char *bdf);
 /* "noiommu-vfio0", found in sysfs; false: there is none. */
 bool cdev_name(const char *bdf, char *name, size_t size);
@@ -272,6 +274,16 @@ __u64 signals(int fd, int timeout_ms);
  * QEMU's edu: BAR 0 has its registers, DMA goes to and from the start of a
  * buffer of its own. Both calls wait for the DMA to end.
  */
+#define EDU_IDENT	0x00	/* EDU_ID */
+#define EDU_LIVE	0x04	/* the complement of what was written */
+#define EDU_FACTORIAL	0x08
+#define EDU_STATUS	0x20
+#define EDU_STATUS_IRQ	0x80
+#define EDU_IRQ_STATUS	0x24
+#define EDU_IRQ_RAISE	0x60
+#define EDU_IRQ_ACK	0x64
+
+#define EDU_ID		0x010000ed
 #define EDU_DMA_MAX	2048
 
 void edu_read_from(void *bar, __u64 pa, __u32 size);

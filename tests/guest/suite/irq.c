@@ -4,18 +4,9 @@
  * a vector a queue), those that say something about the device, and eventfds
  * that write to a register.
  */
-#include <poll.h>
-#include <signal.h>
-
 #include "harness.h"
 
 #define NVME		"0000:00:05.0"
-
-/* edu: registers in BAR 0 */
-#define EDU_LIVE	0x04
-#define EDU_IRQ_STATUS	0x24
-#define EDU_IRQ_RAISE	0x60
-#define EDU_IRQ_ACK	0x64
 
 #define INTX		VFIO_PCI_INTX_IRQ_INDEX
 #define MSI		VFIO_PCI_MSI_IRQ_INDEX
@@ -623,40 +614,6 @@ TEST(error_and_request)
 	check_single(n.s.dev, REQ);
 }
 
-/* Writing to it asks the device to be let go of. */
-static void unbind_edu(void *arg)
-{
-	(void)arg;
-	driver_unbind(edu());
-}
-
-TEST(request_when_the_driver_goes)
-{
-	int fd, other;
-	struct setup s;
-	pid_t pid;
-
-	setup_bound(&s);
-	fd = irq_eventfd(s.dev, REQ);
-	other = irq_eventfd(s.dev, MSI);
-	expect_ok(fcntl(s.dev, F_SETFD, FD_CLOEXEC));
-	pid = expect_ok(fork());
-	if (!pid) {
-		close(s.dev);
-		unbind_edu(NULL);
-		_exit(0);
-	}
-	expect_eq(signals(fd, SOON_MS), 1);
-	expect_eq(signals(other, 0), 0);
-	/* Interrupts can be changed still. */
-	expect_ok(set_none(s.dev, MSI, IRQ_TRIGGER));
-	expect_eq(signals(other, SOON_MS), 1);
-	irq_off(s.dev, MSI);
-	close(s.dev);
-	join(pid);
-	driver_bind(edu());
-}
-
 /* An eventfd that writes to a register */
 
 static int ioeventfd(int dev, __u32 size, __u64 offset, __u64 data, __s32 fd)
@@ -694,7 +651,6 @@ TEST(ioeventfd)
 	a = event_open();
 	b = event_open();
 	c = event_open();
-	/* It answers with the complement of what is written. */
 	mmio_write32(bar, EDU_LIVE, 0);
 	expect_ok(ioeventfd(s.dev, 4, info.offset + EDU_LIVE, 0x1111, a));
 	expect_ok(ioeventfd(s.dev, 4, info.offset + EDU_LIVE, 0x2222, b));

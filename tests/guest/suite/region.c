@@ -16,11 +16,6 @@
 #define NVME		"0000:00:05.0"
 #define RTL		"0000:00:08.0"
 
-/* edu: registers in BAR 0 */
-#define EDU_IDENT	0x00
-#define EDU_LIVE	0x04
-#define EDU_ID		0x010000ed
-
 #define NVME_VS		0x08
 #define NVME_CC		0x14
 

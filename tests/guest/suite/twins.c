@@ -90,37 +90,11 @@ static void load_vfio_pci(void)
 	join(pid);
 }
 
-static void bind_to(const char *bdf, const char *driver)
-{
-	char path[320];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/%.31s", driver, bdf);
-	if (!access(path, F_OK))
-		return;
-	snprintf(path, sizeof(path), DEVICES "/%.31s/driver/unbind", bdf);
-	write_file(path, "%s", bdf);
-	snprintf(path, sizeof(path), DEVICES "/%.31s/driver_override", bdf);
-	expect_ok(write_file(path, "%s", driver));
-	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", bdf));
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/%.31s", driver, bdf);
-	if (access(path, F_OK))
-		fail("%s: expected %s to take it, got a refusal", bdf, driver);
-}
-
-static bool bound_to_ours(const char *bdf)
-{
-	char path[320];
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/%.31s",
-		 driver_name(), bdf);
-	return !access(path, F_OK);
-}
-
 static bool is_twin(const char *theirs, const char *ours)
 {
 	return strcmp(theirs, ours) && depth(theirs) == depth(ours) &&
 	       has(theirs, "sriov_totalvfs") == has(ours, "sriov_totalvfs") &&
-	       !has(ours, "iommu") && !bound_to_ours(theirs);
+	       !has(ours, "iommu") && !driver_has(theirs);
 }
 
 /* The first two that are alike; theirs has an IOMMU if there is one. */
@@ -215,8 +189,8 @@ static void open_twins(struct twin *twins, unsigned int vendor,
 	/* The emulated IOMMU does not remap interrupts, where there is one. */
 	write_file("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
 		   "1");
-	bind_to(twins[THEIRS].bdf, "vfio-pci");
-	bind_to(twins[OURS].bdf, driver_name());
+	driver_bind_to(twins[THEIRS].bdf, "vfio-pci");
+	driver_bind(twins[OURS].bdf);
 	/* Before Linux 6.6 there is an entry in sysfs, and no node. */
 	if (cdev_name(twins[THEIRS].bdf, name, sizeof(name)) &&
 	    has(twins[THEIRS].bdf, cdev_attribute(name)))
@@ -899,7 +873,7 @@ TEST(device_of_an_iommu_is_refused)
 	expect_ok(write_file(path, "%s", driver_name()));
 	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s",
 			     twins[THEIRS].bdf));
-	expect(!bound_to_ours(twins[THEIRS].bdf));
+	expect(!driver_has(twins[THEIRS].bdf));
 	expect_eq(kmsg_count(log, KERN_INFO, twins[THEIRS].bdf,
 			     "use vfio-pci"), 1);
 }

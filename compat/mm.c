@@ -64,9 +64,9 @@ static unsigned int unshare_flags(struct mm_struct *mm, unsigned long start,
 
 /*
  * GUP may not be able to wait for the page at @start: before Linux 6.3 a
- * long-term pin, on every kernel one of another process as we take it. Then a
- * page that userfaultfd is to fill comes back as -EFAULT. Fault it in, as the
- * CPU's own access does: killable, with mmap_lock dropped meanwhile.
+ * long-term pin, before 6.5 one of another process as we take it. Then a page
+ * that userfaultfd is to fill comes back as -EFAULT. Fault it in, as the CPU's
+ * own access does: killable, with mmap_lock dropped meanwhile.
  */
 static int wait_for_page(struct mm_struct *mm, unsigned long start,
 			 unsigned int gup_flags)
@@ -84,15 +84,16 @@ static int wait_for_page(struct mm_struct *mm, unsigned long start,
 	return rc;
 }
 
+/* Clears @locked if it had to wait and let go of mmap_lock. */
 static long pin_remote_locked(struct mm_struct *mm, unsigned long start,
 			      unsigned long nr, unsigned int gup_flags,
-			      struct page **pages)
+			      struct page **pages, int *locked)
 {
 #ifdef HAVE_PIN_USER_PAGES_REMOTE_VMAS
 	return pin_user_pages_remote(mm, start, nr, gup_flags, pages, NULL,
 				     NULL);
 #else
-	return pin_user_pages_remote(mm, start, nr, gup_flags, pages, NULL);
+	return pin_user_pages_remote(mm, start, nr, gup_flags, pages, locked);
 #endif
 }
 
@@ -146,12 +147,16 @@ long noiommufd_pin_user_pages_remote(struct mm_struct *mm, unsigned long start,
 	long rc;
 
 	for (;;) {
+		int locked = 1;
+
 		if (mmap_read_lock_killable(mm))
 			return -EINTR;
 		if (may_need_unshare(gup_flags))
 			gup_flags |= unshare_flags(mm, start, &nr);
-		rc = pin_remote_locked(mm, start, nr, gup_flags, pages);
-		mmap_read_unlock(mm);
+		rc = pin_remote_locked(mm, start, nr, gup_flags, pages,
+				       &locked);
+		if (locked)
+			mmap_read_unlock(mm);
 		if (rc != -EFAULT || waited)
 			return rc ?: -EFAULT;
 		rc = wait_for_page(mm, start, gup_flags);

@@ -58,6 +58,23 @@ static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
 	return -ENOTTY;
 }
 
+/*
+ * The upper bits of the offset are a BAR's index. vfio-pci-core takes it for
+ * signed, has no lower bound, and looks for the BAR far outside of the device.
+ */
+static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
+				   struct vfio_device_ioeventfd __user *arg)
+{
+	u64 offset;
+
+	if (copy_from_user(&offset, &arg->offset, sizeof(offset)))
+		return -EFAULT;
+	if (offset > S64_MAX)
+		return -EINVAL;
+	return vfio_pci_core_ioctl(vdev, VFIO_DEVICE_IOEVENTFD,
+				   (unsigned long)arg);
+}
+
 static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 			       unsigned long arg)
 {
@@ -77,6 +94,8 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 		return noiommu_vfio_attach(df, uarg);
 	case VFIO_DEVICE_DETACH_IOMMUFD_PT:
 		return noiommu_vfio_detach(df, uarg);
+	case VFIO_DEVICE_IOEVENTFD:
+		return noiommu_vfio_ioeventfd(vdev, uarg);
 	case VFIO_DEVICE_FEATURE:
 		return noiommu_vfio_feature(uarg);
 	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:

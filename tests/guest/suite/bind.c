@@ -589,6 +589,33 @@ TEST(hwpt_errors)
 	expect_ok(object_destroy(s.iommu, s.ioas));
 }
 
+TEST(ioeventfd_offset)
+{
+	struct vfio_device_ioeventfd ioeventfd = {
+		.argsz = sizeof(ioeventfd), .flags = VFIO_DEVICE_IOEVENTFD_32,
+	};
+	static const __u64 bad[] = {
+		MIB, 6ULL << 40, 9ULL << 40, 1ULL << 62, 1ULL << 63,
+		(1ULL << 63) + 1, 0xffULL << 56, U64_MAX - 3, U64_MAX,
+	};
+	struct setup s;
+	unsigned int i;
+
+	skip_on_mainline("it may crash");
+	setup_bound(&s);
+	ioeventfd.fd = expect_ok(eventfd(0, EFD_CLOEXEC));
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		ioeventfd.offset = bad[i];
+		expect_errno(ioctl(s.dev, VFIO_DEVICE_IOEVENTFD, &ioeventfd),
+			     EINVAL);
+	}
+	ioeventfd.offset = 0;
+	expect_ok(ioctl(s.dev, VFIO_DEVICE_IOEVENTFD, &ioeventfd));
+	expect_errno(ioctl(s.dev, VFIO_DEVICE_IOEVENTFD, &ioeventfd), EEXIST);
+	ioeventfd.fd = -1;
+	expect_ok(ioctl(s.dev, VFIO_DEVICE_IOEVENTFD, &ioeventfd));
+}
+
 TEST(after_bind)
 {
 	struct setup s;

@@ -297,10 +297,11 @@ const struct call calls[] = {
 	{
 		/*
 		 * Four bytes at the start of BAR 0. Not at the ends of what an
-		 * offset can be: mainline may crash then.
+		 * offset can be: mainline may crash then. Not eight: older
+		 * kernels can, 7.3 cannot.
 		 */
 		"IOEVENTFD", DEVICE, NR(116), 28, 32, "flags=4 fd=event",
-		{ SIZE, F("flags", 4, 4, FIELD_FLAGS),
+		{ SIZE, F("flags", 4, 4, FIELD_OUT),
 		  F("offset", 8, 8, FIELD_NUMBER),
 		  F("data", 16, 8, FIELD_NUMBER),
 		  F("fd", 24, 4, FIELD_FD),

@@ -8,7 +8,7 @@
 #elif defined(CONFIG_IOMMUFD_NOIOMMU) && !defined(NOIOMMUFD_NATIVE)
 #error "this kernel has a noiommu cdev itself: use vfio-pci, or build all the same with NATIVE=1"
 #elif !defined(CONFIG_NET) && !defined(CONFIG_IO_URING)
-#error "this kernel does not count locked memory by user: use one with CONFIG_NET or CONFIG_IO_URING"
+#error "this kernel cannot count locked memory: use one with CONFIG_NET or CONFIG_IO_URING"
 #elif defined(NOIOMMUFD_NO_FEATURES)
 #error "run make modules KDIR=<kernel build directory>, not make -C <kernel build directory>"
 #endif

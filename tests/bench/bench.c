@@ -1008,7 +1008,7 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 }
 
 /* What our module says its tables take, in bytes */
-static long long table_bytes(void)
+static long long tables_take(void)
 {
 	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
 	FILE *file = fopen(path, "re");
@@ -1051,7 +1051,7 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 		before = free_kib();
 		vmalloc = vmalloc_kib();
 		if (io->has_runs)
-			tally = table_bytes();
+			tally = tables_take();
 		for (i = 0; i < maps; i++, iova += GIB)
 			map(io, mem->va, GIB, iova);
 		sleep(12);
@@ -1062,7 +1062,7 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 		spent = used > 0 ? (used + maps - 1) / maps : 0;
 		end();
 		if (io->has_runs)
-			check_tally(used, table_bytes() - tally, maps);
+			check_tally(used, tables_take() - tally, maps);
 		begin(io->name, "vmalloc_1g", mem->kind);
 		used = vmalloc_kib() - vmalloc;
 		spent = used > 0 ? (used + maps - 1) / maps : 0;

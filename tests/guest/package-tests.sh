@@ -218,10 +218,13 @@ same()
 	}
 }
 
+# Manual pages are as the distribution's rpm has them, modules as the kernel's.
+uncompressed() { sed 's/\.\(gz\|xz\|zst\)$//'; }
+
 rpm_dkms_files()
 {
 	in_root sh -c 'rpm -qlp /tmp/source/build/noiommufd-dkms-*.rpm' |
-		grep -vE '^/usr/(src/noiommufd-[0-9.]*|share/licenses/.*)/' |
+		grep -vE '^/usr/(src/noiommufd-[0-9.]*|share/licenses/.*)/' | uncompressed |
 		same "files of noiommufd-dkms" /etc/modprobe.d/noiommufd.conf /usr/include/noiommufd \
 			/usr/include/noiommufd/{iommufd,noiommufd,vfio}.h /usr/sbin/noiommufd-run \
 			/usr/share/man/man8/noiommufd-run.8 /usr/share/licenses/noiommufd-dkms-"$1" \
@@ -230,7 +233,7 @@ rpm_dkms_files()
 
 rpm_kmod_files()
 {
-	in_root sh -c 'rpm -qlp /tmp/source/build/kmod-noiommufd-*.rpm' | grep -v /licenses/ |
+	in_root sh -c 'rpm -qlp /tmp/source/build/kmod-noiommufd-*.rpm' | grep -v /licenses/ | uncompressed |
 		same "files of kmod-noiommufd" /etc/modprobe.d/noiommufd.conf /usr/sbin/noiommufd-run \
 			/usr/share/man/man8/noiommufd-run.8 "/lib/modules/$kver/extra/noiommufd" \
 			"/lib/modules/$kver/extra/noiommufd"/{noiommufd,noiommu-vfio-pci}.ko || return

@@ -10,12 +10,13 @@
 #include "harness.h"
 
 #define RTC		"/sys/class/rtc/rtc0/wakealarm"
-#define SLEEP_S		2
+/* Long enough for falling asleep: an alarm that is early wakes nobody. */
+#define SLEEP_S		(5 * slow())
 
 #define EDU_IRQ_RAISE	0x60
 #define EDU_IRQ_ACK	0x64
 
-/* Sleeps for SLEEP_S seconds. */
+/* Sleeps until SLEEP_S seconds from now. */
 static void sleep_machine(void)
 {
 	unsigned long long log = kmsg_mark();

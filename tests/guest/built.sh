@@ -140,7 +140,7 @@ in_tree()
 			return 1
 		fi
 		case $how in
-		y) nm "$dir/drivers/noiommufd/built-in.a" 2>/dev/null | grep -qw noiommufd_ctx_from_fd ;;
+		y) [ -n "$(nm "$dir/drivers/noiommufd/built-in.a" | grep -w noiommufd_ctx_from_fd)" ] ;;
 		m) grep -qx drivers/noiommufd/noiommu-vfio-pci.o "$dir/drivers/noiommufd/modules.order" ;;
 		esac || {
 			say "with NOIOMMUFD=$how it is not in the kernel: see $dir"

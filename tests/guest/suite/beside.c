@@ -130,15 +130,11 @@ static void take_back(const char *bdf)
 /* "/dev/vfio/noiommu-0"; false: the device has no group. */
 static bool group_path(const char *bdf, char *path, size_t size)
 {
-	char link[128], target[256];
-	ssize_t n;
+	char group[64];
 
-	snprintf(link, sizeof(link), SYSFS "%s/iommu_group", bdf);
-	n = readlink(link, target, sizeof(target) - 1);
-	if (n < 0)
+	if (!device_link(bdf, "iommu_group", group, sizeof(group)))
 		return false;
-	target[n] = 0;
-	snprintf(path, size, "/dev/vfio/noiommu-%s", strrchr(target, '/') + 1);
+	snprintf(path, size, "/dev/vfio/noiommu-%s", group);
 	return true;
 }
 

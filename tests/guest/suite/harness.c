@@ -626,12 +626,12 @@ const char *edu_behind_bridge(void)
 	return find_edu(false);
 }
 
-static bool driver_of(const char *bdf, char *name, size_t size)
+bool device_link(const char *bdf, const char *entry, char *name, size_t size)
 {
 	char path[128], target[256];
 	ssize_t n;
 
-	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver", bdf);
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/%s", bdf, entry);
 	n = readlink(path, target, sizeof(target) - 1);
 	if (n < 0)
 		return false;
@@ -644,7 +644,7 @@ bool driver_has(const char *bdf)
 {
 	char name[64];
 
-	return driver_of(bdf, name, sizeof(name)) &&
+	return device_link(bdf, "driver", name, sizeof(name)) &&
 	       !strcmp(name, driver_name());
 }
 
@@ -660,7 +660,7 @@ void driver_bind_to(const char *bdf, const char *driver)
 {
 	char path[128], name[64];
 
-	if (driver_of(bdf, name, sizeof(name))) {
+	if (device_link(bdf, "driver", name, sizeof(name))) {
 		if (!strcmp(name, driver))
 			return;
 		driver_unbind(bdf);
@@ -668,9 +668,9 @@ void driver_bind_to(const char *bdf, const char *driver)
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
 	expect_ok(write_file(path, "%s", driver));
 	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", bdf));
-	if (!driver_of(bdf, name, sizeof(name)) || strcmp(name, driver))
+	if (!device_link(bdf, "driver", name, sizeof(name)) || strcmp(name, driver))
 		fail("%s: expected driver %s to take it, got %s", bdf, driver,
-		     driver_of(bdf, name, sizeof(name)) ? name : "no driver");
+		     device_link(bdf, "driver", name, sizeof(name)) ? name : "no driver");
 }
 
 void driver_bind(const char *bdf)

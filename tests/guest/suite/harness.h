@@ -176,6 +176,8 @@ const char *driver_name(void);
 const char *unsafe_parameter(void);
 const char *iommu_node(void);
 
+/* What a device's entry in sysfs ("driver", "iommu_group") leads to; false: it has none. */
+bool device_link(const char *bdf, const char *entry, char *name, size_t size);
 /* Bound to the driver now? */
 bool driver_has(const char *bdf);
 void driver_bind(const char *bdf);

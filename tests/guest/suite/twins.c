@@ -156,15 +156,11 @@ static int open_cdev_of(const char *bdf, const char *node)
 static void open_by_group(struct twin *t)
 {
 	struct vfio_group_status status = { .argsz = sizeof(status) };
-	char path[320], target[256];
+	char path[128], name[64];
 	int container, group;
-	ssize_t n;
 
-	snprintf(path, sizeof(path), DEVICES "/%.31s/iommu_group", t->bdf);
-	n = readlink(path, target, sizeof(target) - 1);
-	expect(n > 0);
-	target[n] = 0;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", strrchr(target, '/') + 1);
+	expect(device_link(t->bdf, "iommu_group", name, sizeof(name)));
+	snprintf(path, sizeof(path), "/dev/vfio/%s", name);
 	group = expect_ok(open(path, O_RDWR | O_CLOEXEC));
 	container = expect_ok(open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC));
 	expect_ok(ioctl(group, VFIO_GROUP_GET_STATUS, &status));

@@ -105,18 +105,14 @@ built_open()
 # built_modules ROLE: our modules, built for that kernel and installed.
 built_modules()
 {
-	local log=$LOGS/$1-modules.log found
+	local log=$LOGS/$1-modules.log
 	make -C "$TOP" modules KDIR="$kdir" OUT="$RUN/$1/modules" W=1 > "$log" 2>&1 < /dev/null &&
 		make -C "$TOP" modules_install KDIR="$kdir" OUT="$RUN/$1/modules" \
 			INSTALL_MOD_PATH="$copy" >> "$log" 2>&1 < /dev/null || {
 		say "the modules cannot be built for $kver: see $log"
 		return 1
 	}
-	found=$(grep -aiE '\bwarning\b' "$log" | grep -v 'the compiler differs from the one' || true)
-	[ -z "$found" ] || {
-		say "${found%%$'\n'*}"
-		return 1
-	}
+	log_no_warnings "$log"
 }
 
 # in_tree: noiommufd as a part of the debug kernel, built in and as modules.
@@ -136,9 +132,7 @@ in_tree()
 			say "with NOIOMMUFD=$how it cannot be built: see $log"
 			return 1
 		}
-		if grep -aiE '\bwarning\b' "$log"; then
-			return 1
-		fi
+		log_no_warnings "$log" || return
 		case $how in
 		y) [ -n "$(nm "$dir/drivers/noiommufd/built-in.a" | grep -w noiommufd_ctx_from_fd)" ] ;;
 		m) grep -qx drivers/noiommufd/noiommu-vfio-pci.o "$dir/drivers/noiommufd/modules.order" ;;

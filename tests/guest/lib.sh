@@ -323,3 +323,14 @@ tree_make()
 		return 1
 	rm -rf "$debs"
 }
+
+# log_no_warnings LOG: a build without a warning; the first one is said.
+log_no_warnings()
+{
+	local found
+	found=$(grep -aiE '\bwarning\b' "$1" | grep -v 'the compiler differs from the one' || true)
+	[ -z "$found" ] || {
+		say "${found%%$'\n'*}"
+		return 1
+	}
+}

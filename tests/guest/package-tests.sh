@@ -41,17 +41,13 @@ files_shipped()
 
 no_warnings()
 {
-	local log found
+	local log
 	log=$(find "$copy/var/lib/dkms/noiommufd" -name make.log | head -n 1)
 	[ -n "$log" ] || {
 		say "dkms kept no make.log"
 		return 1
 	}
-	found=$(grep -aiE '\bwarning\b' "$log" | grep -v 'the compiler differs from the one' || true)
-	[ -z "$found" ] || {
-		say "${found%%$'\n'*}"
-		return 1
-	}
+	log_no_warnings "$log"
 }
 
 # The read path of the module for kernel $1 takes no lock.

@@ -113,13 +113,15 @@ role_row()
 }
 
 roles_for() { awk -v use="$1" '!/^#/ && $5 == use { print $1 }' "$GUEST/kernels"; }
+# All that can be booted.
+roles_bootable() { awk '!/^#/ && $5 != "headers" { print $1 }' "$GUEST/kernels"; }
 
 # guest_role ROLE MORE...: it is one of those that are booted, or one of MORE.
 guest_role()
 {
 	local role=$1 roles
 	shift
-	roles="$(roles_for guest | paste -sd' ')${*:+ $*}"
+	roles="$(roles_bootable | paste -sd' ')${*:+ $*}"
 	[[ " $roles " == *" $role "* && $role != *' '* ]] ||
 		die "there is no guest kernel '$role': KERNEL is one of $roles."
 }
@@ -191,7 +193,7 @@ index()
 kernel_resolve()
 {
 	local dep
-	role_row "$1" || die "there is no kernel role '$1': tests/guest/kernels has $(roles_for guest | paste -sd' ')."
+	role_row "$1" || die "there is no kernel role '$1': tests/guest/kernels has $(roles_bootable | paste -sd' ')."
 	conf=$(index "${suites##*,}") || exit 1
 	dep=$(APT_CONFIG=$conf apt-cache show --no-all-versions "$image" 2>/dev/null |
 		sed -n 's/^Depends:.* \(linux-image-[0-9][^ ]*\) (= \([^)]*\)).*/\1 \2/p') || true

@@ -39,10 +39,11 @@ files_shipped()
 	}
 }
 
+# no_warnings KVER: the log that dkms kept of the build for that kernel.
 no_warnings()
 {
 	local log
-	log=$(find "$copy/var/lib/dkms/noiommufd" -name make.log | head -n 1)
+	log=$(find "$copy/var/lib/dkms/noiommufd" -path "*/$1/*" -name make.log)
 	[ -n "$log" ] || {
 		say "dkms kept no make.log"
 		return 1
@@ -71,20 +72,36 @@ lintian_clean()
 	}
 }
 
-# A kernel of role $1 that is installed when the package is there already.
+# kernel_debs ROLE PREFIX: downloads the packages of its kernel whose names begin
+# so and that the copy lacks; sets debs, their directory in the cache, and kver.
+kernel_debs()
+{
+	local kpkg kdeb conf suites image headers use name names=()
+	kernel_resolve "$1"
+	while read -r name; do
+		[ "$(in_root dpkg-query -W -f '${db:Status-Status}' "$name" 2> /dev/null)" = installed ] ||
+			names+=("$name")
+	done < <(APT_CONFIG=$conf apt-cache depends --recurse --important --no-pre-depends \
+		"$kpkg" "linux-headers-$kver" | grep -E "^$2" | grep -v -e '-unsigned$' | sort -u)
+	debs=debs-$1_${kdeb}_$(recipe_hash debs_make "${names[*]} $MIRROR")
+	cached "$debs" debs_make "$conf" "${names[@]}" || return
+	debs=$CACHE/$debs
+}
+
+# A kernel of role $1 that is installed when the package is there already. Leaves
+# in RUN/second what uname -r says on it.
 second_kernel()
 {
-	local debs kver kpkg kdeb conf suites image headers use
-	kernel_resolve "$1"
-	debs=debs-$1_${kdeb}_$(recipe_hash debs_make "$kver $MIRROR")
-	cached "$debs" debs_make "$conf" "$kpkg" "linux-headers-$kver" || return 1
+	local debs kver
+	kernel_debs "$1" linux- || return
 	mkdir -p "$copy/tmp/second"
-	cp "$CACHE/$debs"/*.deb "$copy/tmp/second/"
-	in_root sh -c 'apt-get install -y /tmp/second/*.deb' > "$LOGS/$1-install.log" 2>&1 || {
+	cp "$debs"/*.deb "$copy/tmp/second/"
+	in_root sh -c 'apt-get install -y /tmp/second/*.deb && rm -r /tmp/second' > "$LOGS/$1-install.log" 2>&1 || {
 		say "apt could not install kernel $kver: see $LOGS/$1-install.log"
 		return 1
 	}
-	dkms_installed "$kver" && modules_updated "$kver"
+	dkms_installed "$kver" && modules_updated "$kver" && no_warnings "$kver" || return
+	say "$kver" > "$RUN/second"
 }
 
 # This tree in the copy, as /tmp/source.
@@ -97,14 +114,9 @@ source_copy()
 # The headers of a role that is not for us, unpacked beside the others.
 headers_unpack()
 {
-	local debs kver kpkg kdeb conf suites image headers use d names
-	kernel_resolve "$1"
-	names=$(APT_CONFIG=$conf apt-cache depends --recurse --important \
-		--no-pre-depends "linux-headers-$kver" | grep -E '^linux-(headers|kbuild)')
-	debs=debs-$1_${kdeb}_$(recipe_hash debs_make "$kver $MIRROR")
-	# shellcheck disable=SC2086 # a list of names
-	cached "$debs" debs_make "$conf" $names || return 1
-	for d in "$CACHE/$debs"/*.deb; do
+	local debs kver d
+	kernel_debs "$1" 'linux-(headers|kbuild)' || return
+	for d in "$debs"/*.deb; do
 		dpkg-deb --fsys-tarfile "$d" | tar -C "$copy" -x --keep-directory-symlink
 	done
 	mkdir -p "$copy/lib/modules/$kver"
@@ -292,18 +304,35 @@ package_tests()
 	step package.install package_install "$1"
 	try package.dkms_installed dkms_installed "$kver"
 	try package.modules_in_updates modules_updated "$kver"
-	try package.no_warnings no_warnings
+	try package.no_warnings no_warnings "$kver"
 	try package.read_path_unlocked read_path_unlocked "$kver"
 	try package.files files_shipped
 }
 
-# Other kernels beside role $1.
-other_kernels()
+# Kernels that our package builds for once they come: beside role $1, each booted
+# for the few programs that meet most of what a kernel may have otherwise.
+second_kernels()
+{
+	local r kver pattern_was=$pattern pattern
+	for r in $(roles_for "beside:$1"); do
+		pattern=$pattern_was
+		wanted "package.second_kernel_$r" || continue
+		part "$r: beside $1"
+		rm -f "$RUN/second"
+		try "package.second_kernel_$r" second_kernel "$r"
+		[ -e "$RUN/second" ] && [ "$suite" = yes ] || continue
+		kver=$(< "$RUN/second")
+		say "kernel $kver"
+		# A part of that test, all of it.
+		pattern=
+		guest_run "$r-smoke" "nodes bind pa"
+	done
+}
+
+# Kernels that are not for us.
+old_kernels()
 {
 	local r
-	for r in $(roles_for second); do
-		[[ $r != "$1"-* ]] || try "package.second_kernel_$r" second_kernel "$r"
-	done
 	for r in $(roles_for headers); do
 		old_kernel "$r"
 	done

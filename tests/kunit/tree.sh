@@ -14,7 +14,7 @@ TREE_MIB=4000
 tree_cached()
 {
 	local package=
-	role_row "$1" || die "there is no kernel role '$1': KERNEL is one of $(roles_for guest | paste -sd' ') guest."
+	role_row "$1" || die "there is no kernel role '$1': KERNEL is one of $(roles_bootable | paste -sd' ') guest."
 	conf=$(index "${suites##*,}") || exit 1
 	read -r package version < <(APT_CONFIG=$conf apt-cache show --no-all-versions linux-source 2>/dev/null |
 		sed -n 's/^Depends:.*\(linux-source-[0-9.]*\) (= \([^)]*\)).*/\1 \2/p') || true

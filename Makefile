@@ -32,7 +32,7 @@ jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 help:
 	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
-	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...]'
+	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...] [MODULE_SIG_KEY=...]'
 	@echo 'make deb                         build/noiommufd-dkms_..._all.deb'
 	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
@@ -64,12 +64,25 @@ modules: kdir-check
 	@echo 'Built: $(out)/noiommufd.ko $(out)/noiommu-vfio-pci.ko'
 
 # A distribution's headers say "sign all modules" and come without the key.
-sigkey = $(shell sed -n 's/^CONFIG_MODULE_SIG_KEY="\(.*\)"/\1/p' '$(KDIR)/include/config/auto.conf')
+# Strings have quotes there before Linux 5.18, and none from then on.
+text = $(shell sed -n 's/^CONFIG_$(1)="\{0,1\}\([^"]*\)"\{0,1\}$$/\1/p' '$(KDIR)/include/config/auto.conf')
+sigkey = $(call text,MODULE_SIG_KEY)
 unsigned = $(if $(wildcard $(sigkey) $(KDIR)/$(sigkey))$(findstring pkcs11:,$(sigkey)),,CONFIG_MODULE_SIG_ALL=)
+
+# With a key of the caller's. kbuild installs, strips, signs and compresses, as
+# the kernel's configuration has it; the key is all that is told otherwise.
+MODULE_SIG_CERT ?= $(MODULE_SIG_KEY)
+pem = $(if $(findstring pkcs11:,$(1)),'$(1)','$(abspath $(1))')
+sign = '$(abspath $(KDIR))/scripts/sign-file' '$(call text,MODULE_SIG_HASH)' $(call pem,$(MODULE_SIG_KEY)) $(call pem,$(MODULE_SIG_CERT))
+signed = CONFIG_MODULE_SIG_ALL=y cmd_sign="$(sign) \$$@"
 
 modules_install: kdir-check
 	@test -e '$(out)/noiommu-vfio-pci.ko' || { echo 'noiommufd: nothing is built for $(KREL): run make modules KDIR=$(KDIR) first' >&2; exit 1; }
-	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(unsigned)
+ifneq ($(MODULE_SIG_KEY),)
+	@test -n '$(call text,MODULE_SIG_HASH)' && test -x '$(KDIR)/scripts/sign-file' || { echo 'noiommufd: the kernel of $(KDIR) knows no signatures: leave MODULE_SIG_KEY out' >&2; exit 1; }
+	@$(sign) '$(out)/noiommufd.ko' '$(out)/signed' 2>/dev/null || { echo 'noiommufd: nothing can be signed with $(MODULE_SIG_KEY): give MODULE_SIG_KEY=<PEM file of a private key> and, unless the certificate is in it, MODULE_SIG_CERT=<file>' >&2; exit 1; }
+endif
+	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(if $(MODULE_SIG_KEY),$(signed),$(unsigned))
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
 # The version, in one place.

@@ -115,6 +115,22 @@ built_modules()
 	log_no_warnings "$log"
 }
 
+# refused_modules ROLE: for a guest that takes signed modules only, two that it
+# must not take: without a signature, and signed with a key that it does not know.
+refused_modules()
+{
+	local dir=$RUN/files/refused log=$LOGS/$1-refused.log
+	mkdir -p "$dir"
+	signing_key "$RUN/$1/key.pem" &&
+		make -C "$TOP" modules_install KDIR="$kdir" OUT="$RUN/$1/modules" INSTALL_MOD_PATH="$RUN/$1/foreign" \
+			MODULE_SIG_KEY="$RUN/$1/key.pem" > "$log" 2>&1 < /dev/null || {
+		say "nothing could be signed: see $log"
+		return 1
+	}
+	cp "$RUN/$1/modules/noiommufd.ko" "$dir/unsigned.ko" &&
+		find "$RUN/$1/foreign" -name noiommufd.ko -exec cp {} "$dir/foreign.ko" \;
+}
+
 # in_tree: noiommufd as a part of the debug kernel, built in and as modules.
 in_tree()
 {

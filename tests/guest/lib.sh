@@ -336,3 +336,10 @@ log_no_warnings()
 		return 1
 	}
 }
+
+# signing_key FILE: a private key and its certificate, for modules.
+signing_key()
+{
+	openssl req -new -x509 -newkey rsa:2048 -nodes -batch -subj '/CN=noiommufd test' \
+		-keyout "$1" -out "$1" 2> /dev/null
+}

@@ -299,6 +299,83 @@ readonly_tree()
 	}
 }
 
+# prebuilt_install KEY: make modules_install in the copy, with that key.
+prebuilt_install()
+{
+	in_root make -C /tmp/source modules_install OUT=/tmp/prebuilt KDIR="/lib/modules/$kver/build" \
+		MODULE_SIG_KEY="$1" >> "$LOGS/prebuilt.log" 2>&1
+}
+
+# Modules for an image, without DKMS: signed with a key of ours, compressed as
+# the kernel's own.
+prebuilt_modules()
+{
+	local m said own
+	source_copy
+	{
+		in_root dpkg --purge noiommufd-dkms &&
+			in_root make -C /tmp/source modules OUT=/tmp/prebuilt KDIR="/lib/modules/$kver/build"
+	} > "$LOGS/prebuilt.log" 2>&1 || {
+		say "they cannot be built: see $LOGS/prebuilt.log"
+		return 1
+	}
+	if prebuilt_install /tmp/no-key.pem; then
+		say "they were installed without the key that they should be signed with"
+		return 1
+	fi
+	nothing_left || return
+	signing_key "$copy/tmp/key.pem" && prebuilt_install /tmp/key.pem || {
+		say "they cannot be installed: see $LOGS/prebuilt.log"
+		return 1
+	}
+	own=$(in_root modinfo -k "$kver" -n vfio-pci)
+	for m in noiommufd noiommu-vfio-pci; do
+		said=$(in_root modinfo -k "$kver" -n "$m")
+		[[ $said == */updates/$m.ko${own##*.ko} ]] || {
+			say "$m is '$said' beside $own"
+			return 1
+		}
+		said=$(in_root modinfo -k "$kver" -F signer "$m")
+		[ "$said" = "noiommufd test" ] || {
+			say "$m is signed by '$said'"
+			return 1
+		}
+	done
+}
+
+# An initramfs with them, by the examples, and with the driver that would have
+# the device otherwise; and a small root file system.
+early_images()
+{
+	local etc=$copy/etc/initramfs-tools
+	install -m 755 "$TOP/examples/initramfs/hook" "$etc/hooks/noiommufd" &&
+		install -D -m 755 "$TOP/examples/initramfs/script" "$etc/scripts/init-premount/noiommufd" &&
+		printf 'MODULES=list\nCOMPRESS=gzip\n' > "$etc/conf.d/noiommufd" &&
+		printf 'virtio_blk\next4\nnvme\n' >> "$etc/modules" &&
+		in_root mkinitramfs -o /boot/initrd "$kver" &&
+		guest_config '' '' "/nvme --device 0000:00:05.0 --mib 4 --seed 7" early &&
+		rm -r "$RUN/image/lib/modules" && mkdir -p "$RUN/image"/{dev,proc,sys,run} &&
+		truncate -s 64M "$RUN/root.img" &&
+		mke2fs -q -t ext4 -d "$RUN/image" "$RUN/root.img"
+}
+
+# The device is bound before the root file system is mounted.
+prebuilt_tests()
+{
+	local append_more='root=/dev/vda rw init=/init' qemu_more
+	wanted package.prebuilt_modules || return 0
+	matched=yes
+	part "$role: modules for an image"
+	step package.prebuilt_modules prebuilt_modules
+	early_images > "$LOGS/initramfs.log" 2>&1 || {
+		not_ok package.initramfs "see the end of $LOGS/initramfs.log"
+		return
+	}
+	qemu_more=(-drive "file=$RUN/root.img,if=none,id=root,format=raw,cache=unsafe"
+		-device "virtio-blk-pci,drive=root")
+	pattern='' guest_boot "$role-early" "$copy/boot/initrd" early
+}
+
 package_tests()
 {
 	step package.install package_install "$1"

@@ -124,7 +124,7 @@ headers_unpack()
 	say "$kver"
 }
 
-# DKMS leaves kernel $1 alone, and says why.
+# dkms_skips KVER REASON: DKMS leaves that kernel alone, and says why in one line.
 dkms_skips()
 {
 	local said status=0 version
@@ -134,8 +134,8 @@ dkms_skips()
 		say "dkms build -k $1 ended with $status: $(tail -n 1 <<< "$said")"
 		return 1
 	}
-	[[ $said == *VFIO_PCI_CORE* ]] || {
-		say "dkms gives no reason with a name: $(paste -sd' ' <<< "$said")"
+	[ "$(grep "^noiommufd: " <<< "$said" | grep -c "not built for $1: .*$2")" = 1 ] || {
+		say "dkms does not say once that $2: $(paste -sd' ' <<< "$said")"
 		return 1
 	}
 	in_root dkms autoinstall -k "$1" > /dev/null 2>&1 || {
@@ -144,7 +144,7 @@ dkms_skips()
 	}
 }
 
-# make modules against kernel $1 stops with one #error.
+# direct_build_stops KVER REASON: make modules against it stops with one #error.
 direct_build_stops()
 {
 	local said
@@ -153,7 +153,7 @@ direct_build_stops()
 		say "it built against $1"
 		return 1
 	fi
-	[[ $(grep -c 'error:' <<< "$said") = 1 && $said == *"error: #error"*VFIO_PCI_CORE* ]] || {
+	[[ $(grep -c 'error:' <<< "$said") = 1 && $said == *"error: #error"*$2* ]] || {
 		say "it said: $(grep -E 'rror' <<< "$said" | head -n 3 | paste -sd'|')"
 		return 1
 	}
@@ -167,9 +167,34 @@ old_kernel()
 		return
 	fi
 	said=$(tail -n 1 <<< "$said")
-	try "package.$1_skipped_by_dkms" dkms_skips "$said"
-	try "package.$1_direct_build_stops" direct_build_stops "$said"
+	try "package.$1_skipped_by_dkms" dkms_skips "$said" "it has no vfio-pci-core"
+	try "package.$1_direct_build_stops" direct_build_stops "$said" VFIO_PCI_CORE
 	rm -rf "${copy:?}/lib/modules/$said"
+}
+
+native_built()
+{
+	source_copy
+	in_root make -C /tmp/source modules NATIVE=1 OUT=/tmp/native KDIR="/lib/modules/$1/build" \
+		> "$LOGS/native.log" 2>&1 && [ -e "$copy/tmp/native/noiommu-vfio-pci.ko" ] || {
+		say "with NATIVE=1 it does not build: see $LOGS/native.log"
+		return 1
+	}
+}
+
+# A kernel that offers the noiommu cdev itself: this one, were it so configured.
+native_kernel()
+{
+	local name=$kver-native headers=$copy/usr/src/linux-headers-$kver
+	cp -a "$headers" "$headers-native"
+	say CONFIG_IOMMUFD_NOIOMMU=y >> "$headers-native/.config"
+	say '#define CONFIG_IOMMUFD_NOIOMMU 1' >> "$headers-native/include/generated/autoconf.h"
+	mkdir "$copy/lib/modules/$name"
+	ln -s "/usr/src/linux-headers-$name" "$copy/lib/modules/$name/build"
+	try package.native_skipped_by_dkms dkms_skips "$name" "it offers the noiommu cdev itself"
+	try package.native_direct_build_stops direct_build_stops "$name" NATIVE=1
+	try package.native_built_by_hand native_built "$name"
+	rm -r "$headers-native" "$copy/lib/modules/$name"
 }
 
 nothing_left()

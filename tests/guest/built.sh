@@ -52,6 +52,16 @@ debug_cached()
 	kdir=$CACHE/$name image=$CACHE/$name/arch/x86/boot/bzImage
 }
 
+# tools/checks, with the kernel that was built and the source it was built of.
+source_checks()
+{
+	local log=$LOGS/checks.log
+	CHECKPATCH=$tree/scripts/checkpatch.pl "$TOP/tools/checks" "$kdir" > "$log" 2>&1 < /dev/null &&
+		! grep -q '# SKIP' "$log" && return
+	say "$(grep -E -m 1 -B 1 '^not ok|# SKIP' "$log" | paste -sd' '), see $log"
+	return 1
+}
+
 # What the guest needs to start, our modules, and the tests.
 OPTIONS=(MODULES BLK_DEV_INITRD BINFMT_ELF BINFMT_SCRIPT PROC_FS SYSFS DEVTMPFS TMPFS
 	SERIAL_8250_CONSOLE PCI_MSI BLK_DEV_NVME VFIO_PCI_CORE VFIO_PCI UNIX EVENTFD

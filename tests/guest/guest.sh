@@ -58,11 +58,22 @@ root_close()
 
 in_root() { chroot "$copy" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive INITRD=No "$@" < /dev/null; }
 
-# package_install ROLE: apt installs the package, DKMS builds its modules.
+# cpu_time FILE COMMAND...: leaves there how many seconds the command and its
+# children ran on processors, which other work on this machine does not change.
+cpu_time()
+{
+	local TIMEFORMAT='%U %S' file=$1
+	shift
+	{ time "$@" 2>&3; } 3>&2 2> "$file"
+}
+
+# package_install ROLE: apt installs the package, DKMS builds its modules, with
+# the warnings of W=1. Leaves the time it took in RUN/install-time.
 package_install()
 {
 	cp "$DEB" "$copy/tmp/"
-	in_root apt-get install -y "/tmp/${DEB##*/}" > "$LOGS/$1-install.log" 2>&1 || {
+	cpu_time "$RUN/install-time" in_root env KBUILD_EXTRA_WARN=1 apt-get install -y "/tmp/${DEB##*/}" \
+		> "$LOGS/$1-install.log" 2>&1 || {
 		say "apt could not install the package: see $LOGS/$1-install.log"
 		return 1
 	}

@@ -39,7 +39,7 @@ files_shipped()
 	}
 }
 
-# no_warnings KVER: the log that dkms kept of the build for that kernel.
+# no_warnings KVER: the log that dkms kept of the build for that kernel, W=1.
 no_warnings()
 {
 	local log
@@ -49,6 +49,33 @@ no_warnings()
 		return 1
 	}
 	log_no_warnings "$log"
+}
+
+# What cpu_time left in file $1.
+took() { awk '{ print $1 + $2 }' "$1"; }
+
+# took_at_most SECONDS FILE: so long by the clock of a machine that has nothing
+# else to do. Of its two processors, 1.5 are at work then.
+took_at_most()
+{
+	local s
+	s=$(took "$2")
+	awk -v s="$s" -v limit="$1" 'BEGIN { exit !(s > 0 && s <= 1.5 * limit) }' || {
+		say "it took ${s:-unknown} s of processor time, which is more than $1 s of one and a half"
+		return 1
+	}
+}
+
+# The probes of the package for kernel $1.
+probes_quick()
+{
+	# shellcheck disable=SC2016 # for the inner shell
+	cpu_time "$RUN/probe-time" in_root sh -c 'mkdir /tmp/probes && cp -r /usr/src/noiommufd-*/compat /tmp/probes/ &&
+		bash /tmp/probes/compat/run-probes "$1" /tmp/probes' sh "/lib/modules/$1/build" > /dev/null 2>&1 || {
+		say "the probes fail"
+		return 1
+	}
+	took_at_most 10 "$RUN/probe-time"
 }
 
 # The read path of the module for kernel $1 takes no lock.
@@ -96,7 +123,7 @@ second_kernel()
 	kernel_debs "$1" linux- || return
 	mkdir -p "$copy/tmp/second"
 	cp "$debs"/*.deb "$copy/tmp/second/"
-	in_root sh -c 'apt-get install -y /tmp/second/*.deb && rm -r /tmp/second' > "$LOGS/$1-install.log" 2>&1 || {
+	in_root env KBUILD_EXTRA_WARN=1 sh -c 'apt-get install -y /tmp/second/*.deb && rm -r /tmp/second' > "$LOGS/$1-install.log" 2>&1 || {
 		say "apt could not install kernel $kver: see $LOGS/$1-install.log"
 		return 1
 	}
@@ -304,17 +331,19 @@ rpm_tests()
 	try rpm.dkms_installs rpm_installs noiommufd-dkms updates/dkms
 }
 
-# A read-only source tree with a blank in its path, built by an ordinary user.
+# A read-only source tree with a blank in its path, built by an ordinary user;
+# with sparse, for the test after this one.
 readonly_tree()
 {
-	local said dir="$copy/tmp/read only"
+	local dir="$copy/tmp/read only" log=$LOGS/readonly.log
+	cp "$(command -v sparse)" "$copy/usr/bin/"
 	mkdir -p "$dir" "$copy/tmp/home"
 	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir" -xf -
 	mount --bind "$dir" "$dir" && mount -o remount,bind,ro "$dir"
 	chown 65534:65534 "$copy/tmp/home"
-	said=$(in_root setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp/home \
-		make -C "/tmp/read only" modules KDIR="/lib/modules/$kver/build" 2>&1) || {
-		say "$(grep -m 1 -iE 'error|read-only|denied' <<< "$said" || tail -n 1 <<< "$said")"
+	in_root setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp/home \
+		make -C "/tmp/read only" modules KDIR="/lib/modules/$kver/build" W=1 C=2 > "$log" 2>&1 || {
+		say "$(grep -m 1 -iE 'error|read-only|denied' "$log" || tail -n 1 "$log")"
 		return 1
 	}
 	umount "$dir"
@@ -322,6 +351,20 @@ readonly_tree()
 		say "nothing was built below the user's ~/.cache"
 		return 1
 	}
+}
+
+# What sparse said in that build of our files. (It stumbles over a comparison in
+# the kernel's own rbtree.h.)
+sparse_clean()
+{
+	local said
+	grep -q '^  CHECK ' "$LOGS/readonly.log" || {
+		say "kbuild of $kver does not call this machine's sparse"
+		return "$SKIP"
+	}
+	said=$(grep -E '^([^:]*/)?(src|compat)/[^:]*:[0-9:]+ (warning|error):' "$LOGS/readonly.log" | grep -v '/usr/src/') || return 0
+	say "${said%%$'\n'*}"
+	return 1
 }
 
 # prebuilt_install KEY: make modules_install in the copy, with that key.
@@ -407,6 +450,10 @@ package_tests()
 	try package.dkms_installed dkms_installed "$kver"
 	try package.modules_in_updates modules_updated "$kver"
 	try package.no_warnings no_warnings "$kver"
+	try package.installed_in_30_s took_at_most 30 "$RUN/install-time"
+	try package.probed_in_10_s probes_quick "$kver"
+	[ ! -s "$RUN/probe-time" ] ||
+		say "  (processor time: installed in $(took "$RUN/install-time") s, probed in $(took "$RUN/probe-time") s)"
 	try package.read_path_unlocked read_path_unlocked "$kver"
 	try package.files files_shipped
 }
@@ -415,9 +462,8 @@ package_tests()
 # for the few programs that meet most of what a kernel may have otherwise.
 second_kernels()
 {
-	local r kver pattern_was=$pattern pattern
+	local r kver
 	for r in $(roles_for "beside:$1"); do
-		pattern=$pattern_was
 		wanted "package.second_kernel_$r" || continue
 		part "$r: beside $1"
 		rm -f "$RUN/second"
@@ -426,8 +472,7 @@ second_kernels()
 		kver=$(< "$RUN/second")
 		say "kernel $kver"
 		# A part of that test, all of it.
-		pattern=
-		guest_run "$r-smoke" "nodes bind pa"
+		pattern='' guest_run "$r-smoke" "nodes bind pa"
 	done
 }
 

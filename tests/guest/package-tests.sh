@@ -122,11 +122,12 @@ second_kernel()
 	local debs kver
 	kernel_debs "$1" linux- || return
 	mkdir -p "$copy/tmp/second"
-	cp "$debs"/*.deb "$copy/tmp/second/"
-	in_root env KBUILD_EXTRA_WARN=1 sh -c 'apt-get install -y /tmp/second/*.deb && rm -r /tmp/second' > "$LOGS/$1-install.log" 2>&1 || {
+	mount --bind "$debs" "$copy/tmp/second"
+	in_root env KBUILD_EXTRA_WARN=1 sh -c 'apt-get install -y /tmp/second/*.deb' > "$LOGS/$1-install.log" 2>&1 || {
 		say "apt could not install kernel $kver: see $LOGS/$1-install.log"
 		return 1
 	}
+	umount "$copy/tmp/second"
 	dkms_installed "$kver" && modules_updated "$kver" && no_warnings "$kver" || return
 	say "$kver" > "$RUN/second"
 }

@@ -143,7 +143,7 @@ sum_of_tests()
 		frame a 0 1..1 'ok 1 x' | sums "0 2 0" b &&
 		: one that dies, or takes the guest along &&
 		frame a 139 1..3 'ok 1 x' | sums "1 1 0" a &&
-		frame a 0 1..2 'ok 1 x' 'ok 2 y' | head -n 4 | sums "2 1 0" a &&
+		frame a 0 1..2 'ok 1 x' 'ok 2 y' | sed '5,$d' | sums "2 1 0" a &&
 		frame a 127 | sums "0 1 0" a &&
 		: fewer or more tests than planned, one twice, no plan &&
 		frame a 0 1..2 'ok 1 x' | sums "1 1 0" a &&

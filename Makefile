@@ -40,6 +40,7 @@ help:
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
+	@echo '     RECORD=1                    what ran on which kernel goes into docs/kernels.md'
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
 	@echo 'make coverage                    what of the page table and the areas they run through'
 	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'

@@ -300,6 +300,7 @@ static void one_set(const char * const pair[2])
 
 	need_vfio_pci(pair[1]);
 	ours_open(&o, pair[0]);
+	need_bus_reset(o.dev, pair[0]);
 	theirs_open(&t, pair[1]);
 	va = mem(4 * PAGE);
 	expect_ok(ioas_map(o.iommu, o.ioas, va, 4 * PAGE, 0));

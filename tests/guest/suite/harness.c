@@ -9,6 +9,7 @@
  */
 #include <dirent.h>
 #include <fnmatch.h>
+#include <glob.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -721,6 +723,33 @@ int cdev_open(const char *bdf)
 
 	cdev_path(bdf, path, sizeof(path));
 	return expect_ok(open(path, O_RDWR | O_CLOEXEC));
+}
+
+void need_bus_reset(int dev, const char *bdf)
+{
+	struct vfio_pci_hot_reset_info info = { .argsz = sizeof(info) };
+	struct utsname kernel;
+	bool lacks = false;
+	glob_t found;
+	char path[128];
+	size_t i;
+
+	uname(&kernel);
+	if (strncmp(kernel.release, "6.6.", 4) ||
+	    !ioctl(dev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &info) ||
+	    errno != ENODEV)
+		return;
+	snprintf(path, sizeof(path), PCI_DEVICES "/%.8s*", bdf);
+	expect_eq(glob(path, 0, NULL, &found), 0);
+	for (i = 0; i < found.gl_pathc; i++) {
+		snprintf(path, sizeof(path), "%s/reset_method",
+			 found.gl_pathv[i]);
+		lacks |= access(path, F_OK) != 0;
+	}
+	globfree(&found);
+	if (lacks)
+		test_skip("Linux %s resets no bus with a device that has no reset of its own",
+			  kernel.release);
 }
 
 /* UAPI calls */

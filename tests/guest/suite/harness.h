@@ -190,6 +190,12 @@ void cdev_path(const char *bdf, char *path, size_t size);
 
 int iommu_open(void);
 int cdev_open(const char *bdf);
+/*
+ * Linux 6.6.87, alone of those that we have met, has pci_reset_bus() refuse a
+ * bus with a device that cannot be reset by itself. vfio-pci-core has no hot reset
+ * of it then, for any driver.
+ */
+void need_bus_reset(int dev, const char *bdf);
 
 /*
  * UAPI calls, plain: -1 and errno. What comes out is what the struct holds

@@ -58,6 +58,7 @@ static void fn_open(struct fn *fn, const char *bdf, int iommu)
 	fn->bdf = bdf;
 	fn->dev = cdev_open(bdf);
 	expect_ok(dev_bind(fn->dev, iommu, &fn->devid));
+	need_bus_reset(fn->dev, bdf);
 	bus_master(fn->dev, true);
 	fn->bar = region_mmap(fn->dev, BAR, PROT_READ | PROT_WRITE);
 	mmio_write32(fn->bar, STATUS, ACKNOWLEDGE);

@@ -41,6 +41,7 @@ help:
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
 	@echo '     RECORD=1                    what ran on which kernel goes into docs/kernels.md'
+	@echo 'make check-all                   all of it on every kernel and flavour, every compiler, Linux 7.3: hours'
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
 	@echo 'make coverage                    what of the page table and the areas they run through'
 	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'
@@ -150,6 +151,10 @@ demo:
 check:
 	@tests/guest/check '$(KERNEL)' '$(TESTS)' $(if $(filter command,$(origin KDIR)),'$(KDIR)' '$(IMAGE)')
 
+# Every kernel, flavour and compiler, into docs/kernels.md.
+check-all:
+	@tests/guest/check-all
+
 # ARGS go to kunit.py.
 kunit:
 	@tests/kunit/run '$(KERNEL)' $(ARGS)
@@ -174,4 +179,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check kunit coverage bench conformance selftests clean
+.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

@@ -108,6 +108,7 @@ built_open()
 		die "no overlay could be mounted over /: load the kernel's overlay module or use another machine."
 	mount -t proc proc "$copy/proc"
 	cp "$image" "$copy/boot/vmlinuz-$kver"
+	[ ! -e "$kdir/.config" ] || cp "$kdir/.config" "$copy/boot/config-$kver"
 	make -C "$kdir" modules_install INSTALL_MOD_PATH="$copy" INSTALL_MOD_STRIP=1 > "$LOGS/$1-kernel.log" 2>&1 < /dev/null ||
 		die "the modules of this kernel cannot be installed: see $LOGS/$1-kernel.log."
 }

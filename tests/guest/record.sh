@@ -40,7 +40,7 @@ flavour_of()
 # The last commit that changed what is built into the modules.
 commit_of_modules()
 {
-	local built=(Kbuild src compat)
+	local built=(src compat)
 	git -c safe.directory='*' -C "$TOP" log -1 --format=%h -- "${built[@]}" 2>/dev/null | tr -d '\n'
 	[ -z "$(git -c safe.directory='*' -C "$TOP" status --porcelain -- "${built[@]}" 2>/dev/null)" ] || printf ', changed'
 }

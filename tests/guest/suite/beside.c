@@ -14,6 +14,8 @@
 /* Where ours is bind-mounted over it, the kernel's own is kept here. */
 #define KERNEL_IOMMU	"/dev/kernel/iommu"
 
+#define KERN_NOTICE	5
+
 #define BAR		VFIO_PCI_BAR4_REGION_INDEX
 #define STATUS		0x14
 #define ACKNOWLEDGE	1
@@ -49,7 +51,7 @@ static enum option option(const char *name)
 }
 
 struct kernel {
-	bool group, container, cdev, noiommu, native;
+	bool group, container, cdev, noiommu, iommufd, native;
 	unsigned int number;		/* of the case in the table */
 };
 
@@ -67,6 +69,7 @@ static void kernel_of(struct kernel *k)
 		       (group == UNKNOWN && k->group);
 	k->cdev = option("VFIO_DEVICE_CDEV") == ON;
 	k->noiommu = option("VFIO_NOIOMMU") == ON;
+	k->iommufd = option("IOMMUFD") == ON;
 	k->native = option("IOMMUFD_NOIOMMU") == ON;
 	if (!k->group)
 		k->number = k->cdev ? 5 : 6;
@@ -191,6 +194,38 @@ TEST(nodes_by_configuration)
 	driver_bind(edu());
 	expect(has_cdev_node(edu()));
 	expect(!has_group_node(edu()));
+}
+
+/* The kernel's own iommufd, where it has one, is of no use to our devices. */
+TEST(kernels_own_iommufd)
+{
+	struct stat ours, kernels;
+	unsigned long long log;
+	struct kernel k;
+	int dev, fd;
+	__u32 devid;
+
+	if (on_mainline())
+		test_skip("it is about ours beside mainline's");
+	kernel_of(&k);
+	expect_eq(!access("/dev/noiommufd", F_OK), k.iommufd);
+	if (!k.iommufd)
+		return;
+	/* What a program finds by the name it knows, and what is below it */
+	expect_ok(stat("/dev/iommu", &ours));
+	expect_ok(stat(KERNEL_IOMMU, &kernels));
+	expect(ours.st_rdev != kernels.st_rdev);
+
+	fd = expect_ok(open(KERNEL_IOMMU, O_RDWR));
+	dev = cdev_open(edu());
+	log = kmsg_mark();
+	expect_errno(dev_bind(dev, fd, &devid), EBADFD);
+	/* Which one it should have been */
+	expect_eq(kmsg_count(log, KERN_NOTICE, "open /dev/noiommufd instead",
+			     NULL), 1);
+	close(fd);
+	fd = expect_ok(open("/dev/iommu", O_RDWR));
+	expect_ok(dev_bind(dev, fd, &devid));
 }
 
 /* Both at once */

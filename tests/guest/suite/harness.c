@@ -576,7 +576,9 @@ const char *unsafe_parameter(void)
 
 const char *iommu_node(void)
 {
-	return "/dev/iommu";
+	const char *node = getenv("IOMMU_NODE");
+
+	return node ? node : "/dev/iommu";
 }
 
 /* The edu device that is, or is not, on the root bus */

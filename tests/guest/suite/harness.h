@@ -11,7 +11,8 @@
  *
  * Environment: NOIOMMU_DRIVER names the driver to bind devices to (default
  * noiommu-vfio-pci; vfio-pci runs the suite against mainline, and tests of
- * what we do otherwise on purpose are skipped then). SLOW says how many times
+ * what we do otherwise on purpose are skipped then). IOMMU_NODE is the iommufd to
+ * open (default /dev/iommu, as for any program). SLOW says how many times
  * as long as on a stock kernel everything may take (a debug kernel; default 1).
  */
 #ifndef __SUITE_HARNESS_H

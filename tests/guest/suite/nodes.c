@@ -17,7 +17,7 @@
 
 TEST(iommu_node)
 {
-	struct stat node;
+	struct stat node, ours;
 	char dev[32];
 
 	expect_ok(stat(iommu_node(), &node));
@@ -30,7 +30,14 @@ TEST(iommu_node)
 	snprintf(dev, sizeof(dev), "/sys/dev/char/%u:%u", major(node.st_rdev),
 		 minor(node.st_rdev));
 	expect_ok(access(dev, F_OK));
-	expect_ok(access("/sys/class/misc/iommu/dev", F_OK));
+	/* Ours, also where the kernel has an iommufd of its own */
+	if (access("/dev/noiommufd", F_OK)) {
+		expect_ok(access("/sys/class/misc/iommu/dev", F_OK));
+	} else if (!on_mainline()) {
+		expect_ok(stat("/dev/noiommufd", &ours));
+		expect_eq(node.st_rdev, ours.st_rdev);
+		expect_ok(access("/sys/class/misc/noiommufd/dev", F_OK));
+	}
 }
 
 static void check_cdev(const char *bdf, char *name, size_t size)

@@ -733,17 +733,21 @@ int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr)
 }
 
 /*
- * Whom memory is charged to. Called under noiommufd_ctx::change_process.
+ * Whom memory is charged to. Called under noiommufd_ctx::change_process, which
+ * guards iopt_pages::item.
  */
 
 /**
- * iopt_check_process() - can all areas be charged to another process?
+ * iopt_gather_pages() - list what can be charged to another process
  * @iopt: address space
+ * @list: of struct iopt_pages, each once and with a reference: it may be
+ *	unmapped before the charge has gone over, and still have a user, a COPY.
+ *	In any case, call iopt_put_gathered().
  *
- * Return: 0; -EINVAL: one is memory of a process; -EBUSY: one is being mapped;
- * -EINTR.
+ * Return: 0; -EINVAL: an area is memory of a process; -EBUSY: one is being
+ * mapped; -EINTR.
  */
-int iopt_check_process(struct io_pagetable *iopt)
+int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 {
 	struct iopt_area *area;
 	int rc;
@@ -758,26 +762,10 @@ int iopt_check_process(struct io_pagetable *iopt)
 			rc = -EINVAL;
 		if (rc)
 			break;
-	}
-	up_read(&iopt->iova_rwsem);
-	return rc;
-}
-
-typedef int (*iopt_pages_fn)(struct iopt_pages *pages);
-
-static int iopt_call_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
-{
-	struct iopt_area *area;
-	int rc = 0;
-
-	down_read(&iopt->iova_rwsem);
-	iopt_for_each_area(iopt, area) {
-		/* Mapped since iopt_check_process(). */
-		if (!area->swpt.pages || !area->pages->file)
-			continue;
-		rc = fn(area->pages);
-		if (rc)
-			break;
+		if (list_empty(&area->pages->item)) {
+			iopt_get_pages(area->pages);
+			list_add_tail(&area->pages->item, list);
+		}
 		cond_resched();
 	}
 	up_read(&iopt->iova_rwsem);
@@ -785,32 +773,46 @@ static int iopt_call_pages(struct io_pagetable *iopt, iopt_pages_fn fn)
 }
 
 /**
- * iopt_change_process() - charge all areas to the current process
- * @iopt: address space; passed iopt_check_process()
+ * iopt_put_gathered() - undo iopt_gather_pages()
+ * @list: what it listed
+ */
+void iopt_put_gathered(struct list_head *list)
+{
+	struct iopt_pages *pages, *next;
+
+	list_for_each_entry_safe(pages, next, list, item) {
+		list_del_init(&pages->item);
+		iopt_put_pages(pages);
+		cond_resched();
+	}
+}
+
+/**
+ * iopt_change_process() - charge the current process for memory
+ * @list: what iopt_gather_pages() listed
  *
- * Return: 0, or -ENOMEM: over the limit, call iopt_restore_process().
+ * Return: 0, or -ENOMEM: over the limit, and nothing has changed.
  */
-int iopt_change_process(struct io_pagetable *iopt)
+int iopt_change_process(struct list_head *list)
 {
-	return iopt_call_pages(iopt, iopt_pages_change_process);
-}
+	struct iopt_pages *pages;
+	int rc = 0;
 
-/**
- * iopt_restore_process() - undo iopt_change_process()
- * @iopt: address space
- */
-int iopt_restore_process(struct io_pagetable *iopt)
-{
-	return iopt_call_pages(iopt, iopt_pages_restore_process);
-}
-
-/**
- * iopt_forget_process() - make iopt_change_process() final
- * @iopt: address space
- */
-int iopt_forget_process(struct io_pagetable *iopt)
-{
-	return iopt_call_pages(iopt, iopt_pages_forget_process);
+	list_for_each_entry(pages, list, item) {
+		rc = iopt_pages_change_process(pages);
+		if (rc)
+			break;
+		cond_resched();
+	}
+	/* All of it, or none: what was charged already is charged back. */
+	list_for_each_entry(pages, list, item) {
+		if (rc)
+			iopt_pages_restore_process(pages);
+		else
+			iopt_pages_forget_process(pages);
+		cond_resched();
+	}
+	return rc;
 }
 
 /*

@@ -91,6 +91,7 @@ struct iopt_payer {
  * @payer: whom it is charged to
  * @old_payer: the same before a change that may still be undone; no mm: none
  * @npinned: pages that are charged
+ * @item: for iopt_gather_pages()
  * @file: where the memory is; NULL: in the payer's mm
  * @start: first address or offset, page aligned
  * @npages: its size
@@ -105,6 +106,7 @@ struct iopt_pages {
 	struct iopt_payer payer;
 	struct iopt_payer old_payer;
 	unsigned long npinned;
+	struct list_head item;
 	struct file *file;
 	unsigned long start;
 	unsigned long npages;
@@ -142,8 +144,8 @@ int iopt_area_fill(struct iopt_area *area);
 void iopt_area_unfill(struct iopt_area *area);
 void iopt_area_share(struct iopt_area *area);
 int iopt_pages_change_process(struct iopt_pages *pages);
-int iopt_pages_restore_process(struct iopt_pages *pages);
-int iopt_pages_forget_process(struct iopt_pages *pages);
+void iopt_pages_restore_process(struct iopt_pages *pages);
+void iopt_pages_forget_process(struct iopt_pages *pages);
 
 enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
@@ -165,10 +167,9 @@ int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 		    u64 *unmapped);
 int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
 int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr);
-int iopt_check_process(struct io_pagetable *iopt);
-int iopt_change_process(struct io_pagetable *iopt);
-int iopt_restore_process(struct io_pagetable *iopt);
-int iopt_forget_process(struct io_pagetable *iopt);
+int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list);
+void iopt_put_gathered(struct list_head *list);
+int iopt_change_process(struct list_head *list);
 int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length);
 int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 		      u64 *length);

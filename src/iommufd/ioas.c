@@ -488,10 +488,9 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	return rc;
 }
 
-typedef int (*iommufd_iopt_fn)(struct io_pagetable *iopt);
-
-/* Call a function for each IOAS of a context, until it fails. */
-static int iommufd_call_ioases(struct noiommufd_ctx *ictx, iommufd_iopt_fn fn)
+/* The memory of all IOASes of a context. */
+static int iommufd_gather_pages(struct noiommufd_ctx *ictx,
+				struct list_head *list)
 {
 	struct iommufd_object *obj;
 	unsigned long index;
@@ -502,7 +501,7 @@ static int iommufd_call_ioases(struct noiommufd_ctx *ictx, iommufd_iopt_fn fn)
 
 		if (IS_ERR(ioas))
 			continue;
-		rc = fn(&ioas->iopt);
+		rc = iopt_gather_pages(&ioas->iopt, list);
 		iommufd_put_ioas(ioas);
 		if (rc)
 			break;
@@ -514,6 +513,7 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_change_process *cmd = ucmd->cmd;
 	struct noiommufd_ctx *ictx = ucmd->ictx;
+	LIST_HEAD(pages);
 	int rc;
 
 	if (cmd->__reserved)
@@ -522,12 +522,10 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 	rc = mutex_lock_killable(&ictx->change_process);
 	if (rc)
 		return rc;
-	/* All of it, or none: what was charged already is charged back. */
-	rc = iommufd_call_ioases(ictx, iopt_check_process);
+	rc = iommufd_gather_pages(ictx, &pages);
 	if (!rc)
-		rc = iommufd_call_ioases(ictx, iopt_change_process);
-	iommufd_call_ioases(ictx, rc ? iopt_restore_process :
-				       iopt_forget_process);
+		rc = iopt_change_process(&pages);
+	iopt_put_gathered(&pages);
 	mutex_unlock(&ictx->change_process);
 	return rc;
 }

@@ -484,6 +484,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
 	iopt_payer_get_current(&pages->payer);
 	pages->old_payer.mm = NULL;
 	pages->npinned = 0;
+	INIT_LIST_HEAD(&pages->item);
 	pages->file = NULL;
 	pages->start = start & PAGE_MASK;
 	pages->npages = DIV_ROUND_UP(length + (start - pages->start),
@@ -596,10 +597,8 @@ int iopt_pages_change_process(struct iopt_pages *pages)
 	int rc = 0;
 
 	mutex_lock(&pages->mutex);
-	/* Another area had it changed already, or there is nothing to change. */
-	if (pages->old_payer.mm ||
-	    (pages->payer.mm == current->mm &&
-	     pages->payer.cred->user == current_user()))
+	if (pages->payer.mm == current->mm &&
+	    pages->payer.cred->user == current_user())
 		goto out_unlock;
 	iopt_payer_get_current(&payer);
 	rc = iopt_charge(pages->account_mode, &payer, pages->npinned, false);
@@ -618,10 +617,8 @@ out_unlock:
 /**
  * iopt_pages_restore_process() - undo iopt_pages_change_process()
  * @pages: memory
- *
- * Return: 0
  */
-int iopt_pages_restore_process(struct iopt_pages *pages)
+void iopt_pages_restore_process(struct iopt_pages *pages)
 {
 	mutex_lock(&pages->mutex);
 	if (pages->old_payer.mm) {
@@ -634,21 +631,17 @@ int iopt_pages_restore_process(struct iopt_pages *pages)
 		pages->old_payer.mm = NULL;
 	}
 	mutex_unlock(&pages->mutex);
-	return 0;
 }
 
 /**
  * iopt_pages_forget_process() - make iopt_pages_change_process() final
  * @pages: memory
- *
- * Return: 0
  */
-int iopt_pages_forget_process(struct iopt_pages *pages)
+void iopt_pages_forget_process(struct iopt_pages *pages)
 {
 	mutex_lock(&pages->mutex);
 	iopt_payer_put(&pages->old_payer);
 	mutex_unlock(&pages->mutex);
-	return 0;
 }
 
 void iopt_get_pages(struct iopt_pages *pages)
@@ -661,7 +654,6 @@ void iopt_put_pages(struct iopt_pages *pages)
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
 	iopt_payer_put(&pages->payer);
-	iopt_payer_put(&pages->old_payer);
 	if (pages->file)
 		fput(pages->file);
 	mutex_destroy(&pages->mutex);

@@ -129,6 +129,7 @@ struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 	swpt_pages_init(&pages->swpt);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
+	INIT_LIST_HEAD(&pages->item);
 	pages->start = uptr & PAGE_MASK;
 	pages->writable = writable;
 	test_objects++;
@@ -236,25 +237,27 @@ struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
 /* Calls for pages objects, and those until one fails. */
 static long test_changed, test_restored, test_forgotten;
 static long test_change_fails_after = -1;
+/* Called while charges go over. */
+static void (*test_change_hook)(struct kunit *test);
 
 int iopt_pages_change_process(struct iopt_pages *pages)
 {
+	if (test_change_hook)
+		test_change_hook(test_fill_test);
 	if (test_change_fails_after >= 0 && !test_change_fails_after--)
 		return -ENOMEM;
 	test_changed++;
 	return 0;
 }
 
-int iopt_pages_restore_process(struct iopt_pages *pages)
+void iopt_pages_restore_process(struct iopt_pages *pages)
 {
 	test_restored++;
-	return 0;
 }
 
-int iopt_pages_forget_process(struct iopt_pages *pages)
+void iopt_pages_forget_process(struct iopt_pages *pages)
 {
 	test_forgotten++;
-	return 0;
 }
 
 static int iopt_test_init(struct kunit *test)
@@ -1371,6 +1374,7 @@ static void iopt_test_cut_fails(struct kunit *test)
 	struct iopt_test *t = test->priv;
 	struct io_pagetable *iopt = &t->iopt;
 	struct iopt_area *area;
+	LIST_HEAD(none);
 	long n;
 
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
@@ -1387,56 +1391,126 @@ static void iopt_test_cut_fails(struct kunit *test)
 	area->filling = false;
 	area->swpt.pages = NULL;
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
-	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_check_process(iopt));
-	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
+	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_gather_pages(iopt, &none));
+	KUNIT_EXPECT_TRUE(test, list_empty(&none));
 	area->swpt.pages = &area->pages->swpt;
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10fff));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
 }
 
-static void iopt_test_change_process(struct kunit *test)
+/* What CHANGE_PROCESS does, in two address spaces. */
+static int test_change(struct iopt_test *t)
 {
-	struct iopt_test *t = test->priv;
-	struct io_pagetable *iopt = &t->iopt;
-	u64 iova;
-	int i;
+	LIST_HEAD(pages);
+	int rc;
 
 	test_changed = 0;
 	test_restored = 0;
 	test_forgotten = 0;
+	rc = iopt_gather_pages(&t->iopt, &pages);
+	if (!rc)
+		rc = iopt_gather_pages(&t->other, &pages);
+	if (!rc)
+		rc = iopt_change_process(&pages);
+	iopt_put_gathered(&pages);
+	return rc;
+}
+
+static void iopt_test_change_process(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	LIST_HEAD(areas);
+	u64 iova;
+	int i;
+
+	test_change_hook = NULL;
 	test_change_fails_after = -1;
-	KUNIT_EXPECT_EQ(test, 0, iopt_check_process(iopt));
+	KUNIT_EXPECT_EQ(test, 0, test_change(t));
+	KUNIT_EXPECT_EQ(test, 0L, test_changed);
 	for (i = 1; i <= 3; i++) {
 		iova = i << 16;
 		KUNIT_ASSERT_EQ(test, 0,
-				iopt_map_file_pages(iopt, &iova, 0, 0x3000,
+				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
 						    0x2000, true, 0));
 	}
 	KUNIT_EXPECT_EQ(test, -EBADF,
-			iopt_map_file_pages(iopt, &iova, 1, 0, 0x1000, true,
+			iopt_map_file_pages(&t->iopt, &iova, 1, 0, 0x1000, true,
 					    IOPT_ALLOC_IOVA));
-	KUNIT_EXPECT_EQ(test, 0, iopt_check_process(iopt));
-	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
+	/* A copy has the same memory. */
+	KUNIT_ASSERT_EQ(test, 0,
+			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
+	KUNIT_ASSERT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x1000,
+						&iova, true, 0));
+	KUNIT_EXPECT_EQ(test, 0, test_change(t));
 	KUNIT_EXPECT_EQ(test, 3L, test_changed);
-	KUNIT_EXPECT_EQ(test, 0, iopt_forget_process(iopt));
 	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
+	KUNIT_EXPECT_EQ(test, 0L, test_restored);
 	/* The second one is over the limit. */
 	test_change_fails_after = 1;
-	KUNIT_EXPECT_EQ(test, -ENOMEM, iopt_change_process(iopt));
-	KUNIT_EXPECT_EQ(test, 4L, test_changed);
-	KUNIT_EXPECT_EQ(test, 0, iopt_restore_process(iopt));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, test_change(t));
+	KUNIT_EXPECT_EQ(test, 1L, test_changed);
+	KUNIT_EXPECT_EQ(test, 0L, test_forgotten);
 	KUNIT_EXPECT_EQ(test, 3L, test_restored);
-	/* Memory of a process cannot go over, and is left alone. */
-	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x90000, 0x5000, 0x1000));
-	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_check_process(iopt));
-	KUNIT_EXPECT_EQ(test, 0, iopt_change_process(iopt));
-	KUNIT_EXPECT_EQ(test, 7L, test_changed);
+	/* Memory of a process cannot go over, and keeps all from it. */
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x90000, 0x5000,
+					     0x1000));
+	KUNIT_EXPECT_EQ(test, -EINVAL, test_change(t));
+	KUNIT_EXPECT_EQ(test, 0L, test_changed);
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x90000, 0x1000));
+	test_killed_after = 1;
+	KUNIT_EXPECT_EQ(test, -EINTR, test_change(t));
+	KUNIT_EXPECT_EQ(test, 0, test_change(t));
+	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
+}
+
+static void test_hook_unmap(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->iopt, 0x10000, 0x2000));
+	test_change_hook = NULL;
+}
+
+/*
+ * Unmapped while its charge goes over: a COPY that is on its way has the memory
+ * then, or nobody has.
+ */
+static void iopt_test_change_process_unmapped(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 iova = 0x10000;
+	LIST_HEAD(areas);
+	int i;
+
+	test_fill_test = test;
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
+						    0x2000, true, 0));
+		if (!i)
+			KUNIT_ASSERT_EQ(test, 0,
+					iopt_clone_areas(&t->iopt, iova, 0x2000,
+							 &areas));
+		test_change_hook = test_hook_unmap;
+		test_change_fails_after = i ? 0 : -1;
+		KUNIT_EXPECT_EQ(test, i ? -ENOMEM : 0, test_change(t));
+		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_forgotten);
+		KUNIT_EXPECT_EQ(test, i ? 1L : 0L, test_restored);
+		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_objects);
+		if (i)
+			break;
+		KUNIT_ASSERT_EQ(test, 0,
+				iopt_map_areas(&t->other, &areas, 0x2000, &iova,
+					       true, 0));
+		KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->other, iova, 0x2000));
+	}
 }
 
 static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_cut),
 	KUNIT_CASE(iopt_test_cut_fails),
 	KUNIT_CASE(iopt_test_change_process),
+	KUNIT_CASE(iopt_test_change_process_unmapped),
 	KUNIT_CASE(iopt_test_map),
 	KUNIT_CASE(iopt_test_unmap),
 	KUNIT_CASE(iopt_test_copy),

@@ -156,8 +156,8 @@ image_make()
 # 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for
 # refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
 # guest's third serial port leads to QEMU's monitor. The caller may add devices
-# (qemu_more) and kernel parameters (append_more).
-qemu_more=() append_more=
+# (qemu_more) and kernel parameters (append_more), and have another emulator (qemu).
+qemu=(qemu-system-x86_64) qemu_more=() append_more=
 boot()
 {
 	local name=$1 limit=$2 image=$3
@@ -165,7 +165,7 @@ boot()
 	monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
 	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
-	timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
+	timeout --foreground --kill-after=5 "$limit" "${qemu[@]}" \
 		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \
 		-display none -no-reboot \
 		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
@@ -190,8 +190,8 @@ boot()
 		-device virtio-rng-pci,bus=bridge,addr=1 \
 		-device virtio-rng-pci,bus=bridge,addr=2 \
 		-device pcie-root-port,bus=pcie.0,id=sriov,slot=5,chassis=5,addr=0xb \
-		-device nvme-subsys,id=subsys \
-		-device nvme,bus=sriov,subsys=subsys,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
+		-device nvme-subsys,id=virtual \
+		-device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
 		-device VGA,bus=pcie.0,addr=0xc \
 		< /dev/null
 }

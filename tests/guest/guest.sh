@@ -157,6 +157,8 @@ image_make()
 # refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
 # guest's third serial port leads to QEMU's monitor. The caller may add devices
 # (qemu_more) and kernel parameters (append_more), and have another emulator (qemu).
+# A tick that is periodic: QEMU, with a thread a processor, now and then forgets
+# that a local timer has rung, and a kernel that waits for that one waits for good.
 qemu=(qemu-system-x86_64) qemu_more=() append_more=
 boot()
 {
@@ -169,7 +171,7 @@ boot()
 		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \
 		-display none -no-reboot \
 		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
-		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check $append_more" \
+		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check nohz=off highres=off $append_more" \
 		-serial "file:$LOGS/$name.console" -serial stdio \
 		-chardev "socket,id=port,abstract=on,path=$monitor,server=on,wait=off" -serial chardev:port \
 		-chardev "socket,id=monitor,abstract=on,path=$monitor" -mon chardev=monitor,mode=control \

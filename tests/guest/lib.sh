@@ -262,7 +262,7 @@ root_make()
 			esac
 		done
 	if [ "${PIPESTATUS[0]}" != 0 ]; then
-		if grep -q 'No space left' "$log"; then
+		if grep -q 'No space left\|enough free space' "$log"; then
 			say "no space is left in $CACHE: free some or set CACHE to a directory elsewhere." >&2
 		else
 			say "making the root file system of role $role failed: see the end of $log, then run it again." >&2

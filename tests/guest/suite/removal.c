@@ -422,7 +422,7 @@ TEST(aer)
 
 	/* One correctable error is none of the user's business. */
 	log = kmsg_mark();
-	expect(qemu("pcie_aer_inject_error -c " AER_ID " RCVR"));
+	expect(qemu("pcie_aer_inject_error " AER_ID " RCVR"));
 	expect(!signalled(first.errors, 200));
 	expect_alive(first.dev);
 	close(first.dev);

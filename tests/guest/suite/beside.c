@@ -400,6 +400,7 @@ TEST(two_iommufds)
 	__u32 theirs_ioas;
 	struct ours o;
 	int kernels;
+	char *va;
 
 	need_vfio_pci(pairs[0][1]);
 	if (!cdev_name(pairs[0][1], name, sizeof(name)) ||
@@ -426,14 +427,20 @@ TEST(two_iommufds)
 	theirs_ioas = new_ioas(kernels);
 	attach(t.dev, theirs_ioas);
 	theirs_mark(&t);
-	expect_ok(ioas_map(o.iommu, o.ioas, mem(PAGE), PAGE, 0));
-	expect_ok(ioas_map(kernels, theirs_ioas, mem(PAGE), PAGE, 0));
-	expect(pa_of(o.iommu, o.ioas, 0) != pa_of(kernels, theirs_ioas, 0));
+	/* The first page is ours, the second both have, the third is theirs. */
+	va = mem(3 * PAGE);
+	expect_ok(ioas_map(o.iommu, o.ioas, va, 2 * PAGE, 0));
+	expect_ok(ioas_map(kernels, theirs_ioas, va + PAGE, 2 * PAGE, 0));
+	expect_eq(pa_of(o.iommu, o.ioas, 0), pagemap_pa(va));
+	expect_eq(pa_of(o.iommu, o.ioas, PAGE), pagemap_pa(va + PAGE));
+	expect_eq(pa_of(kernels, theirs_ioas, 0), pagemap_pa(va + PAGE));
+	expect_eq(pa_of(kernels, theirs_ioas, PAGE), pagemap_pa(va + 2 * PAGE));
 	expect_no_hot_reset(t.dev);
 	expect_no_hot_reset(o.dev);
 	expect_both_untouched(&o, &t);
 	ours_close(&o);
 	expect_eq(mmio_read32(t.bar, STATUS), ACKNOWLEDGE);
+	expect_eq(pa_of(kernels, theirs_ioas, 0), pagemap_pa(va + PAGE));
 	munmap(t.bar, PAGE * 4);
 	close(t.dev);
 	close(kernels);

@@ -353,7 +353,8 @@ tree_make()
 		tar -x -C "$dir" --strip-components=1 --wildcards \
 			--exclude='*/Documentation/*/*.rst' \
 			--exclude='*/drivers/gpu/*.[ch]' \
-			--exclude='*/drivers/net/*/*.[ch]' \
+			--exclude='*/drivers/net/*/*.c' \
+			--exclude='*/drivers/net/wireless/*.h' \
 			--exclude='*/drivers/media/*.[ch]' \
 			--exclude='*/drivers/staging/*.[ch]' \
 			--exclude='*/drivers/scsi/*.[ch]' \

@@ -810,6 +810,12 @@ static void check_allowed(const struct space *sp, const struct look *look,
 		       area->iova);
 }
 
+/* Behind it there may be the rest of one whose first part was unmapped. */
+static int state_of_new(int was)
+{
+	return was == UNKNOWN ? UNKNOWN : MAPPED;
+}
+
 static void map(struct me *me, struct context *ctx, struct space *sp)
 {
 	bool automatic = one_in(me, 3), bad = !automatic && one_in(me, 16);
@@ -893,7 +899,7 @@ static void map(struct me *me, struct context *ctx, struct space *sp)
 		area->pa[i] = mem.pool->pa[mem.first + i];
 	if (!alone)
 		return;
-	area->state = MAPPED;
+	area->state = state_of_new(was);
 	if (automatic)
 		check_allowed(sp, &ranges, allowed, area, err);
 }
@@ -1019,7 +1025,7 @@ static void copy(struct me *me, struct context *ctx, struct space *src_sp)
 		dst->pa[i] = from.pa[first + i];
 	if (!alone)
 		return;
-	dst->state = known ? MAPPED : UNKNOWN;
+	dst->state = known ? state_of_new(was) : UNKNOWN;
 	if (automatic && known)
 		check_allowed(dst_sp, &ranges, allowed, dst, err);
 }

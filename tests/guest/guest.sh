@@ -157,24 +157,26 @@ image_make()
 # refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
 # guest's third serial port leads to QEMU's monitor. The caller may add devices
 # (qemu_more) and kernel parameters (append_more), and have another emulator (qemu).
-# A tick that is periodic: QEMU, with a thread a processor, now and then forgets
-# that a local timer has rung, and a kernel that waits for that one waits for good.
+# Status 75: QEMU itself is at fault, what it did is in RUN/fault; boot again.
 qemu=(qemu-system-x86_64) qemu_more=() append_more=
 boot()
 {
 	local name=$1 limit=$2 image=$3
-	local monitor
+	local monitor watch status=0
 	monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
 	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
+	"$GUEST/watch" "$monitor-watch" > "$RUN/fault" &
+	watch=$!
 	timeout --foreground --kill-after=5 "$limit" "${qemu[@]}" \
 		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \
 		-display none -no-reboot \
 		-kernel "$copy/boot/vmlinuz-$kver" -initrd "$image" \
-		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check nohz=off highres=off $append_more" \
+		-append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on printk.devkmsg=on no_timer_check $append_more" \
 		-serial "file:$LOGS/$name.console" -serial stdio \
 		-chardev "socket,id=port,abstract=on,path=$monitor,server=on,wait=off" -serial chardev:port \
 		-chardev "socket,id=monitor,abstract=on,path=$monitor" -mon chardev=monitor,mode=control \
+		-chardev "socket,id=watch,abstract=on,path=$monitor-watch,server=on,wait=off" -mon chardev=watch,mode=control \
 		-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off \
 		-device edu,bus=pcie.0,addr=4,dma_mask=0xffffffffffffffff \
 		-drive "file=$RUN/disk,if=none,id=disk,format=raw,cache=unsafe" \
@@ -195,7 +197,10 @@ boot()
 		-device nvme-subsys,id=virtual \
 		-device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
 		-device VGA,bus=pcie.0,addr=0xc \
-		< /dev/null
+		< /dev/null || status=$?
+	wait "$watch" || true
+	[ ! -s "$RUN/fault" ] || return 75
+	return "$status"
 }
 
 # with_iommu: boot gives the guest an IOMMU, and behind root ports that it does

@@ -19,7 +19,7 @@ OS_RELEASE=${OS_RELEASE:-/etc/os-release}
 # What an uncached role takes on disk, its download and a run included.
 ROLE_MIB=${ROLE_MIB:-2000}
 NEEDED=(build-essential busybox-static cpio debhelper debian-archive-keyring dh-dkms dpkg-dev gcc
-	kmod libc6-dev make mmdebstrap qemu-system-x86 xz-utils zstd)
+	kmod libc6-dev make mmdebstrap python3 qemu-system-x86 xz-utils zstd)
 
 say() { printf '%s\n' "$*"; }
 die()

@@ -289,43 +289,6 @@ root_cached()
 	root=$CACHE/$name
 }
 
-# emulator_make DIR: trixie's QEMU and the libraries that it needs, unpacked.
-emulator_make()
-{
-	local line proxies=() log=$BUILD/qemu.log
-	while read -r line; do
-		proxies+=(--aptopt="$line")
-	done < <(apt_proxies)
-	mmdebstrap --mode=root --variant=extract --format=directory \
-		--aptopt='Acquire::Check-Valid-Until "false"' \
-		--aptopt='Acquire::Languages "none"' \
-		"${proxies[@]}" --include=qemu-system-x86 \
-		trixie "$1" "$(source_line trixie)" > "$log" 2>&1 < /dev/null || {
-		say "unpacking a newer QEMU failed: see the end of $log, then run it again." >&2
-		return 1
-	}
-}
-
-# emulator: sets qemu to the command of a QEMU from 8.2 on, this machine's or one
-# in the cache. In older ones a processor may act by a memory map that another
-# has just replaced, as a BAR does that moves: then a write goes astray, or QEMU
-# dies of it.
-emulator()
-{
-	local conf version dir
-	version=$(qemu-system-x86_64 --version | sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p')
-	qemu=(qemu-system-x86_64)
-	! dpkg --compare-versions "$version" ge 8.2 || return 0
-	conf=$(index trixie) || exit 1
-	version=$(APT_CONFIG=$conf apt-cache show --no-all-versions qemu-system-x86 | sed -n 's/^Version: //p')
-	dir=$CACHE/qemu_${version//:/-}_$(recipe_hash emulator_make "$MIRROR")
-	[ -e "$dir" ] || say "preparing a newer QEMU (once; kept in $CACHE)"
-	cached "${dir##*/}" emulator_make
-	qemu=(env "QEMU_MODULE_DIR=$dir/usr/lib/x86_64-linux-gnu/qemu"
-		"$dir/usr/lib64/ld-linux-x86-64.so.2" --library-path "$dir/usr/lib/x86_64-linux-gnu"
-		"$dir/usr/bin/qemu-system-x86_64" -L "$dir/usr/share/qemu" -L "$dir/usr/share/seabios")
-}
-
 # debs_make DIR CONF PACKAGES...: downloads packages.
 debs_make()
 {

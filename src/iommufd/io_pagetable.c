@@ -760,6 +760,8 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 			rc = -EBUSY;
 		else if (!area->pages->file)
 			rc = -EINVAL;
+		else if (fatal_signal_pending(current))
+			rc = -EINTR;
 		if (rc)
 			break;
 		if (list_empty(&area->pages->item)) {
@@ -791,7 +793,7 @@ void iopt_put_gathered(struct list_head *list)
  * iopt_change_process() - charge the current process for memory
  * @list: what iopt_gather_pages() listed
  *
- * Return: 0, or -ENOMEM: over the limit, and nothing has changed.
+ * Return: 0, or, and nothing has changed: -ENOMEM: over the limit; -EINTR.
  */
 int iopt_change_process(struct list_head *list)
 {
@@ -799,7 +801,8 @@ int iopt_change_process(struct list_head *list)
 	int rc = 0;
 
 	list_for_each_entry(pages, list, item) {
-		rc = iopt_pages_change_process(pages);
+		rc = fatal_signal_pending(current) ? -EINTR :
+			iopt_pages_change_process(pages);
 		if (rc)
 			break;
 		cond_resched();

@@ -198,7 +198,9 @@ boot()
 		-device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
 		-device VGA,bus=pcie.0,addr=0xc \
 		< /dev/null || status=$?
-	wait "$watch" || true
+	# It looks every few seconds; what it had to say it has said.
+	kill "$watch" 2> /dev/null || true
+	wait "$watch" 2> /dev/null || true
 	# Before 8.2 a processor may look a BAR up in a map that another just replaced.
 	[ "$status" != $((128 + $(kill -l SEGV))) ] || say "it died of SIGSEGV" > "$RUN/fault"
 	[ ! -s "$RUN/fault" ] || return 75

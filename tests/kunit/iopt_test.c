@@ -274,6 +274,8 @@ static int iopt_test_init(struct kunit *test)
 	test_objects = 0;
 	test_fill_fails_after = -1;
 	test_killed_after = -1;
+	test_change_fails_after = -1;
+	test_change_hook = NULL;
 	test_fill_hook = NULL;
 	test_lookup_hook = NULL;
 	iopt_init_table(&t->iopt, &t->ictx);
@@ -1423,8 +1425,6 @@ static void iopt_test_change_process(struct kunit *test)
 	u64 iova;
 	int i;
 
-	test_change_hook = NULL;
-	test_change_fails_after = -1;
 	KUNIT_EXPECT_EQ(test, 0, test_change(t));
 	KUNIT_EXPECT_EQ(test, 0L, test_changed);
 	for (i = 1; i <= 3; i++) {

@@ -6,6 +6,8 @@
  * BIND and close run under dev_set->lock. What may take long, which is ending
  * a binding (it may unpin many GiB), and what may fault, which is answering
  * the user, run outside of it, so that siblings in the set are not held up.
+ * The device's bind_lock has BIND wait for the end of the binding before: its
+ * context must not lose memory to a device that somebody else has started again.
  * ATTACH and DETACH take the binding's attach_lock alone.
  */
 #include <linux/capability.h>
@@ -199,6 +201,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 	struct vfio_device *vdev = &dev->core.vdev;
 	struct noiommu_vfio_binding *binding;
 
+	mutex_lock(&dev->bind_lock);
 	mutex_lock(&vdev->dev_set->lock);
 	binding = df->binding;
 	df->binding = NULL;
@@ -215,17 +218,14 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 	vfio_pci_core_last_close(vdev);
 	mutex_unlock(&vdev->dev_set->lock);
 
-	if (!binding)
-		return;
-
-	if (noiommu_vfio_quiesce(dev)) {
+	if (binding && !noiommu_vfio_quiesce(dev)) {
+		spin_lock(&dev->files_lock);
+		list_add_tail(&binding->entry, &dev->unquiet);
+		spin_unlock(&dev->files_lock);
+	} else if (binding) {
 		noiommu_vfio_end_binding(binding);
-		return;
 	}
-
-	spin_lock(&dev->files_lock);
-	list_add_tail(&binding->entry, &dev->unquiet);
-	spin_unlock(&dev->files_lock);
+	mutex_unlock(&dev->bind_lock);
 }
 
 /**
@@ -298,7 +298,8 @@ static int noiommu_vfio_check_token(const struct bind_arg *bind)
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 {
 	const size_t minsz = offsetofend(struct bind_arg, out_devid);
-	struct vfio_device *vdev = &df->dev->core.vdev;
+	struct noiommu_vfio_device *dev = df->dev;
+	struct vfio_device *vdev = &dev->core.vdev;
 	struct bind_arg __user *arg = uptr;
 	struct noiommu_vfio_binding *binding;
 	struct bind_arg bind;
@@ -321,6 +322,10 @@ long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 		return -ENOMEM;
 	mutex_init(&binding->attach_lock);
 
+	if (mutex_lock_killable(&dev->bind_lock)) {
+		ret = -EINTR;
+		goto err_free;
+	}
 	mutex_lock(&vdev->dev_set->lock);
 	if (df->binding) {
 		ret = -EINVAL;
@@ -351,10 +356,11 @@ long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 
 	ret = noiommu_vfio_first_open(df, binding);
 	mutex_unlock(&vdev->dev_set->lock);
-	if (ret) {
+	if (ret)
 		noiommu_vfio_end_binding(binding);
+	mutex_unlock(&dev->bind_lock);
+	if (ret)
 		return ret;
-	}
 
 	if (put_user(devid, &arg->out_devid)) {
 		noiommu_vfio_close(df);
@@ -369,6 +375,8 @@ err_put:
 	noiommufd_ctx_put(binding->ictx);
 err_unlock:
 	mutex_unlock(&vdev->dev_set->lock);
+	mutex_unlock(&dev->bind_lock);
+err_free:
 	mutex_destroy(&binding->attach_lock);
 	kfree(binding);
 	return ret;

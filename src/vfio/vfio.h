@@ -6,6 +6,8 @@
  * Locks, outermost first:
  *   device_lock of the PCI device   held around probe and remove; elsewhere
  *                                   only ever tried
+ *   dev->bind_lock                  a binding from its BIND to its end: none
+ *                                   begins while another is being ended
  *   dev_set->lock (vfio's)          one owner at a time: open_count, @binding
  *                                   of the device, enable and close
  *   binding->attach_lock            @attached; held around attach and detach,
@@ -61,6 +63,7 @@ struct noiommu_vfio_binding {
  * struct noiommu_vfio_device - a PCI device of ours
  * @core: vfio-pci-core's part; first, because vfio frees by its address
  * @cdev: the node
+ * @bind_lock: serialises BIND and the end of a binding
  * @binding: the binding in force, NULL if none
  * @files_lock: guards the two lists
  * @files: open files, bound or not
@@ -70,6 +73,7 @@ struct noiommu_vfio_binding {
 struct noiommu_vfio_device {
 	struct vfio_pci_core_device core;
 	struct cdev cdev;
+	struct mutex bind_lock; /* see the top of this file */
 	struct noiommu_vfio_binding *binding;
 	spinlock_t files_lock; /* see the top of this file */
 	struct list_head files;

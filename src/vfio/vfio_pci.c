@@ -104,6 +104,7 @@ static int noiommu_vfio_probe(struct pci_dev *pdev,
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 
+	mutex_init(&dev->bind_lock);
 	spin_lock_init(&dev->files_lock);
 	INIT_LIST_HEAD(&dev->files);
 	INIT_LIST_HEAD(&dev->unquiet);
@@ -257,8 +258,8 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 
 	lockdep_assert_held(&core->vdev.dev_set->lock);
 
-	/* Reset by close, or by the open of somebody who came right after */
-	if (core->vdev.open_count || !core->needs_reset)
+	/* Reset by close, or with a sibling of its set */
+	if (!core->needs_reset)
 		return 0;
 
 	if (core->reset_works) {
@@ -278,7 +279,8 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 
 /**
  * noiommu_vfio_quiesce - see to it that a closed device does no more DMA
- * @dev: the device, after vfio_pci_core_close_device(); no lock held
+ * @dev: the device, after vfio_pci_core_close_device(); of its locks bind_lock
+ *	alone is held
  *
  * Return: true when it is quiet; false when that is left to remove, which
  * holds device_lock

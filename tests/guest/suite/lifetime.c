@@ -516,6 +516,50 @@ TEST(close_the_device_and_open_it_again)
 	expect_pas(&s, 0, va, 8 * PAGE);
 }
 
+static void has_files_until_told(void *arg)
+{
+	char byte;
+
+	expect_eq(read(*(int *)arg, &byte, 1), 1);
+}
+
+/* Or the new one could start the device that the old one's end is to quieten. */
+TEST(bind_waits_for_the_end_of_the_one_before)
+{
+	unsigned int i;
+
+	for (i = 0; i < 30; i++) {
+		int again, other = iommu_open(), told[2];
+		char *va = mem(64 * PAGE);
+		__u64 length = PAGE, pa;
+		struct setup s;
+		__u32 devid;
+		pid_t pid;
+
+		setup_attached(&s);
+		expect_ok(ioas_map(s.iommu, s.ioas, va, 64 * PAGE, 0));
+		expect_ok(pipe(told));
+		pid = spawn(has_files_until_told, told);
+		close(s.dev);
+		again = cdev_open(edu());
+		expect_errno(dev_bind(again, other, &devid), EINVAL);
+		/* It exits, and is the last to close the device. */
+		expect_eq(write(told[1], "", 1), 1);
+		while (dev_bind(again, other, &devid))
+			expect_eq(errno, EINVAL);
+		expect_errno(get_pa(s.iommu, s.ioas, 0, &length, &pa),
+			     EOPNOTSUPP);
+		expect_eq(vm_pin(), 0);
+		join(pid);
+		close(told[0]);
+		close(told[1]);
+		close(again);
+		close(other);
+		close(s.iommu);
+		munmap(va, 64 * PAGE);
+	}
+}
+
 TEST(close_the_iommufd_first)
 {
 	long long before = pins();

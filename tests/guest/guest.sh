@@ -147,7 +147,7 @@ image_make()
 	(cd "$dir" && find . | cpio -o -H newc --quiet) > "$image"
 }
 
-# boot NAME LIMIT IMAGE: runs a guest for at most LIMIT seconds. What its
+# boot_once NAME LIMIT IMAGE: runs a guest for at most LIMIT seconds. What its
 # programs print goes to standard output; LOGS/NAME.console is the kernel's log.
 # Devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
 # at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card
@@ -159,7 +159,7 @@ image_make()
 # (qemu_more) and kernel parameters (append_more).
 # Status 75: QEMU itself is at fault, what it did is in RUN/fault; boot again.
 qemu_more=() append_more=
-boot()
+boot_once()
 {
 	local name=$1 limit=$2 image=$3
 	local monitor watch status=0
@@ -205,6 +205,31 @@ boot()
 	[ "$status" != $((128 + $(kill -l SEGV))) ] || say "it died of SIGSEGV" > "$RUN/fault"
 	[ ! -s "$RUN/fault" ] || return 75
 	return "$status"
+}
+
+# boot NAME LIMIT IMAGE [OUT]: boot_once, with its output in the file OUT, and
+# again, twice at the most, if the guest ended by no fault of ours.
+boot()
+{
+	local name=$1 out=${4-} console=$LOGS/$1.console try s
+	for try in 1 2 3; do
+		s=0
+		if [ -n "$out" ]; then
+			boot_once "$1" "$2" "$3" > "$out" || s=$?
+		else
+			boot_once "$1" "$2" "$3" || s=$?
+		fi
+		# A kernel that panics or dies before it has a module of ours
+		if [ "$s" != 75 ]; then
+			[ "$s" != 124 ] && ! grep -aq 'loading out-of-tree module' "$console" || break
+			say "it did not start: $(tail -n 1 "$console" | tr -d '\r')" > "$RUN/fault"
+		fi
+		[ "$try" -lt 3 ] || break
+		mv "$console" "$console.fault$try"
+		say "  boot $try ended by no fault of ours: $(paste -sd, "$RUN/fault"), see $console.fault$try"
+		disks_make
+	done
+	return "$s"
 }
 
 # with_iommu: boot gives the guest an IOMMU, and behind root ports that it does

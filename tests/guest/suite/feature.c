@@ -97,19 +97,21 @@ TEST(low_power)
 	skip_on_mainline("no-features");
 	dev = cdev_open(bdf);
 	iommu = iommu_open();
-	check_awake(bdf);
 	/* Also where user space lets it sleep */
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/power/control",
 		 bdf);
 	expect_ok(write_file(path, "auto"));
 	expect_ok(dev_bind(dev, iommu, &devid));
+	check_awake(bdf);
 	for (i = 0; i < ARRAY_SIZE(nr); i++) {
 		expect_errno(feature(dev, 264, PROBE | SET | nr[i]), ENOTTY);
 		expect_errno(feature(dev, 264, SET | nr[i]), ENOTTY);
 		check_awake(bdf);
 	}
 	close(dev);
-	check_awake(bdf);
+	/* Before that, vfio-pci-core puts what is closed into D3hot. */
+	if (!kernel_is_before(6, 0))
+		check_awake(bdf);
 	expect_ok(write_file(path, "on"));
 }
 

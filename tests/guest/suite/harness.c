@@ -727,6 +727,16 @@ int cdev_open(const char *bdf)
 	return expect_ok(open(path, O_RDWR | O_CLOEXEC));
 }
 
+bool kernel_is_before(unsigned int major, unsigned int minor)
+{
+	struct utsname kernel;
+	unsigned int is[2];
+
+	uname(&kernel);
+	expect_eq(sscanf(kernel.release, "%u.%u", &is[0], &is[1]), 2);
+	return is[0] < major || (is[0] == major && is[1] < minor);
+}
+
 void need_bus_reset(int dev, const char *bdf)
 {
 	struct vfio_pci_hot_reset_info info = { .argsz = sizeof(info) };

@@ -192,6 +192,11 @@ void cdev_path(const char *bdf, char *path, size_t size);
 int iommu_open(void);
 int cdev_open(const char *bdf);
 /*
+ * Only for what vfio-pci-core, or the kernel around it, did not do yet: what is
+ * ours is the same on all.
+ */
+bool kernel_is_before(unsigned int major, unsigned int minor);
+/*
  * Linux 6.6.87, alone of those that we have met, has pci_reset_bus() refuse a
  * bus with a device that cannot be reset by itself. vfio-pci-core has no hot reset
  * of it then, for any driver.

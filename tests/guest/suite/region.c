@@ -197,10 +197,14 @@ TEST(capabilities)
 
 TEST(read_and_write_in_pieces)
 {
-	__u8 bytes[64], *page = mem(PAGE);
+	/* A buffer of that size has to end below what is user space's. */
+	__u8 bytes[64], *page = mmap((void *)GIB, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS |
+				     MAP_FIXED_NOREPLACE, -1, 0);
 	struct device d;
 	unsigned int i;
 
+	expect(page != MAP_FAILED);
 	device_open(&d, RTL);
 	for (i = 0; i < 2; i++) {
 		const __u8 mac[] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
@@ -554,6 +558,8 @@ TEST(memory_off)
 
 TEST(power_off)
 {
+	/* Who reads what sleeps is on his own there. */
+	const bool lazy = kernel_is_before(5, 18);
 	__u32 version, value;
 	struct device d;
 	void *va;
@@ -566,8 +572,10 @@ TEST(power_off)
 	pm = config_capability(d.dev, CAP_PM) + 4;
 	config_write(d.dev, pm, 2, config_read(d.dev, pm, 2) | 3);
 	expect_eq(config_read(d.dev, pm, 2) & 3, 3);
-	expect_sigbus(va + NVME_VS);
-	expect_errno(pread(d.dev, &value, 4, d.at[0] + NVME_VS), EIO);
+	if (!lazy) {
+		expect_sigbus(va + NVME_VS);
+		expect_errno(pread(d.dev, &value, 4, d.at[0] + NVME_VS), EIO);
+	}
 	config_write(d.dev, pm, 2, config_read(d.dev, pm, 2) & ~3);
 	expect_eq(config_read(d.dev, pm, 2) & 3, 0);
 	expect_readable(va + NVME_VS, version);
@@ -576,7 +584,8 @@ TEST(power_off)
 	expect_ok(ioctl(d.dev, VFIO_DEVICE_RESET));
 	expect_readable(va + NVME_VS, version);
 	config_write(d.dev, pm, 2, config_read(d.dev, pm, 2) | 3);
-	expect_sigbus(va + NVME_VS);
+	if (!lazy)
+		expect_sigbus(va + NVME_VS);
 	expect_ok(munmap(va, d.size[0]));
 	close(d.dev);
 	close(d.iommu);

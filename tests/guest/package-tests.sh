@@ -325,6 +325,8 @@ rpm_tests()
 	wanted rpm.build || wanted rpm.dkms_files || wanted rpm.kmod_files ||
 		wanted rpm.dkms_installs || wanted rpm.kmod_installs || return 0
 	matched=yes
+	# With TESTS, package.purge may have been left out.
+	in_root apt-get purge -y noiommufd-dkms > "$LOGS/rpm-purge.log" 2>&1 || true
 	step rpm.build rpms_build
 	try rpm.dkms_files rpm_dkms_files "$version"
 	try rpm.kmod_files rpm_kmod_files

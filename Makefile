@@ -153,7 +153,7 @@ check:
 
 # Every kernel, flavour and compiler, into docs/kernels.md.
 check-all:
-	@tests/guest/check-all
+	@tests/guest/check-all $(PARTS)
 
 # ARGS go to kunit.py.
 kunit:

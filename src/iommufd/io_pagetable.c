@@ -164,8 +164,6 @@ static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 			   u64 length)
 {
-	u64 max_alignment = IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ?
-				    PMD_SIZE : PAGE_SIZE;
 	u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
 	u64 page_offset = addr % PAGE_SIZE;
 	struct iopt_allowed *allowed;
@@ -178,7 +176,7 @@ static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 	alignment = roundup_pow_of_two(length);
 	if (addr)
 		alignment = min(alignment, 1ULL << __ffs64(addr));
-	alignment = min(alignment, max_alignment);
+	alignment = min(alignment, (u64)PMD_SIZE);
 	if (alignment < iopt_iova_alignment(iopt))
 		return -EINVAL;
 

@@ -359,8 +359,6 @@ static void test_remove_hwpt(struct io_pagetable *iopt)
 static void iopt_test_auto_iova(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
-	const u64 align = IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? PMD_SIZE :
-								    PAGE_SIZE;
 
 	/* Never 0; the first that fits; the offset in the page is kept. */
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
@@ -370,7 +368,7 @@ static void iopt_test_auto_iova(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 3 + 0x123,
 			test_map_auto(iopt, 0x7123, 8));
 	/* As aligned as the address is, up to a huge page. */
-	KUNIT_EXPECT_EQ(test, max_t(u64, align, 4 * PAGE_SIZE),
+	KUNIT_EXPECT_EQ(test, (u64)PMD_SIZE,
 			test_map_auto(iopt, 1 << 30, 1 << 22));
 	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, PAGE_SIZE, 2 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,

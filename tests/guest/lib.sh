@@ -231,6 +231,9 @@ cached()
 
 recipe_hash() { { declare -f "$1"; say "$2"; } | sha256sum | cut -c1-8; }
 
+# log_says_full LOG: apt, dpkg or tar found no room.
+log_says_full() { grep -q 'No space left\|enough free space\|Wrote only' "$1"; }
+
 # root_make DIR ROLE KPKG KVER SUITES: Debian with its stock kernel, the headers
 # and dkms. No initrd: the guests bring their own.
 root_make()
@@ -262,7 +265,7 @@ root_make()
 			esac
 		done
 	if [ "${PIPESTATUS[0]}" != 0 ]; then
-		if grep -q 'No space left\|enough free space' "$log"; then
+		if log_says_full "$log"; then
 			say "no space is left in $CACHE: free some or set CACHE to a directory elsewhere." >&2
 		else
 			say "making the root file system of role $role failed: see the end of $log, then run it again." >&2

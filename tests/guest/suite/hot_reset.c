@@ -489,12 +489,16 @@ static void wait_for_read(const struct reader *reader, pid_t pid)
 	}
 }
 
-/* EBUSY: somebody was in the middle of a page fault. */
+/*
+ * EBUSY: somebody was in the middle of a page fault, which is where a reader is
+ * most of the time on a slow kernel.
+ */
 static unsigned int reset_many(int dev, unsigned int times)
 {
+	double end = now() + 10 * slow();
 	unsigned int i, done = 0;
 
-	for (i = 0; i < times; i++) {
+	for (i = 0; i < times || (!done && now() < end); i++) {
 		if (!hot_reset(dev))
 			done++;
 		else if (errno != EBUSY && errno != EAGAIN)

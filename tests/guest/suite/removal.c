@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/eventfd.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include <linux/pci_regs.h>
@@ -307,10 +308,16 @@ static void wait_for_path(const char *path, bool there)
  * pciehp takes reset_lock; pciehp takes the rescan lock under reset_lock; and
  * under that one vfio takes a removed device out of its set. Where somebody
  * keeps track of that, the device is removed by sysfs, past pciehp.
+ * Where all interrupts have threads, what pciehp wakes after a button was
+ * pressed is the wrong one, and nothing comes of it.
  */
-static bool lockdep(void)
+static bool past_pciehp(void)
 {
-	return !access("/proc/lockdep_stats", F_OK);
+	struct utsname kernel;
+
+	uname(&kernel);
+	return !access("/proc/lockdep_stats", F_OK) ||
+	       strstr(kernel.version, "PREEMPT_RT");
 }
 
 TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
@@ -321,7 +328,7 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 
 	user_begin(&user, edu_behind_bridge());
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", user.bdf);
-	if (lockdep())
+	if (past_pciehp())
 		user.remover = spawn_command("echo 1 > %s/remove", path);
 	else
 		expect(qemu("device_del plugged"));
@@ -339,11 +346,11 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 
 	/* For QEMU it is there until the slot's power is off. */
 	end = now() + 20;
-	if (lockdep()) {
+	if (past_pciehp()) {
 		join(user.remover);
 		join(spawn_command("echo 1 > /sys/bus/pci/rescan"));
 	}
-	while (!lockdep() &&
+	while (!past_pciehp() &&
 	       !qemu("device_add edu,id=plugged,bus=rp,dma_mask=0xffffffffffffffff")) {
 		expect(now() < end);
 		sleep_ms(200);

@@ -176,7 +176,7 @@ static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 	alignment = roundup_pow_of_two(length);
 	if (addr)
 		alignment = min(alignment, 1ULL << __ffs64(addr));
-	alignment = min(alignment, (u64)PMD_SIZE);
+	alignment = min_t(u64, alignment, PMD_SIZE);
 	if (alignment < iopt_iova_alignment(iopt))
 		return -EINVAL;
 

@@ -451,16 +451,19 @@ TEST(length_is_capped)
 TEST(length_is_the_run)
 {
 	const size_t n = 512;
-	char *va = mem(n * PAGE);
+	char *va = mem_flags(2 * n * PAGE, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS);
+	char *between = va + n * PAGE;
 	size_t i, end, runs = 0;
 	struct setup s;
 
-	/* Scattered: every third page is another one than at first. */
-	for (i = 0; i < n; i += 3)
-		madvise(va + i * PAGE, PAGE, MADV_DONTNEED);
-	for (i = 0; i < n; i += 3)
-		va[(n - 1 - i) / 3 * 3 * PAGE] = 1;
-	memset(va, 1, n * PAGE);
+	/* Pages come as they are touched, and every fourth is not for va. */
+	madvise(va, 2 * n * PAGE, MADV_NOHUGEPAGE);
+	for (i = 0; i < n; i++) {
+		va[i * PAGE] = 1;
+		if (i % 3 == 2)
+			between[i * PAGE] = 1;
+	}
 
 	setup_attached(&s);
 	expect_ok(map_rw(&s, va, n * PAGE, 16 * PAGE));

@@ -59,10 +59,11 @@ root_close()
 in_root() { chroot "$copy" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive INITRD=No "$@" < /dev/null; }
 
 # cpu_time FILE COMMAND...: leaves there how many seconds the command and its
-# children ran on processors, which other work on this machine does not change.
+# children ran on processors, which other work on this machine changes little;
+# and how many it was by the clock.
 cpu_time()
 {
-	local TIMEFORMAT='%U %S' file=$1
+	local TIMEFORMAT='%U %S %R' file=$1
 	shift
 	{ time "$@" 2>&3; } 3>&2 2> "$file"
 }

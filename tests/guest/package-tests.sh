@@ -96,6 +96,36 @@ probes_quick()
 	took_at_most 10 "$RUN/probe-time"
 }
 
+# After probes_quick: a probe that fails for another reason than its fact stops
+# them and is named. It also spoils the one file of all, so that each of the others
+# was asked alone: the answers are those that they gave together.
+probes_alone()
+{
+	local dir=$copy/tmp/probes/compat said f answer
+	say '#include <linux/no_such_header.h>' > "$dir/probe/spoiled.c"
+	if said=$(in_root bash /tmp/probes/compat/run-probes "/lib/modules/$1/build" /tmp/probes 2>&1); then
+		say "a probe without its header is not found out"
+		return 1
+	fi
+	[[ $said == *"compat/probe/spoiled.c fails for another reason than its fact"* ]] || {
+		say "it said: $(tail -n 1 <<< "$said")"
+		return 1
+	}
+	[ -e "$dir/probe/together" ] && [ ! -s "$dir/probe/together" ] || {
+		say "the probes were not asked alone"
+		return 1
+	}
+	for f in "$dir"/probe/*.fact; do
+		f=${f##*/} f=${f%.fact} answer=no
+		[ "$f" != spoiled ] || continue
+		! grep -q "^#define HAVE_${f^^} " "$dir/generated/features.h" || answer=yes
+		[ "$(< "$dir/probe/$f.fact")" = $answer ] || {
+			say "$f: $answer with the others, $(< "$dir/probe/$f.fact") alone"
+			return 1
+		}
+	done
+}
+
 # The read path of the module for kernel $1 takes no lock.
 read_path_unlocked()
 {
@@ -473,6 +503,7 @@ package_tests()
 	try package.no_warnings no_warnings "$kver"
 	try package.installed_in_30_s took_at_most 30 "$RUN/install-time"
 	try package.probed_in_10_s probes_quick "$kver"
+	[ "$suite" = no ] || try package.probes_alone probes_alone "$kver"
 	[ ! -s "$RUN/probe-time" ] ||
 		say "  (processor time: installed in $(took "$RUN/install-time") s, probed in $(took "$RUN/probe-time") s; by the clock in $(cut -d' ' -f3 "$RUN/install-time") s and $(cut -d' ' -f3 "$RUN/probe-time") s)"
 	try package.read_path_unlocked read_path_unlocked "$kver"

@@ -263,6 +263,7 @@ native_kernel()
 {
 	local name=$kver-native headers=$copy/usr/src/linux-headers-$kver
 	cp -a "$headers" "$headers-native"
+	sed -i "s|^KBUILD_OUTPUT=.*|&-native|" "$headers-native/Makefile"
 	say CONFIG_IOMMUFD_NOIOMMU=y >> "$headers-native/.config"
 	say '#define CONFIG_IOMMUFD_NOIOMMU 1' >> "$headers-native/include/generated/autoconf.h"
 	mkdir "$copy/lib/modules/$name"

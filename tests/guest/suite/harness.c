@@ -671,7 +671,12 @@ void driver_bind_to(const char *bdf, const char *driver)
 	}
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
 	expect_ok(write_file(path, "%s", driver));
-	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", bdf));
+	/*
+	 * drivers_probe does nothing while another driver's probe is under way,
+	 * and nvme's of a new virtual function is in the background.
+	 */
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
+	expect_ok(write_file(path, "%s", bdf));
 	if (!device_link(bdf, "driver", name, sizeof(name)) || strcmp(name, driver))
 		fail("%s: expected driver %s to take it, got %s", bdf, driver,
 		     device_link(bdf, "driver", name, sizeof(name)) ? name : "no driver");

@@ -55,8 +55,8 @@ no_warnings()
 took() { awk '{ print $1 + $2 }' "$1"; }
 
 # What takes both processors FIXED_TIME seconds on the machine that the limits are
-# for. Another may be slower (one that takes 2.7 installs on 6.12 in 36 s), and
-# all take longer over everything where they share their cores with others.
+# for. Another may be slower, and all take longer over everything where they
+# share their cores with others.
 FIXED_TIME=1.6
 fixed_work()
 {
@@ -102,6 +102,10 @@ probes_quick()
 probes_alone()
 {
 	local dir=$copy/tmp/probes/compat said f answer
+	[ -s "$dir/probe/together" ] || {
+		say "the probes were not asked together"
+		return 1
+	}
 	say '#include <linux/no_such_header.h>' > "$dir/probe/spoiled.c"
 	if said=$(in_root bash /tmp/probes/compat/run-probes "/lib/modules/$1/build" /tmp/probes 2>&1); then
 		say "a probe without its header is not found out"

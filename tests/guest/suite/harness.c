@@ -672,8 +672,8 @@ void driver_bind_to(const char *bdf, const char *driver)
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
 	expect_ok(write_file(path, "%s", driver));
 	/*
-	 * drivers_probe does nothing while another driver's probe is under way,
-	 * and nvme's of a new virtual function is in the background.
+	 * Waits for a probe by another driver, and tells what ours said;
+	 * drivers_probe does neither.
 	 */
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
 	expect_ok(write_file(path, "%s", bdf));

@@ -408,7 +408,10 @@ fault:
 	return -EFAULT;
 }
 
-/* The last run of a batch is whole: it ends because another one begins. */
+/*
+ * The last run of a batch is whole: it ends because another one begins. That
+ * one may be gone by the next batch, and a neighbour mapped in its place.
+ */
 static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 				  struct noiommufd_ioas_get_pa_runs *cmd)
 {
@@ -416,6 +419,7 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 	struct swpt_phys_run batch[IOMMUFD_RUNS_BATCH];
 	struct swpt_runs runs = { .run = batch, .iova = cmd->iova };
 	u64 last = cmd->iova + cmd->length - 1;
+	struct swpt_phys_run before = {};
 	u32 done = 0;
 	int rc;
 
@@ -428,13 +432,21 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 		runs.room = min_t(u32, IOMMUFD_RUNS_BATCH,
 				  cmd->num_runs - done);
 		rc = iopt_get_phys_runs(&ioas->iopt, last, &runs);
-		if (rc && !runs.nr && !done)
-			return rc;
+		if (!runs.nr)
+			break;
+		if (done && before.phys + before.length == batch[0].phys) {
+			batch[0].phys = before.phys;
+			batch[0].length += before.length;
+			done--;
+		}
 		if (iommufd_put_runs(out + done, batch, runs.nr))
 			return -EFAULT;
 		done += runs.nr;
+		before = batch[runs.nr - 1];
 	} while (!rc && runs.nr == runs.room && done < cmd->num_runs &&
 		 runs.iova != last + 1);
+	if (!done)
+		return rc;
 
 	cmd->num_runs = done;
 	cmd->length = runs.iova - cmd->iova;

@@ -558,6 +558,30 @@ void *transparent_huge_page(void)
 	test_skip("the kernel has no transparent huge page to give now");
 }
 
+int userfault_open(const struct uffdio_range *pages)
+{
+	struct uffdio_register reg = {
+		.range = *pages,
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0)
+		test_skip("the kernel has no userfaultfd");
+	expect_ok(ioctl(fd, UFFDIO_API, &api));
+	expect_ok(ioctl(fd, UFFDIO_REGISTER, &reg));
+	return fd;
+}
+
+void userfault_wait(int fd)
+{
+	struct uffd_msg msg;
+
+	expect_eq(read(fd, &msg, sizeof(msg)), sizeof(msg));
+	expect_eq(msg.event, UFFD_EVENT_PAGEFAULT);
+}
+
 /* Devices */
 
 const char *driver_name(void)

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include <linux/capability.h>
+#include <linux/userfaultfd.h>
 #include <noiommufd/iommufd.h>
 #include <noiommufd/vfio.h>
 
@@ -167,6 +168,13 @@ void huge_pages(unsigned int n);
 /* 2 MiB pages of either kind; the test is skipped where there are none. */
 void *hugetlb(unsigned int n);
 void *transparent_huge_page(void);
+/*
+ * Whoever touches these pages, which nobody did before, waits until they are
+ * filled by the fd, of which the second tells that somebody waits. The test is
+ * skipped where the kernel cannot.
+ */
+int userfault_open(const struct uffdio_range *pages);
+void userfault_wait(int fd);
 
 /* Devices: by PCI address. All are bound to the driver when first asked for. */
 

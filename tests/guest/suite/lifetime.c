@@ -9,10 +9,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-
-#include <linux/userfaultfd.h>
 
 #include "harness.h"
 
@@ -246,23 +243,13 @@ static void *stall_thread(void *arg)
 /* Memory one page of which nobody fills but who has the fd. */
 static int stall_memory(struct stall *stall, struct uffdio_range *page)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = {
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		test_skip("the kernel has no userfaultfd");
 	stall->va = mem_flags(STALL_SIZE, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS);
 	memset(stall->va, 1, STALL_SIZE / 2);
-	reg.range.start = (uintptr_t)stall->va + STALL_SIZE / 2;
-	reg.range.len = PAGE;
-	expect_ok(ioctl(fd, UFFDIO_API, &api));
-	expect_ok(ioctl(fd, UFFDIO_REGISTER, &reg));
-	*page = reg.range;
-	return fd;
+	*page = (struct uffdio_range){
+		.start = (uintptr_t)stall->va + STALL_SIZE / 2, .len = PAGE,
+	};
+	return userfault_open(page);
 }
 
 /* Makes a call on such memory; fills it when it is told to. */
@@ -270,15 +257,13 @@ static void stalled_process(void *arg)
 {
 	struct uffdio_zeropage zero = {};
 	struct stall *stall = arg;
-	struct uffd_msg msg;
 	pthread_t thread;
 	char go;
 	int fd;
 
 	fd = stall_memory(stall, &zero.range);
 	expect_eq(pthread_create(&thread, NULL, stall_thread, stall), 0);
-	expect_eq(read(fd, &msg, sizeof(msg)), sizeof(msg));
-	expect_eq(msg.event, UFFD_EVENT_PAGEFAULT);
+	userfault_wait(fd);
 	expect_eq(write(stall->said[1], "s", 1), 1);
 
 	expect_eq(read(stall->go[0], &go, 1), 1);

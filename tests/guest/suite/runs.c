@@ -1107,6 +1107,60 @@ TEST_LIMIT(while_others_map, 120)
 	expect(race.changes > 100);
 }
 
+/* Runs that one batch of the kernel's has room for, and their neighbour */
+#define BATCH		64
+
+static void *get_runs_thread(void *arg)
+{
+	struct noiommufd_run *runs = arg;
+	__u64 length = (BATCH + 1) * PAGE;
+	__u32 num = BATCH + 1;
+
+	expect_ok(get_runs(&race.s, 0, &length, runs, &num));
+	expect_eq(length, (BATCH + 1) * PAGE);
+	return (void *)(uintptr_t)num;
+}
+
+/* What becomes a neighbour while the call is under way joins the run. */
+TEST(neighbour_comes_meanwhile)
+{
+	struct uffdio_zeropage zero = {};
+	struct noiommufd_run *runs;
+	pthread_t thread;
+	void *num;
+	char *va;
+	__u64 i;
+	int fd;
+
+	setup_runs(&race.s);
+	va = hugetlb(1);
+	for (i = 0; i < BATCH; i++)
+		expect_ok(map_at(&race.s, va + 2 * i * PAGE, PAGE, i * PAGE));
+	expect_ok(map_at(&race.s, va, PAGE, BATCH * PAGE));
+
+	/* The call waits where it writes the first batch. */
+	runs = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS);
+	zero.range.start = (uintptr_t)runs;
+	zero.range.len = PAGE;
+	fd = userfault_open(&zero.range);
+	worker(&thread, get_runs_thread, runs);
+	userfault_wait(fd);
+	expect_ok(ioas_unmap(race.s.iommu, race.s.ioas, BATCH * PAGE, PAGE,
+			     NULL));
+	expect_ok(map_at(&race.s, va + (2 * BATCH - 1) * PAGE, PAGE,
+			 BATCH * PAGE));
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(thread, &num), 0);
+
+	expect_eq((uintptr_t)num, BATCH);
+	for (i = 0; i < BATCH; i++) {
+		expect_eq(runs[i].phys, pagemap_pa(va + 2 * i * PAGE));
+		expect_eq(runs[i].length, i < BATCH - 1 ? PAGE : 2 * PAGE);
+	}
+	expect_eq(runs[BATCH].length, 0);
+}
+
 static void *race_attach(void *arg)
 {
 	while (!flag(&race.stop)) {

@@ -156,6 +156,17 @@ int kmsg_count(unsigned long long mark, int level, const char *a,
 [[gnu::format(printf, 1, 2)]]
 bool qemu(const char *fmt, ...);
 
+/* What one thread or process tells another */
+static inline bool flag(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static inline void set_flag(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
+}
+
 /* Memory: populated, private, in small pages, zeroed; fails rather than NULL */
 void *mem(size_t size);
 void *mem_flags(size_t size, int prot, int flags);

@@ -818,16 +818,6 @@ struct shared {
 	double seconds;
 };
 
-static bool flag(const bool *flag)
-{
-	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
-}
-
-static void set_flag(bool *flag)
-{
-	__atomic_store_n(flag, true, __ATOMIC_RELEASE);
-}
-
 static struct shared *setup_long(void)
 {
 	char *va = scattered(LONG_BASE);

@@ -445,12 +445,10 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 		before = batch[runs.nr - 1];
 	} while (!rc && runs.nr == runs.room && done < cmd->num_runs &&
 		 runs.iova != last + 1);
-	if (!done)
-		return rc;
 
 	cmd->num_runs = done;
 	cmd->length = runs.iova - cmd->iova;
-	return 0;
+	return done ? 0 : rc;
 }
 
 int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)

@@ -465,7 +465,7 @@ static void read_bar(void *arg)
 	signal(SIGBUS, on_bus_error);
 	if (sigsetjmp(bus_error, 1))
 		fail("a BAR beside hot resets: expected to read it, got SIGBUS");
-	while (!__atomic_load_n(&reader->stop, __ATOMIC_ACQUIRE)) {
+	while (!flag(&reader->stop)) {
 		value = mmio_read32(bar, STATUS);
 		if (value > ACKNOWLEDGE)
 			fail("a BAR beside hot resets: expected what is there, got 0x%x",
@@ -524,7 +524,7 @@ TEST(others_read_the_bar_meanwhile)
 		wait_for_read(reader, pid);
 		expect(reset_many(first.dev, 20) > 0);
 		wait_for_read(reader, pid);
-		__atomic_store_n(&reader->stop, true, __ATOMIC_RELEASE);
+		set_flag(&reader->stop);
 		join(pid);
 		fn_close(&reader->fn);
 		fn_close(&first);

@@ -865,7 +865,7 @@ TEST(read_while_it_is_taken_away)
 	/* Both readers get there meanwhile, however busy the host is. */
 	end = now() + 1.5;
 	while (now() < end || __atomic_load_n(&r.readers, __ATOMIC_RELAXED) < 2)
-		usleep(10000);
+		sleep_ms(10);
 	set_flag(&r.stop);
 	for (i = 0; i < ARRAY_SIZE(fn); i++)
 		expect_eq(pthread_join(threads[i], NULL), 0);

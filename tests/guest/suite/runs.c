@@ -1097,58 +1097,77 @@ TEST_LIMIT(while_others_map, 120)
 	expect(race.changes > 100);
 }
 
-/* Runs that one batch of the kernel's has room for, and their neighbour */
+/* What GET_PA_RUNS gathers before it writes, IOMMUFD_RUNS_BATCH in src/ */
 #define BATCH		64
 
-static void *get_runs_thread(void *arg)
-{
-	struct noiommufd_run *runs = arg;
-	__u64 length = (BATCH + 1) * PAGE;
-	__u32 num = BATCH + 1;
+struct late {
+	struct noiommufd_run *runs;
+	__u32 pages;
+	__u32 num;
+};
 
-	expect_ok(get_runs(&race.s, 0, &length, runs, &num));
-	expect_eq(length, (BATCH + 1) * PAGE);
-	return (void *)(uintptr_t)num;
+static void *get_late(void *arg)
+{
+	struct late *late = arg;
+	__u64 length = late->pages * PAGE;
+
+	late->num = late->pages;
+	expect_ok(get_runs(&race.s, 0, &length, late->runs, &late->num));
+	expect_eq(length, late->pages * PAGE);
+	return arg;
 }
 
-/* What becomes a neighbour while the call is under way joins the run. */
-TEST(neighbour_comes_meanwhile)
+/*
+ * Asks for n runs of a page and one more page, which is mapped anew, behind the
+ * last run, while the call waits to write. Returns how many runs there were.
+ */
+static __u32 runs_with_late_neighbour(char *va, __u32 n)
 {
 	struct uffdio_zeropage zero = {};
-	struct noiommufd_run *runs;
+	const struct setup *s = &race.s;
+	struct late late = { .pages = n + 1 };
 	pthread_t thread;
-	void *num;
-	char *va;
-	__u64 i;
+	__u32 i;
 	int fd;
+
+	for (i = 0; i < n; i++)
+		expect_ok(map_at(s, va + 2 * i * PAGE, PAGE, i * PAGE));
+	expect_ok(map_at(s, va, PAGE, n * PAGE));
+	late.runs = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS);
+	zero.range.start = (uintptr_t)late.runs;
+	zero.range.len = PAGE;
+	fd = userfault_open(&zero.range);
+	worker(&thread, get_late, &late);
+	userfault_wait(fd);
+	expect_ok(ioas_unmap(s->iommu, s->ioas, n * PAGE, PAGE, NULL));
+	expect_ok(map_at(s, va + (2 * n - 1) * PAGE, PAGE, n * PAGE));
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(thread, NULL), 0);
+	close(fd);
+
+	expect(late.num);
+	for (i = 0; i < n; i++) {
+		const bool joined = i == n - 1 && late.num == n;
+
+		expect_eq(late.runs[i].phys, pagemap_pa(va + 2 * i * PAGE));
+		expect_eq(late.runs[i].length, joined ? 2 * PAGE : PAGE);
+	}
+	expect_eq(late.runs[n].length, late.num == n ? 0 : PAGE);
+	expect_ok(ioas_unmap(s->iommu, s->ioas, 0, (n + 1) * PAGE, NULL));
+	return late.num;
+}
+
+/* What becomes a neighbour between two batches joins the run. */
+TEST(neighbour_comes_meanwhile)
+{
+	char *va;
 
 	setup_runs(&race.s);
 	va = hugetlb(1);
-	for (i = 0; i < BATCH; i++)
-		expect_ok(map_at(&race.s, va + 2 * i * PAGE, PAGE, i * PAGE));
-	expect_ok(map_at(&race.s, va, PAGE, BATCH * PAGE));
-
-	/* The call waits where it writes the first batch. */
-	runs = mem_flags(PAGE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS);
-	zero.range.start = (uintptr_t)runs;
-	zero.range.len = PAGE;
-	fd = userfault_open(&zero.range);
-	worker(&thread, get_runs_thread, runs);
-	userfault_wait(fd);
-	expect_ok(ioas_unmap(race.s.iommu, race.s.ioas, BATCH * PAGE, PAGE,
-			     NULL));
-	expect_ok(map_at(&race.s, va + (2 * BATCH - 1) * PAGE, PAGE,
-			 BATCH * PAGE));
-	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
-	expect_eq(pthread_join(thread, &num), 0);
-
-	expect_eq((uintptr_t)num, BATCH);
-	for (i = 0; i < BATCH; i++) {
-		expect_eq(runs[i].phys, pagemap_pa(va + 2 * i * PAGE));
-		expect_eq(runs[i].length, i < BATCH - 1 ? PAGE : 2 * PAGE);
-	}
-	expect_eq(runs[BATCH].length, 0);
+	/* All in one batch: else BATCH is not that of the kernel. */
+	expect_eq(runs_with_late_neighbour(va, BATCH - 1), BATCH);
+	expect_eq(runs_with_late_neighbour(va, BATCH), BATCH);
 }
 
 static void *race_attach(void *arg)

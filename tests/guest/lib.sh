@@ -139,10 +139,13 @@ source_line()
 
 # index SUITE: an apt configuration that sees this suite alone; prints its path.
 # The lists are fetched again when they are older than half a day; without a
-# network, older ones serve.
+# network, older ones serve. To be called in a subshell, which has a lock then.
 index()
 {
 	local suite=$1 dir=$CACHE/index/$1 conf=$CACHE/index/$1/apt.conf
+	mkdir -p "$dir"
+	exec 9> "$dir/lock"
+	flock 9
 	if [ -e "$dir/fresh" ] && [ -n "$(find "$dir/fresh" -mmin -720)" ]; then
 		say "$conf"
 		return
@@ -204,29 +207,28 @@ kernel_resolve()
 }
 
 # cached NAME MAKER ARGS...: the cache's entry NAME, made by "MAKER DIR ARGS..."
-# if it is not there. Older entries of the same role go once
-# the new one stands. One maker at a time.
+# if it is not there. What the maker leaves beside DIR goes. Older entries of
+# the same role go once the new one stands. One maker at a time a role.
 cached()
 {
-	local name=$1 maker=$2 tmp
+	local name=$1 maker=$2 role=${1%%_*} tmp
 	shift 2
-	# Whoever makes another entry holds up nobody who has this one.
 	[ ! -e "$CACHE/$name" ] || return 0
 	(
 		flock 9
 		if [ ! -e "$CACHE/$name" ]; then
-			rm -rf --one-file-system "$CACHE"/tmp.*
-			tmp=$(mktemp -d "$CACHE/tmp.XXXXXX")
+			rm -rf --one-file-system "$CACHE/tmp.$role".*
+			tmp=$(mktemp -d "$CACHE/tmp.$role.XXXXXX")
 			# EXIT covers set -e, die and signals alike.
 			trap 'rm -rf --one-file-system "$tmp"' EXIT
 			chmod 755 "$tmp"
 			"$maker" "$tmp/entry" "$@" || exit 1
 			sync -f "$tmp/entry"
-			find "$CACHE" -mindepth 1 -maxdepth 1 -name "${name%%_*}_*" \
+			find "$CACHE" -mindepth 1 -maxdepth 1 -name "${role}_*" \
 				-exec rm -rf --one-file-system {} +
 			mv "$tmp/entry" "$CACHE/$name"
 		fi
-	) 9> "$CACHE/.lock" || exit 1
+	) 9> "$CACHE/.lock-$role" || exit 1
 }
 
 recipe_hash() { { declare -f "$1"; say "$2"; } | sha256sum | cut -c1-8; }
@@ -298,8 +300,8 @@ debs_make()
 	local dir=$1 conf=$2
 	shift 2
 	mkdir "$dir"
-	(cd "$dir" && APT_CONFIG=$conf apt-get download "$@") > "$BUILD/download.log" 2>&1 < /dev/null || {
-		say "downloading $* failed: check the network, then run it again (log: $BUILD/download.log)." >&2
+	(cd "$dir" && APT_CONFIG=$conf apt-get download "$@") > "$BUILD/download-$1.log" 2>&1 < /dev/null || {
+		say "downloading $* failed: check the network, then run it again (log: $BUILD/download-$1.log)." >&2
 		return 1
 	}
 }
@@ -309,11 +311,10 @@ debs_make()
 # kernel's files. Kconfig files stay, since every configuration reads them all.
 tree_make()
 {
-	local dir=$1 conf=$2 package=$3 debs
-	debs=$(mktemp -d "$CACHE/tmp.XXXXXX")
-	debs_make "$debs/d" "$conf" "$package" || return 1
+	local dir=$1 conf=$2 package=$3
+	debs_make "$dir.debs" "$conf" "$package" || return 1
 	mkdir "$dir"
-	dpkg --fsys-tarfile "$debs"/d/*.deb |
+	dpkg --fsys-tarfile "$dir.debs"/*.deb |
 		tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
 		xz -dcT0 |
 		tar -x -C "$dir" --strip-components=1 --wildcards \
@@ -327,7 +328,6 @@ tree_make()
 			--exclude='*/sound/*.[ch]' \
 			--exclude='*.dts' --exclude='*.dtsi' ||
 		return 1
-	rm -rf "$debs"
 }
 
 # log_no_warnings LOG: a build without a warning; the first one is said.

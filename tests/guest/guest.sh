@@ -258,10 +258,16 @@ with_iommu()
 	qemu_more+=(-device "edu,bus=free3,dma_mask=0xffffffffffffffff")
 }
 
-# log_trouble CONSOLE: prints what is wrong in a kernel log, if anything.
+# log_trouble CONSOLE: prints what is wrong in a kernel log, if anything, and what
+# follows the first of it.
 log_trouble()
 {
-	tr -d '\r' < "$1" | grep -aE \
+	local found first
+	found=$(tr -d '\r' < "$1" | grep -anE \
 		'WARNING|BUG|Oops|Call Trace|INFO: (possible|suspicious|task|rcu)|possible (circular|recursive)|suspicious RCU|inconsistent lock|KASAN|KCSAN|UBSAN|KFENCE|kmemleak|unreferenced object|leaked|general protection|stack segment|unable to handle|Unable to handle|blocked for more than|soft lockup|hard LOCKUP|detected stall|refcount_t|corruption|Bad page|bad_page|use-after-free|Kernel panic|Out of memory|oom-kill' |
-		grep -avEf <(grep -v -e '^#' -e '^$' "$GUEST/kernel-log.allow")
+		grep -avEf <(grep -v -e '^#' -e '^$' "$GUEST/kernel-log.allow")) || return
+	first=${found%%:*}
+	sed 's/^[0-9]*://' <<< "$found" | head -n 20
+	say "From the first on:"
+	tr -d '\r' < "$1" | sed -n "$first,$((first + 40))p"
 }

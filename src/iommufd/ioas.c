@@ -386,8 +386,9 @@ write_fault:
 	return -EFAULT;
 }
 
-/* Runs that are gathered before they are copied out. */
-#define IOMMUFD_RUNS_BATCH	64
+/* Runs that are gathered before they are copied out; so few, on the stack. */
+#define IOMMUFD_RUNS_BATCH	128
+#define IOMMUFD_RUNS_FEW	16
 
 static int iommufd_put_runs(struct noiommufd_run __user *out,
 			    const struct swpt_phys_run *run, unsigned int nr)
@@ -413,10 +414,10 @@ fault:
  * one may be gone by the next batch, and a neighbour mapped in its place.
  */
 static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
-				  struct noiommufd_ioas_get_pa_runs *cmd)
+				  struct noiommufd_ioas_get_pa_runs *cmd,
+				  struct swpt_phys_run *batch)
 {
 	struct noiommufd_run __user *out = u64_to_user_ptr(cmd->runs);
-	struct swpt_phys_run batch[IOMMUFD_RUNS_BATCH];
 	struct swpt_runs runs = { .run = batch, .iova = cmd->iova };
 	u64 last = cmd->iova + cmd->length - 1;
 	struct swpt_phys_run before = {};
@@ -454,6 +455,7 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
 {
 	struct noiommufd_ioas_get_pa_runs *cmd = ucmd->cmd;
+	struct swpt_phys_run few[IOMMUFD_RUNS_FEW], *batch = few;
 	struct iommufd_ioas *ioas;
 	u64 last;
 	int rc;
@@ -471,7 +473,12 @@ int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-	rc = iommufd_ioas_copy_runs(ioas, cmd);
+	if (cmd->num_runs > IOMMUFD_RUNS_FEW)
+		batch = kmalloc_array(IOMMUFD_RUNS_BATCH, sizeof(*batch),
+				      GFP_KERNEL);
+	rc = batch ? iommufd_ioas_copy_runs(ioas, cmd, batch) : -ENOMEM;
+	if (batch != few)
+		kfree(batch);
 	iommufd_put_ioas(ioas);
 	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }

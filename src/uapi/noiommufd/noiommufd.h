@@ -42,7 +42,8 @@ struct noiommufd_run {
  * EPERM: no CAP_SYS_RAWIO. EOPNOTSUPP: flags, or the IOAS has no HWPT: attach a
  * device first. EINVAL: @length or @num_runs is 0. EOVERFLOW: the range wraps.
  * ENOENT: no such IOAS, or nothing mapped at @iova. EFAULT: @runs cannot be
- * written; what was written before is right. ENOTTY: there is no such call.
+ * written; what was written before is right. ENOMEM. ENOTTY: there is no such
+ * call.
  */
 struct noiommufd_ioas_get_pa_runs {
 	__u32 size;

@@ -1098,7 +1098,7 @@ TEST_LIMIT(while_others_map, 120)
 }
 
 /* What GET_PA_RUNS gathers before it writes, IOMMUFD_RUNS_BATCH in src/ */
-#define BATCH		64
+#define BATCH		128
 
 struct late {
 	struct noiommufd_run *runs;

@@ -167,7 +167,7 @@ boot_once()
 	monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
 	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
-	"$GUEST/watch" "$monitor-watch" "$LOGS/$name.console" > "$RUN/fault" &
+	"$GUEST/watch" "$monitor-watch" "$LOGS/$name.console" $((90 * ${slow:-1})) > "$RUN/fault" &
 	watch=$!
 	timeout --foreground --kill-after=5 "$limit" qemu-system-x86_64 \
 		-machine q35 "${accel[@]}" "${qemu_more[@]}" -m 2G -smp 2 -nodefaults -no-user-config \

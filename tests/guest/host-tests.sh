@@ -181,7 +181,12 @@ trouble_in_logs()
 		[    2.0] Call Trace:
 	EOF
 	printf '[    1.0] Linux version 6.1\n[    2.0] guest: a ended with 0\n' > "$RUN/log"
-	! log_trouble "$RUN/log"
+	! log_trouble "$RUN/log" || return
+	printf '[    1.0] before\n[    2.0] BUG: a\n[    3.0] after\n' > "$RUN/log"
+	[ "$(log_trouble "$RUN/log" | tail -n 2 | cut -d']' -f2 | paste -sd,)" = ' BUG: a, after' ] || {
+		say "what follows the trouble is not shown"
+		return 1
+	}
 }
 
 no_conditionals()

@@ -143,14 +143,13 @@ source_line()
 index()
 {
 	local suite=$1 dir=$CACHE/index/$1 conf=$CACHE/index/$1/apt.conf
-	mkdir -p "$dir"
-	exec 9> "$dir/lock"
-	flock 9
 	if [ -e "$dir/fresh" ] && [ -n "$(find "$dir/fresh" -mmin -720)" ]; then
 		say "$conf"
 		return
 	fi
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/etc/preferences.d"
+	exec 9> "$dir/lock"
+	flock 9
 	: > "$dir/status"
 	source_line "$suite" > "$dir/etc/sources.list"
 	# Mirrors that are snapshots keep Release files past their date; the

@@ -157,15 +157,16 @@ image_make()
 # 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for
 # refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
 # guest's third serial port leads to QEMU's monitor. The caller may add devices
-# (qemu_more) and kernel parameters (append_more).
+# (qemu_more) and kernel parameters (append_more), and have both processors
+# emulated by one thread (tcg_thread=single).
 # Status 75: QEMU itself is at fault, what it did is in RUN/fault; boot again.
-qemu_more=() append_more=
+qemu_more=() append_more='' tcg_thread=multi
 boot_once()
 {
 	local name=$1 limit=$2 image=$3
 	local monitor watch status=0
 	monitor=noiommufd-$(< /proc/sys/kernel/random/uuid)
-	local accel=(-accel "tcg,thread=multi,tb-size=512" -cpu qemu64)
+	local accel=(-accel "tcg,thread=$tcg_thread,tb-size=512" -cpu qemu64)
 	[ "$ACCEL" = tcg ] || accel=(-accel "$ACCEL" -cpu host)
 	"$GUEST/watch" "$monitor-watch" "$LOGS/$name.console" $((90 * ${slow:-1})) > "$RUN/fault" &
 	watch=$!
@@ -208,6 +209,27 @@ boot_once()
 	return "$status"
 }
 
+# not_ours STATUS CONSOLE: says what a guest ended by, if that was no fault of ours.
+not_ours()
+{
+	local trap
+	# With a thread a processor, QEMU now and then runs an int3 that the kernel
+	# has already replaced by the rest of the code that it patched.
+	trap=$(tr -d '\r' < "$2" | awk '/int3: 0000 \[#1\]/ { trap = 1 } trap && /Code:/ { print; exit }')
+	if [[ -n $trap && $trap != *' cc <'* ]]; then
+		say "QEMU ran an int3 that was not there any more"
+	# A kernel that panics or dies before it has a module of ours
+	elif [ "$1" != 124 ] && ! grep -aq 'loading out-of-tree module' "$2"; then
+		say "it did not start: $(tail -n 1 "$2" | tr -d '\r')"
+	# Nothing of ours is called, and no program runs, while the machine sleeps.
+	elif awk '/PM: suspend entry/ { asleep = 1 } /PM: suspend exit/ { asleep = 0 } END { exit !asleep }' "$2" &&
+		! log_trouble "$2" > /dev/null; then
+		say "it slept and did not wake up: $(tail -n 1 "$2" | tr -d '\r')"
+	else
+		return 1
+	fi
+}
+
 # boot NAME LIMIT IMAGE [OUT]: boot_once, with its output in the file OUT, and
 # again, twice at the most, if the guest ended by no fault of ours.
 boot()
@@ -220,11 +242,7 @@ boot()
 		else
 			boot_once "$1" "$2" "$3" || s=$?
 		fi
-		# A kernel that panics or dies before it has a module of ours
-		if [ "$s" != 75 ]; then
-			[ "$s" != 124 ] && ! grep -aq 'loading out-of-tree module' "$console" || break
-			say "it did not start: $(tail -n 1 "$console" | tr -d '\r')" > "$RUN/fault"
-		fi
+		[ "$s" = 75 ] || not_ours "$s" "$console" > "$RUN/fault" || break
 		[ "$try" -lt 3 ] || break
 		mv "$console" "$console.fault$try"
 		say "  boot $try ended by no fault of ours: $(paste -sd, "$RUN/fault"), see $console.fault$try"

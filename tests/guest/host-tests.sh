@@ -189,6 +189,34 @@ trouble_in_logs()
 	}
 }
 
+# Which guests are booted again: what ended them, the line of it and more of the
+# log, with \n for its ends.
+ends_of_guests()
+{
+	local end status log said wrong=0
+	while read -r end status log; do
+		printf '%b\n' "$log" > "$RUN/log"
+		said="ours, status $status"
+		! not_ours "$status" "$RUN/log" > "$RUN/why" || said=$(< "$RUN/why")
+		[[ $said == "$end"* ]] || {
+			say "expected '$end', got '$said': $log"
+			wrong=1
+		}
+	done <<-'EOF'
+		ours 0 loading out-of-tree module\nreboot: machine restart
+		ours 124 Linux version 6.1
+		it 0 Linux version 6.1
+		ours 0 loading out-of-tree module\nOops: int3: 0000 [#1]\nCode: eb cc <48> 83
+		QEMU 0 loading out-of-tree module\nOops: int3: 0000 [#1]\nCode: fc eb <0a> 48\nCode: eb cc <48> 83
+		ours 0 loading out-of-tree module\nCode: fc eb <0a> 48
+		it 0 loading out-of-tree module\nPM: suspend entry (deep)\nACPI: PM: Preparing
+		it 124 loading out-of-tree module\nPM: suspend entry (deep)\nACPI: PM: Preparing
+		ours 0 loading out-of-tree module\nPM: suspend entry (deep)\nBUG: a
+		ours 0 loading out-of-tree module\nPM: suspend entry (deep)\nPM: suspend exit\nnext
+	EOF
+	return $wrong
+}
+
 no_conditionals()
 {
 	local found
@@ -293,6 +321,7 @@ host_tests()
 {
 	try host.sum_of_tests sum_of_tests
 	try host.trouble_in_logs trouble_in_logs
+	try host.ends_of_guests ends_of_guests
 	try host.no_conditionals_in_src no_conditionals
 	try host.readme_example_compiles readme_example
 	try host.noiommufd_run run_over_node

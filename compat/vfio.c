@@ -6,6 +6,8 @@
  *
  * The ida has a lock of its own; the rest is written before anybody sees it.
  */
+#ifndef HAVE_VFIO_ALLOC_DEVICE
+
 #include <linux/device.h>
 #include <linux/idr.h>
 #include <linux/kdev_t.h>
@@ -13,8 +15,6 @@
 #include <linux/slab.h>
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
-
-#ifndef HAVE_VFIO_ALLOC_DEVICE
 
 /* In front of the driver's structure, which begins with the vfio_device. */
 struct vfio_part {

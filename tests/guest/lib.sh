@@ -137,19 +137,24 @@ source_line()
 	say "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $url $1 main"
 }
 
+index_is_fresh() { [ -e "$1/fresh" ] && [ -n "$(find "$1/fresh" -mmin -720)" ]; }
+
 # index SUITE: an apt configuration that sees this suite alone; prints its path.
 # The lists are fetched again when they are older than half a day; without a
 # network, older ones serve. To be called in a subshell, which has a lock then.
 index()
 {
 	local suite=$1 dir=$CACHE/index/$1 conf=$CACHE/index/$1/apt.conf
-	if [ -e "$dir/fresh" ] && [ -n "$(find "$dir/fresh" -mmin -720)" ]; then
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/etc/preferences.d"
+	if ! index_is_fresh "$dir"; then
+		exec 9> "$dir/lock"
+		flock 9
+	fi
+	# Or another run has fetched them meanwhile.
+	if index_is_fresh "$dir"; then
 		say "$conf"
 		return
 	fi
-	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/etc/preferences.d"
-	exec 9> "$dir/lock"
-	flock 9
 	: > "$dir/status"
 	source_line "$suite" > "$dir/etc/sources.list"
 	# Mirrors that are snapshots keep Release files past their date; the

@@ -120,10 +120,10 @@ static unsigned int first_failures(unsigned int max, void (*begin)(void),
 static void each_failure(void (*begin)(void), int (*call)(void),
 			 void (*end)(void))
 {
-	expect(first_failures(MANY, begin, call, end));
+	expect(first_failures(MANY, begin, call, end) > 0);
 }
 
-/* What releases or only looks cannot fail for want of memory. */
+/* What releases, or looks up one address, needs no memory. */
 static void never_fails(void (*begin)(void), int (*call)(void),
 			void (*end)(void))
 {
@@ -271,7 +271,8 @@ static void close_both(void)
 TEST_LIMIT(bind, 300)
 {
 	may_fail();
-	expect(first_failures(BIND_OURS, begin_bind, call_bind, close_both));
+	expect(first_failures(BIND_OURS, begin_bind, call_bind,
+			      close_both) > 0);
 }
 
 static int call_attach(void)

@@ -7,11 +7,8 @@
 
 #include "iommufd_private.h"
 
-#define IOMMU_HW_INFO_FLAG_INPUT_TYPE		BIT(0)
-#define IOMMU_HWPT_DIRTY_TRACKING_ENABLE	BIT(0)
-#define IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR	BIT(0)
-#define IOMMU_INVALIDATE_MAX			BIT(19)
-#define IOMMU_VEVENTQ_MAX			BIT(19)
+#define IOMMU_INVALIDATE_MAX	BIT(19)
+#define IOMMU_VEVENTQ_MAX	BIT(19)
 
 /* The errno for an object that is there, but cannot do it. */
 static int iommufd_unsupported(struct iommufd_ucmd *ucmd, u32 id,

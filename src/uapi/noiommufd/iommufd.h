@@ -1,12 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * The iommufd UAPI of Linux 7.3 as far as a noiommu device has a use for it.
- * Include this in place of <linux/iommufd.h>; it also works after an older
- * <linux/iommufd.h>, and then adds only what that one lacks.
+ * The iommufd UAPI of Linux 7.3: all names, values and layouts of its
+ * <linux/iommufd.h>, so that one program can serve devices with and without an
+ * IOMMU. Where a noiommu device differs, or refuses, this is said.
  *
- * Numbers, layouts and errno are those of mainline. Every struct starts with
- * its own size in bytes; a larger size is accepted while the bytes that the
- * kernel does not know are zero.
+ * Include it in place of <linux/iommufd.h>. Included first, it makes that one
+ * empty: one that is newer than 7.3 has to come first. Included second, it adds
+ * what an older one lacks, judging by the ioctls that are defined. But an enum
+ * or a struct that exists cannot be extended, so there
+ * - a new constant of an existing enum is a macro of type int;
+ * - a struct that has grown, and a type that no macro tells of, is a new type,
+ *   and its usual name is a macro. A pointer to the type as it was before
+ *   cannot be passed where the new one is expected without a cast.
+ *
+ * Every struct starts with its own size in bytes; a larger size is accepted
+ * while the bytes that the kernel does not know are zero. Common to all ioctls:
+ * ENOTTY: the kernel has no such ioctl. E2BIG: it does not know that much of
+ * the struct. EOPNOTSUPP: a flag or type that it does not support, or a
+ * reserved field that is not 0. ENOENT: no such object. EFAULT: a bad pointer.
+ * ENOMEM.
  */
 #ifndef _NOIOMMUFD_IOMMUFD_H
 #define _NOIOMMUFD_IOMMUFD_H
@@ -14,35 +26,35 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+/* Linux 7.3 or later: nothing is lacking. */
+#ifndef IOMMU_IOAS_NOIOMMU_GET_PA
+
 #ifndef _IOMMUFD_H
 #ifndef _UAPI_IOMMUFD_H
 /* A <linux/iommufd.h> that comes later has nothing left to say. */
 #define _IOMMUFD_H
 #define _UAPI_IOMMUFD_H
+#define _NOIOMMUFD_IOMMUFD_FIRST
 
 #define IOMMUFD_TYPE (';')
 
 enum {
-	IOMMUFD_CMD_BASE			= 0x80,
-	IOMMUFD_CMD_DESTROY			= IOMMUFD_CMD_BASE,
-	IOMMUFD_CMD_IOAS_ALLOC			= 0x81,
-	IOMMUFD_CMD_IOAS_ALLOW_IOVAS		= 0x82,
-	IOMMUFD_CMD_IOAS_COPY			= 0x83,
-	IOMMUFD_CMD_IOAS_IOVA_RANGES		= 0x84,
-	IOMMUFD_CMD_IOAS_MAP			= 0x85,
-	IOMMUFD_CMD_IOAS_UNMAP			= 0x86,
-	IOMMUFD_CMD_OPTION			= 0x87,
-	IOMMUFD_CMD_VFIO_IOAS			= 0x88,
-	IOMMUFD_CMD_HWPT_ALLOC			= 0x89,
-	IOMMUFD_CMD_GET_HW_INFO			= 0x8a,
-	IOMMUFD_CMD_HWPT_SET_DIRTY_TRACKING	= 0x8b,
-	IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP	= 0x8c,
+	IOMMUFD_CMD_BASE		= 0x80,
+	IOMMUFD_CMD_DESTROY		= IOMMUFD_CMD_BASE,
+	IOMMUFD_CMD_IOAS_ALLOC		= 0x81,
+	IOMMUFD_CMD_IOAS_ALLOW_IOVAS	= 0x82,
+	IOMMUFD_CMD_IOAS_COPY		= 0x83,
+	IOMMUFD_CMD_IOAS_IOVA_RANGES	= 0x84,
+	IOMMUFD_CMD_IOAS_MAP		= 0x85,
+	IOMMUFD_CMD_IOAS_UNMAP		= 0x86,
+	IOMMUFD_CMD_OPTION		= 0x87,
+	IOMMUFD_CMD_VFIO_IOAS		= 0x88,
 };
 
 /**
  * struct iommu_destroy - IOMMU_DESTROY: free an object of this context
  * @size: sizeof(struct iommu_destroy)
- * @id: any object id: IOAS or HWPT
+ * @id: an object of any kind
  *
  * ENOENT: no such object. EBUSY: something uses it, or it is a bound device.
  * Destroying an IOAS unmaps and unpins all that it maps.
@@ -55,7 +67,7 @@ struct iommu_destroy {
 #define IOMMU_DESTROY _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DESTROY)
 
 /**
- * struct iommu_ioas_alloc - IOMMU_IOAS_ALLOC: make an empty IO address space
+ * struct iommu_ioas_alloc - IOMMU_IOAS_ALLOC: create an empty IO address space
  * @size: sizeof(struct iommu_ioas_alloc)
  * @flags: 0
  * @out_ioas_id: out: its id, the lowest that is free, from 1
@@ -147,6 +159,11 @@ enum iommufd_ioas_map_flags {
  * The memory is pinned, and charged to RLIMIT_MEMLOCK, at once where the IOAS
  * has an HWPT, else when it gets one. It stays pinned, at the same physical
  * address, until it is unmapped.
+ *
+ * EINVAL: neither READABLE nor WRITEABLE, @length 0, or not aligned. EOVERFLOW:
+ * a range ends beyond 2^64 - 1. EEXIST: something is mapped there. ENOSPC:
+ * there is no IOVA left for it. EFAULT: not memory, or read-only. ENOMEM: over
+ * RLIMIT_MEMLOCK.
  */
 struct iommu_ioas_map {
 	__u32 size;
@@ -161,7 +178,8 @@ struct iommu_ioas_map {
 #define IOMMU_IOAS_MAP _IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_MAP)
 
 /**
- * struct iommu_ioas_copy - IOMMU_IOAS_COPY: map what is mapped already once more
+ * struct iommu_ioas_copy - IOMMU_IOAS_COPY: map what is mapped already once
+ * more
  * @size: sizeof(struct iommu_ioas_copy)
  * @flags: enum iommufd_ioas_map_flags
  * @dst_ioas_id: IOAS to map into
@@ -171,6 +189,9 @@ struct iommu_ioas_map {
  * @src_iova: first byte at the source
  *
  * The pages are shared: nothing is pinned or charged a second time.
+ *
+ * ENOENT: not all of it is mapped. EPERM: WRITEABLE, and the source is not.
+ * Otherwise as IOMMU_IOAS_MAP.
  */
 struct iommu_ioas_copy {
 	__u32 size;
@@ -192,7 +213,10 @@ struct iommu_ioas_copy {
  * @length: in: bytes; out: bytes that were unmapped
  *
  * The program says with this that no device uses the memory any more: it is
- * unpinned before the call returns. @iova 0 with @length 2^64 - 1 unmaps all.
+ * unpinned before the ioctl returns. @iova 0 with @length 2^64 - 1 unmaps all.
+ *
+ * ENOENT: nothing is mapped there, or only part of a mapping is in the range.
+ * EINVAL: @length is 0. EOVERFLOW: the range ends beyond 2^64 - 1.
  */
 struct iommu_ioas_unmap {
 	__u32 size;
@@ -232,6 +256,9 @@ enum iommufd_option_ops {
  * @__reserved: 0
  * @object_id: as the option says
  * @val64: the value
+ *
+ * EBUSY: objects exist. EPERM: no CAP_SYS_RESOURCE. EINVAL: a value other than
+ * 0 and 1, or large mappings exist.
  */
 struct iommu_option {
 	__u32 size;
@@ -246,7 +273,7 @@ struct iommu_option {
 
 /**
  * enum iommufd_vfio_ioas_op - what IOMMU_VFIO_IOAS does
- * @IOMMU_VFIO_IOAS_GET: tell the compatibility IOAS
+ * @IOMMU_VFIO_IOAS_GET: report the compatibility IOAS
  * @IOMMU_VFIO_IOAS_SET: set it
  * @IOMMU_VFIO_IOAS_CLEAR: have none
  */
@@ -275,39 +302,210 @@ struct iommu_vfio_ioas {
 
 #define IOMMU_VFIO_IOAS _IO(IOMMUFD_TYPE, IOMMUFD_CMD_VFIO_IOAS)
 
+#endif /* _UAPI_IOMMUFD_H */
+#endif /* _IOMMUFD_H */
+
+#ifndef _NOIOMMUFD_IOMMUFD_FIRST
+/*
+ * After an older <linux/iommufd.h>: types that it has shorter, and ones that it
+ * may or may not have.
+ */
+#ifndef IOMMU_FAULT_QUEUE_ALLOC
+#define iommu_hwpt_alloc		iommu_hwpt_alloc_7_3
+#endif
+#ifndef IOMMU_VIOMMU_ALLOC
+#define iommu_hwpt_arm_smmuv3		iommu_hwpt_arm_smmuv3_7_3
+#define iommu_hw_info_arm_smmuv3	iommu_hw_info_arm_smmuv3_7_3
+#define iommu_viommu_arm_smmuv3_invalidate \
+	iommu_viommu_arm_smmuv3_invalidate_7_3
+#endif
+#ifndef IOMMU_HW_QUEUE_ALLOC
+#define iommu_hw_info			iommu_hw_info_7_3
+#define iommufd_hw_info_flags		iommufd_hw_info_flags_7_3
+#define IOMMU_HW_INFO_FLAG_INPUT_TYPE	IOMMU_HW_INFO_FLAG_INPUT_TYPE_7_3
+#define iommu_hw_info_tegra241_cmdqv	iommu_hw_info_tegra241_cmdqv_7_3
+#define iommu_viommu_alloc		iommu_viommu_alloc_7_3
+#define iommu_viommu_tegra241_cmdqv	iommu_viommu_tegra241_cmdqv_7_3
+#define iommu_vevent_tegra241_cmdqv	iommu_vevent_tegra241_cmdqv_7_3
+#endif
+#define iommu_hwpt_amd_guest		iommu_hwpt_amd_guest_7_3
+#define iommu_hw_info_amd		iommu_hw_info_amd_7_3
+#define iommu_hw_info_arm_smmuv3_flags	iommu_hw_info_arm_smmuv3_flags_7_3
+#define IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI \
+	IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI_7_3
+#endif /* _NOIOMMUFD_IOMMUFD_FIRST */
+
+/* Linux 6.7 */
+#ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
 /**
  * enum iommufd_hwpt_alloc_flags - flags of IOMMU_HWPT_ALLOC
- * @IOMMU_HWPT_ALLOC_NEST_PARENT: EOPNOTSUPP for a noiommu device
- * @IOMMU_HWPT_ALLOC_DIRTY_TRACKING: EOPNOTSUPP for a noiommu device
+ * @IOMMU_HWPT_ALLOC_NEST_PARENT: other HWPTs can be nested in it; EOPNOTSUPP
+ *	for a noiommu device
+ * @IOMMU_HWPT_ALLOC_DIRTY_TRACKING: attach only devices whose writes can be
+ *	tracked; EOPNOTSUPP for a noiommu device
  * @IOMMU_HWPT_FAULT_ID_VALID: fault_id is a fault queue
+ * @IOMMU_HWPT_ALLOC_PASID: can be attached to a PASID; EOPNOTSUPP for a noiommu
+ *	device
  */
 enum iommufd_hwpt_alloc_flags {
 	IOMMU_HWPT_ALLOC_NEST_PARENT	= 1 << 0,
 	IOMMU_HWPT_ALLOC_DIRTY_TRACKING	= 1 << 1,
 	IOMMU_HWPT_FAULT_ID_VALID	= 1 << 2,
+	IOMMU_HWPT_ALLOC_PASID		= 1 << 3,
 };
 
 /**
- * enum iommu_hwpt_data_type - what data_uptr points to
+ * enum iommu_hwpt_vtd_s1_flags - bits of a VT-d first-stage page table
+ * @IOMMU_VTD_S1_SRE: supervisor requests are allowed
+ * @IOMMU_VTD_S1_EAFE: the extended accessed flag is in use
+ * @IOMMU_VTD_S1_WPE: write protection holds for supervisor requests, too
+ */
+enum iommu_hwpt_vtd_s1_flags {
+	IOMMU_VTD_S1_SRE	= 1 << 0,
+	IOMMU_VTD_S1_EAFE	= 1 << 1,
+	IOMMU_VTD_S1_WPE	= 1 << 2,
+};
+
+/**
+ * struct iommu_hwpt_vtd_s1 - IOMMU_HWPT_DATA_VTD_S1: a guest's page table
+ * @flags: enum iommu_hwpt_vtd_s1_flags
+ * @pgtbl_addr: guest-physical address of its root
+ * @addr_width: bits of an address that it translates
+ * @__reserved: 0
+ */
+struct iommu_hwpt_vtd_s1 {
+	__aligned_u64 flags;
+	__aligned_u64 pgtbl_addr;
+	__u32 addr_width;
+	__u32 __reserved;
+};
+
+/**
+ * enum iommu_hwpt_data_type - what iommu_hwpt_alloc::data_uptr points to
  * @IOMMU_HWPT_DATA_NONE: nothing; the only type for a noiommu device
+ * @IOMMU_HWPT_DATA_VTD_S1: struct iommu_hwpt_vtd_s1
+ * @IOMMU_HWPT_DATA_ARM_SMMUV3: struct iommu_hwpt_arm_smmuv3
+ * @IOMMU_HWPT_DATA_AMD_GUEST: struct iommu_hwpt_amd_guest
  */
 enum iommu_hwpt_data_type {
-	IOMMU_HWPT_DATA_NONE	= 0,
+	IOMMU_HWPT_DATA_NONE		= 0,
+	IOMMU_HWPT_DATA_VTD_S1		= 1,
+	IOMMU_HWPT_DATA_ARM_SMMUV3	= 2,
+	IOMMU_HWPT_DATA_AMD_GUEST	= 3,
 };
 
 /**
- * struct iommu_hwpt_alloc - IOMMU_HWPT_ALLOC: give an IOAS an HWPT by hand
+ * enum iommu_hw_info_vtd_flags - what to mind with a VT-d IOMMU
+ * @IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17: erratum 772415: map nothing read-only
+ *	in an HWPT that others are nested in
+ */
+enum iommu_hw_info_vtd_flags {
+	IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17	= 1 << 0,
+};
+
+/**
+ * enum iommufd_hw_capabilities - what an IOMMU can do for a device
+ * @IOMMU_HW_CAP_DIRTY_TRACKING: track the device's writes
+ * @IOMMU_HW_CAP_PCI_PASID_EXEC: requests with a PASID may ask to execute
+ * @IOMMU_HW_CAP_PCI_PASID_PRIV: requests with a PASID may be privileged
+ * @IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED: the device cannot use ATS here
+ */
+enum iommufd_hw_capabilities {
+	IOMMU_HW_CAP_DIRTY_TRACKING		= 1 << 0,
+	IOMMU_HW_CAP_PCI_PASID_EXEC		= 1 << 1,
+	IOMMU_HW_CAP_PCI_PASID_PRIV		= 1 << 2,
+	IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED	= 1 << 3,
+};
+#endif
+
+/* Linux 6.13 */
+#ifndef IOMMU_VIOMMU_ALLOC
+/**
+ * struct iommu_hwpt_arm_smmuv3 - IOMMU_HWPT_DATA_ARM_SMMUV3: a guest's stream
+ * table entry
+ * @ste: its first 16 bytes, little-endian; EIO: they set what a guest may not
+ */
+struct iommu_hwpt_arm_smmuv3 {
+	__aligned_le64 ste[2];
+};
+
+/**
+ * struct iommu_hw_info_arm_smmuv3 - IOMMU_HW_INFO_TYPE_ARM_SMMUV3: an SMMUv3
+ * @flags: enum iommu_hw_info_arm_smmuv3_flags
+ * @__reserved: 0
+ * @idr: its registers IDR0 to IDR5, as they are: that a bit is set there does
+ *	not mean the kernel supports the feature for a guest
+ * @iidr: its register IIDR
+ * @aidr: its register AIDR
+ */
+struct iommu_hw_info_arm_smmuv3 {
+	__u32 flags;
+	__u32 __reserved;
+	__u32 idr[6];
+	__u32 iidr;
+	__u32 aidr;
+};
+
+/**
+ * struct iommu_viommu_arm_smmuv3_invalidate - a guest's SMMU command, for
+ * IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3
+ * @cmd: the command, little-endian; EIO: none that a guest may give
+ */
+struct iommu_viommu_arm_smmuv3_invalidate {
+	__aligned_le64 cmd[2];
+};
+#endif
+
+/* No macro tells of these. */
+/**
+ * struct iommu_hwpt_amd_guest - IOMMU_HWPT_DATA_AMD_GUEST: a guest's device
+ * table entry
+ * @dte: the entry
+ */
+struct iommu_hwpt_amd_guest {
+	__aligned_u64 dte[4];
+};
+
+/**
+ * struct iommu_hw_info_amd - IOMMU_HW_INFO_TYPE_AMD: an AMD IOMMU
+ * @efr: its extended feature register, as it is: that a bit is set there does
+ *	not mean the kernel supports the feature for a guest
+ * @efr2: its extended feature register 2, likewise
+ */
+struct iommu_hw_info_amd {
+	__aligned_u64 efr;
+	__aligned_u64 efr2;
+};
+
+/**
+ * enum iommu_hw_info_arm_smmuv3_flags - what to mind with an SMMUv3
+ * @IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI: give each TLBI and CFGI
+ *	command, with the SYNC that follows, twice
+ */
+enum iommu_hw_info_arm_smmuv3_flags {
+	IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI	= 1 << 0,
+};
+
+/* Linux 6.6, the struct as of 6.11 */
+#ifndef IOMMU_FAULT_QUEUE_ALLOC
+/**
+ * struct iommu_hwpt_alloc - IOMMU_HWPT_ALLOC: create an HWPT explicitly
  * @size: sizeof(struct iommu_hwpt_alloc)
- * @flags: 0 or IOMMU_HWPT_FAULT_ID_VALID
+ * @flags: enum iommufd_hwpt_alloc_flags
  * @dev_id: a bound device
- * @pt_id: the IOAS
+ * @pt_id: an IOAS; for a nested HWPT, its parent or a vIOMMU
  * @out_hwpt_id: out: id of the HWPT
  * @__reserved: 0
- * @data_type: IOMMU_HWPT_DATA_NONE
- * @data_len: 0
- * @data_uptr: ignored
- * @fault_id: a fault queue, which a noiommu device never puts anything in
+ * @data_type: enum iommu_hwpt_data_type
+ * @data_len: bytes at @data_uptr, 0 for IOMMU_HWPT_DATA_NONE
+ * @data_uptr: user pointer to the struct of that type
+ * @fault_id: a fault queue, in which faults of a noiommu device never show up
  * @__reserved2: 0
+ *
+ * An HWPT is what a device is attached to: its IOAS's mappings as a page table
+ * of the IOMMU or, nested, a guest's page table on top of that. A noiommu
+ * device supports neither @data_type nor a flag other than
+ * IOMMU_HWPT_FAULT_ID_VALID.
  */
 struct iommu_hwpt_alloc {
 	__u32 size;
@@ -322,20 +520,59 @@ struct iommu_hwpt_alloc {
 	__u32 fault_id;
 	__u32 __reserved2;
 };
+#endif
+
+#ifndef IOMMU_HWPT_ALLOC
+enum {
+	IOMMUFD_CMD_HWPT_ALLOC	= 0x89,
+};
 
 #define IOMMU_HWPT_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_ALLOC)
+#endif
+
+/* Linux 6.17 */
+#ifndef IOMMU_HW_QUEUE_ALLOC
+/**
+ * struct iommu_hw_info_tegra241_cmdqv - IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV: the
+ * command queue virtualisation of a Tegra241
+ * @flags: 0
+ * @version: of the hardware
+ * @log2vcmdqs: log2 of how many virtual command queues a vIOMMU has
+ * @log2vsids: log2 of how many stream ids can be replaced
+ * @__reserved: 0
+ */
+struct iommu_hw_info_tegra241_cmdqv {
+	__u32 flags;
+	__u8 version;
+	__u8 log2vcmdqs;
+	__u8 log2vsids;
+	__u8 __reserved;
+};
 
 /**
- * struct iommu_hw_info - IOMMU_GET_HW_INFO: EOPNOTSUPP, there is no IOMMU
+ * enum iommufd_hw_info_flags - flags of IOMMU_GET_HW_INFO
+ * @IOMMU_HW_INFO_FLAG_INPUT_TYPE: in_data_type is the type to report
+ */
+enum iommufd_hw_info_flags {
+	IOMMU_HW_INFO_FLAG_INPUT_TYPE	= 1 << 0,
+};
+
+/**
+ * struct iommu_hw_info - IOMMU_GET_HW_INFO: report the IOMMU of a device
  * @size: sizeof(struct iommu_hw_info)
- * @flags: 0
+ * @flags: enum iommufd_hw_info_flags
  * @dev_id: a bound device
- * @data_len: ignored
- * @data_uptr: ignored
- * @out_data_type: ignored
- * @out_max_pasid_log2: ignored
+ * @data_len: in: room at @data_uptr, in bytes; out: bytes that the kernel has
+ * @data_uptr: user pointer to where the struct of the type goes; what is left
+ *	of the room is zeroed
+ * @in_data_type: enum iommu_hw_info_type; ignored without
+ *	IOMMU_HW_INFO_FLAG_INPUT_TYPE
+ * @out_data_type: out: enum iommu_hw_info_type
+ * @out_max_pasid_log2: out: bits of a PASID, 0 if the device can have none
  * @__reserved: 0
- * @out_capabilities: ignored
+ * @out_capabilities: out: enum iommufd_hw_capabilities
+ *
+ * EOPNOTSUPP: a noiommu device.
  */
 struct iommu_hw_info {
 	__u32 size;
@@ -343,21 +580,128 @@ struct iommu_hw_info {
 	__u32 dev_id;
 	__u32 data_len;
 	__aligned_u64 data_uptr;
-	__u32 out_data_type;
+	union {
+		__u32 in_data_type;
+		__u32 out_data_type;
+	};
 	__u8 out_max_pasid_log2;
 	__u8 __reserved[3];
 	__aligned_u64 out_capabilities;
 };
 
-#define IOMMU_GET_HW_INFO _IO(IOMMUFD_TYPE, IOMMUFD_CMD_GET_HW_INFO)
+/**
+ * struct iommu_viommu_tegra241_cmdqv - IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV: where
+ * the registers of its virtual command queues are
+ * @out_vintf_mmap_offset: out: offset to mmap() at the iommufd, in bytes
+ * @out_vintf_mmap_length: out: bytes to mmap()
+ */
+struct iommu_viommu_tegra241_cmdqv {
+	__aligned_u64 out_vintf_mmap_offset;
+	__aligned_u64 out_vintf_mmap_length;
+};
 
 /**
- * struct iommu_hwpt_set_dirty_tracking - IOMMU_HWPT_SET_DIRTY_TRACKING:
- * EOPNOTSUPP, there is no IOMMU
+ * struct iommu_viommu_alloc - IOMMU_VIOMMU_ALLOC: create a vIOMMU, a guest's
+ * share of an IOMMU
+ * @size: sizeof(struct iommu_viommu_alloc)
+ * @flags: 0
+ * @type: enum iommu_viommu_type, not 0
+ * @dev_id: a bound device; its IOMMU is the one to share
+ * @hwpt_id: an HWPT made with IOMMU_HWPT_ALLOC_NEST_PARENT
+ * @out_viommu_id: out: id of the vIOMMU
+ * @data_len: bytes at @data_uptr
+ * @__reserved: 0
+ * @data_uptr: user pointer to the struct of the type, if it has one
+ *
+ * EOPNOTSUPP: a noiommu device.
+ */
+struct iommu_viommu_alloc {
+	__u32 size;
+	__u32 flags;
+	__u32 type;
+	__u32 dev_id;
+	__u32 hwpt_id;
+	__u32 out_viommu_id;
+	__u32 data_len;
+	__u32 __reserved;
+	__aligned_u64 data_uptr;
+};
+
+/**
+ * struct iommu_vevent_tegra241_cmdqv - IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV:
+ * errors of virtual command queues
+ * @lvcmdq_err_map: a bit for each queue that has one, little-endian
+ */
+struct iommu_vevent_tegra241_cmdqv {
+	__aligned_le64 lvcmdq_err_map[2];
+};
+#endif
+
+/* Linux 6.6 */
+#ifndef IOMMU_GET_HW_INFO
+enum {
+	IOMMUFD_CMD_GET_HW_INFO	= 0x8a,
+};
+
+/**
+ * struct iommu_hw_info_vtd - IOMMU_HW_INFO_TYPE_INTEL_VTD: a VT-d IOMMU
+ * @flags: enum iommu_hw_info_vtd_flags
+ * @__reserved: 0
+ * @cap_reg: its capability register
+ * @ecap_reg: its extended capability register
+ */
+struct iommu_hw_info_vtd {
+	__u32 flags;
+	__u32 __reserved;
+	__aligned_u64 cap_reg;
+	__aligned_u64 ecap_reg;
+};
+
+/**
+ * enum iommu_hw_info_type - what iommu_hw_info::data_uptr points to
+ * @IOMMU_HW_INFO_TYPE_NONE: out: nothing
+ * @IOMMU_HW_INFO_TYPE_DEFAULT: in: the type that fits the IOMMU
+ * @IOMMU_HW_INFO_TYPE_INTEL_VTD: struct iommu_hw_info_vtd
+ * @IOMMU_HW_INFO_TYPE_ARM_SMMUV3: struct iommu_hw_info_arm_smmuv3
+ * @IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV: struct iommu_hw_info_tegra241_cmdqv
+ * @IOMMU_HW_INFO_TYPE_AMD: struct iommu_hw_info_amd
+ */
+enum iommu_hw_info_type {
+	IOMMU_HW_INFO_TYPE_NONE			= 0,
+	IOMMU_HW_INFO_TYPE_DEFAULT		= 0,
+	IOMMU_HW_INFO_TYPE_INTEL_VTD		= 1,
+	IOMMU_HW_INFO_TYPE_ARM_SMMUV3		= 2,
+	IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV	= 3,
+	IOMMU_HW_INFO_TYPE_AMD			= 4,
+};
+
+#define IOMMU_GET_HW_INFO _IO(IOMMUFD_TYPE, IOMMUFD_CMD_GET_HW_INFO)
+#endif
+
+/* Linux 6.7 */
+#ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
+enum {
+	IOMMUFD_CMD_HWPT_SET_DIRTY_TRACKING	= 0x8b,
+};
+
+/**
+ * enum iommufd_hwpt_set_dirty_tracking_flags - flags of
+ * IOMMU_HWPT_SET_DIRTY_TRACKING
+ * @IOMMU_HWPT_DIRTY_TRACKING_ENABLE: start; else stop
+ */
+enum iommufd_hwpt_set_dirty_tracking_flags {
+	IOMMU_HWPT_DIRTY_TRACKING_ENABLE	= 1,
+};
+
+/**
+ * struct iommu_hwpt_set_dirty_tracking - IOMMU_HWPT_SET_DIRTY_TRACKING: start
+ * or stop recording what devices write
  * @size: sizeof(struct iommu_hwpt_set_dirty_tracking)
- * @flags: ignored
+ * @flags: enum iommufd_hwpt_set_dirty_tracking_flags
  * @hwpt_id: HWPT
  * @__reserved: 0
+ *
+ * EOPNOTSUPP: the HWPT of a noiommu device.
  */
 struct iommu_hwpt_set_dirty_tracking {
 	__u32 size;
@@ -368,18 +712,37 @@ struct iommu_hwpt_set_dirty_tracking {
 
 #define IOMMU_HWPT_SET_DIRTY_TRACKING \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_SET_DIRTY_TRACKING)
+#endif
+
+#ifndef IOMMU_HWPT_GET_DIRTY_BITMAP
+enum {
+	IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP	= 0x8c,
+};
 
 /**
- * struct iommu_hwpt_get_dirty_bitmap - IOMMU_HWPT_GET_DIRTY_BITMAP:
- * EOPNOTSUPP, there is no IOMMU
+ * enum iommufd_hwpt_get_dirty_bitmap_flags - flags of
+ * IOMMU_HWPT_GET_DIRTY_BITMAP
+ * @IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR: the next read reports the same once
+ *	more
+ */
+enum iommufd_hwpt_get_dirty_bitmap_flags {
+	IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR	= 1,
+};
+
+/**
+ * struct iommu_hwpt_get_dirty_bitmap - IOMMU_HWPT_GET_DIRTY_BITMAP: report what
+ * devices have written
  * @size: sizeof(struct iommu_hwpt_get_dirty_bitmap)
  * @hwpt_id: HWPT
- * @flags: ignored
+ * @flags: enum iommufd_hwpt_get_dirty_bitmap_flags
  * @__reserved: 0
  * @iova: first IOVA
  * @length: bytes
  * @page_size: bytes that a bit stands for
- * @data: ignored
+ * @data: user pointer to an array of __u64; bit n, counted from bit 0 of the
+ *	first, is for @iova + n * @page_size
+ *
+ * EOPNOTSUPP: the HWPT of a noiommu device.
  */
 struct iommu_hwpt_get_dirty_bitmap {
 	__u32 size;
@@ -394,23 +757,63 @@ struct iommu_hwpt_get_dirty_bitmap {
 
 #define IOMMU_HWPT_GET_DIRTY_BITMAP \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP)
+#endif
 
-#endif /* _UAPI_IOMMUFD_H */
-#endif /* _IOMMUFD_H */
-
+/* Linux 6.8 */
 #ifndef IOMMU_HWPT_INVALIDATE
-#define IOMMUFD_CMD_HWPT_INVALIDATE 0x8d
+enum {
+	IOMMUFD_CMD_HWPT_INVALIDATE	= 0x8d,
+};
 
 /**
- * struct iommu_hwpt_invalidate - IOMMU_HWPT_INVALIDATE: EINVAL, there are no
- * nested HWPTs
- * @size: sizeof(struct iommu_hwpt_invalidate)
- * @hwpt_id: HWPT
- * @data_uptr: ignored
- * @data_type: ignored
- * @entry_len: ignored
- * @entry_num: out: 0
+ * enum iommu_hwpt_invalidate_data_type - what iommu_hwpt_invalidate::data_uptr
+ * points to
+ * @IOMMU_HWPT_INVALIDATE_DATA_VTD_S1: struct iommu_hwpt_vtd_s1_invalidate
+ * @IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3: struct
+ *	iommu_viommu_arm_smmuv3_invalidate
+ */
+enum iommu_hwpt_invalidate_data_type {
+	IOMMU_HWPT_INVALIDATE_DATA_VTD_S1	= 0,
+	IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3	= 1,
+};
+
+/**
+ * enum iommu_hwpt_vtd_s1_invalidate_flags - flags of struct
+ * iommu_hwpt_vtd_s1_invalidate
+ * @IOMMU_VTD_INV_FLAGS_LEAF: only last-level entries have changed
+ */
+enum iommu_hwpt_vtd_s1_invalidate_flags {
+	IOMMU_VTD_INV_FLAGS_LEAF	= 1 << 0,
+};
+
+/**
+ * struct iommu_hwpt_vtd_s1_invalidate - IOMMU_HWPT_INVALIDATE_DATA_VTD_S1: part
+ * of a guest's page table that has changed
+ * @addr: first address, a multiple of 4 KiB
+ * @npages: pages of 4 KiB; 2^64 - 1, with @addr 0, for all of it
+ * @flags: enum iommu_hwpt_vtd_s1_invalidate_flags
  * @__reserved: 0
+ */
+struct iommu_hwpt_vtd_s1_invalidate {
+	__aligned_u64 addr;
+	__aligned_u64 npages;
+	__u32 flags;
+	__u32 __reserved;
+};
+
+/**
+ * struct iommu_hwpt_invalidate - IOMMU_HWPT_INVALIDATE: have an IOMMU forget
+ * what it caches
+ * @size: sizeof(struct iommu_hwpt_invalidate)
+ * @hwpt_id: a nested HWPT, or a vIOMMU
+ * @data_uptr: user pointer to an array
+ * @data_type: enum iommu_hwpt_invalidate_data_type: what it is an array of
+ * @entry_len: bytes of an entry
+ * @entry_num: in: entries, 0 to find out whether @data_type is supported; out:
+ *	entries that were dealt with, also after an error
+ * @__reserved: 0
+ *
+ * EINVAL: any other HWPT; so without an IOMMU always.
  */
 struct iommu_hwpt_invalidate {
 	__u32 size;
@@ -425,40 +828,47 @@ struct iommu_hwpt_invalidate {
 #define IOMMU_HWPT_INVALIDATE _IO(IOMMUFD_TYPE, IOMMUFD_CMD_HWPT_INVALIDATE)
 #endif
 
+/* Linux 6.11 */
 #ifndef IOMMU_FAULT_QUEUE_ALLOC
-#define IOMMUFD_CMD_FAULT_QUEUE_ALLOC 0x8e
-
-/**
- * struct iommu_fault_alloc - IOMMU_FAULT_QUEUE_ALLOC: make a fault queue
- * @size: sizeof(struct iommu_fault_alloc)
- * @flags: 0
- * @out_fault_id: out: its id
- * @out_fault_fd: out: file to read faults from. Without an IOMMU there are
- *	none: it is always empty.
- *
- * The queue cannot be destroyed while the file is open.
- */
-struct iommu_fault_alloc {
-	__u32 size;
-	__u32 flags;
-	__u32 out_fault_id;
-	__u32 out_fault_fd;
+enum {
+	IOMMUFD_CMD_FAULT_QUEUE_ALLOC	= 0x8e,
 };
 
-#define IOMMU_FAULT_QUEUE_ALLOC \
-	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_FAULT_QUEUE_ALLOC)
+/**
+ * enum iommu_hwpt_pgfault_flags - flags of struct iommu_hwpt_pgfault
+ * @IOMMU_PGFAULT_FLAGS_PASID_VALID: pasid says which one faulted
+ * @IOMMU_PGFAULT_FLAGS_LAST_PAGE: the last one of its group
+ */
+enum iommu_hwpt_pgfault_flags {
+	IOMMU_PGFAULT_FLAGS_PASID_VALID	= 1 << 0,
+	IOMMU_PGFAULT_FLAGS_LAST_PAGE	= 1 << 1,
+};
 
 /**
- * struct iommu_hwpt_pgfault - what is read from a fault queue, if ever
- * @flags: unused
- * @dev_id: unused
- * @pasid: unused
- * @grpid: unused
- * @perm: unused
- * @__reserved: unused
- * @addr: unused
- * @length: unused
- * @cookie: unused
+ * enum iommu_hwpt_pgfault_perm - what a device that faulted asks for
+ * @IOMMU_PGFAULT_PERM_READ: to read
+ * @IOMMU_PGFAULT_PERM_WRITE: to write
+ * @IOMMU_PGFAULT_PERM_EXEC: to execute
+ * @IOMMU_PGFAULT_PERM_PRIV: as a privileged one
+ */
+enum iommu_hwpt_pgfault_perm {
+	IOMMU_PGFAULT_PERM_READ		= 1 << 0,
+	IOMMU_PGFAULT_PERM_WRITE	= 1 << 1,
+	IOMMU_PGFAULT_PERM_EXEC		= 1 << 2,
+	IOMMU_PGFAULT_PERM_PRIV		= 1 << 3,
+};
+
+/**
+ * struct iommu_hwpt_pgfault - a page fault, as read from a fault queue
+ * @flags: enum iommu_hwpt_pgfault_flags
+ * @dev_id: the device that faulted
+ * @pasid: its PASID, with IOMMU_PGFAULT_FLAGS_PASID_VALID
+ * @grpid: PCI's index of the group of requests
+ * @perm: enum iommu_hwpt_pgfault_perm
+ * @__reserved: 0
+ * @addr: the address
+ * @length: bytes that the device may want from there on, 0 if it does not say
+ * @cookie: what the response to the last fault of the group has to name
  */
 struct iommu_hwpt_pgfault {
 	__u32 flags;
@@ -473,18 +883,52 @@ struct iommu_hwpt_pgfault {
 };
 
 /**
- * struct iommu_hwpt_page_response - what is written to a fault queue
- * @cookie: names a fault; there is none, so every one is EINVAL
- * @code: 0 or 1
+ * enum iommufd_page_response_code - what became of a group of faults
+ * @IOMMUFD_PAGE_RESP_SUCCESS: the pages are there now; the device tries again
+ * @IOMMUFD_PAGE_RESP_INVALID: the device may not have them
+ */
+enum iommufd_page_response_code {
+	IOMMUFD_PAGE_RESP_SUCCESS	= 0,
+	IOMMUFD_PAGE_RESP_INVALID	= 1,
+};
+
+/**
+ * struct iommu_hwpt_page_response - the answer, as written to a fault queue
+ * @cookie: iommu_hwpt_pgfault::cookie; EINVAL: no fault with that one is
+ *	pending
+ * @code: enum iommufd_page_response_code
  */
 struct iommu_hwpt_page_response {
 	__u32 cookie;
 	__u32 code;
 };
+
+/**
+ * struct iommu_fault_alloc - IOMMU_FAULT_QUEUE_ALLOC: create a fault queue
+ * @size: sizeof(struct iommu_fault_alloc)
+ * @flags: 0
+ * @out_fault_id: out: its id
+ * @out_fault_fd: out: a file: read() faults from it, write() responses to it.
+ *	Faults of a noiommu device never show up.
+ *
+ * The queue cannot be destroyed while the file is open.
+ */
+struct iommu_fault_alloc {
+	__u32 size;
+	__u32 flags;
+	__u32 out_fault_id;
+	__u32 out_fault_fd;
+};
+
+#define IOMMU_FAULT_QUEUE_ALLOC \
+	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_FAULT_QUEUE_ALLOC)
 #endif
 
+/* Linux 6.13 */
 #ifndef IOMMU_IOAS_MAP_FILE
-#define IOMMUFD_CMD_IOAS_MAP_FILE 0x8f
+enum {
+	IOMMUFD_CMD_IOAS_MAP_FILE	= 0x8f,
+};
 
 /**
  * struct iommu_ioas_map_file - IOMMU_IOAS_MAP_FILE: map memory of a file
@@ -515,46 +959,42 @@ struct iommu_ioas_map_file {
 #endif
 
 #ifndef IOMMU_VIOMMU_ALLOC
-#define IOMMUFD_CMD_VIOMMU_ALLOC 0x90
+enum {
+	IOMMUFD_CMD_VIOMMU_ALLOC	= 0x90,
+};
 
 /**
- * struct iommu_viommu_alloc - IOMMU_VIOMMU_ALLOC: EOPNOTSUPP, there is no IOMMU
- * @size: sizeof(struct iommu_viommu_alloc)
- * @flags: 0
- * @type: ignored
- * @dev_id: a bound device
- * @hwpt_id: ignored
- * @out_viommu_id: never written
- * @data_len: ignored
- * @__reserved: 0
- * @data_uptr: ignored
+ * enum iommu_viommu_type - kinds of vIOMMU
+ * @IOMMU_VIOMMU_TYPE_DEFAULT: none yet
+ * @IOMMU_VIOMMU_TYPE_ARM_SMMUV3: SMMUv3
+ * @IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV: SMMUv3 of a Tegra241, with virtual command
+ *	queues; see struct iommu_viommu_tegra241_cmdqv. The guest's VINTF_CONFIG
+ *	has to read HYP_OWN as 0.
  */
-struct iommu_viommu_alloc {
-	__u32 size;
-	__u32 flags;
-	__u32 type;
-	__u32 dev_id;
-	__u32 hwpt_id;
-	__u32 out_viommu_id;
-	__u32 data_len;
-	__u32 __reserved;
-	__aligned_u64 data_uptr;
+enum iommu_viommu_type {
+	IOMMU_VIOMMU_TYPE_DEFAULT		= 0,
+	IOMMU_VIOMMU_TYPE_ARM_SMMUV3		= 1,
+	IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV	= 2,
 };
 
 #define IOMMU_VIOMMU_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_VIOMMU_ALLOC)
 #endif
 
 #ifndef IOMMU_VDEVICE_ALLOC
-#define IOMMUFD_CMD_VDEVICE_ALLOC 0x91
+enum {
+	IOMMUFD_CMD_VDEVICE_ALLOC	= 0x91,
+};
 
 /**
- * struct iommu_vdevice_alloc - IOMMU_VDEVICE_ALLOC: ENOENT, there are no
- * vIOMMUs
+ * struct iommu_vdevice_alloc - IOMMU_VDEVICE_ALLOC: tell a vIOMMU of a device
  * @size: sizeof(struct iommu_vdevice_alloc)
- * @viommu_id: ignored
- * @dev_id: ignored
- * @out_vdevice_id: never written
- * @virt_id: ignored
+ * @viommu_id: vIOMMU
+ * @dev_id: a bound device, behind the same IOMMU
+ * @out_vdevice_id: out: id of the device in that vIOMMU; destroy it before the
+ *	device's file is closed
+ * @virt_id: how the guest calls the device: its stream id or requester id
+ *
+ * ENOENT: without an IOMMU always, as there are no vIOMMUs.
  */
 struct iommu_vdevice_alloc {
 	__u32 size;
@@ -567,8 +1007,11 @@ struct iommu_vdevice_alloc {
 #define IOMMU_VDEVICE_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_VDEVICE_ALLOC)
 #endif
 
+/* Linux 6.14 */
 #ifndef IOMMU_IOAS_CHANGE_PROCESS
-#define IOMMUFD_CMD_IOAS_CHANGE_PROCESS 0x92
+enum {
+	IOMMUFD_CMD_IOAS_CHANGE_PROCESS	= 0x92,
+};
 
 /**
  * struct iommu_ioas_change_process - IOMMU_IOAS_CHANGE_PROCESS: charge all that
@@ -589,20 +1032,67 @@ struct iommu_ioas_change_process {
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_CHANGE_PROCESS)
 #endif
 
+/* Linux 6.15 */
 #ifndef IOMMU_VEVENTQ_ALLOC
-#define IOMMUFD_CMD_VEVENTQ_ALLOC 0x93
+enum {
+	IOMMUFD_CMD_VEVENTQ_ALLOC	= 0x93,
+};
 
 /**
- * struct iommu_veventq_alloc - IOMMU_VEVENTQ_ALLOC: ENOENT, there are no
- * vIOMMUs
+ * enum iommu_veventq_flag - flags of struct iommufd_vevent_header
+ * @IOMMU_VEVENTQ_FLAG_LOST_EVENTS: events were lost; no data follows
+ */
+enum iommu_veventq_flag {
+	IOMMU_VEVENTQ_FLAG_LOST_EVENTS	= 1U << 0,
+};
+
+/**
+ * struct iommufd_vevent_header - what precedes each event in a queue
+ * @flags: enum iommu_veventq_flag
+ * @sequence: number of the event, from 0 to 2^31 - 1 and again from 0; numbers
+ *	that are left out were lost
+ */
+struct iommufd_vevent_header {
+	__u32 flags;
+	__u32 sequence;
+};
+
+/**
+ * enum iommu_veventq_type - what events in a queue are
+ * @IOMMU_VEVENTQ_TYPE_DEFAULT: none yet
+ * @IOMMU_VEVENTQ_TYPE_ARM_SMMUV3: struct iommu_vevent_arm_smmuv3
+ * @IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV: struct iommu_vevent_tegra241_cmdqv
+ */
+enum iommu_veventq_type {
+	IOMMU_VEVENTQ_TYPE_DEFAULT		= 0,
+	IOMMU_VEVENTQ_TYPE_ARM_SMMUV3		= 1,
+	IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV	= 2,
+};
+
+/**
+ * struct iommu_vevent_arm_smmuv3 - IOMMU_VEVENTQ_TYPE_ARM_SMMUV3: an event
+ * record for the guest
+ * @evt: the record, little-endian; its stream id is
+ *	iommu_vdevice_alloc::virt_id
+ */
+struct iommu_vevent_arm_smmuv3 {
+	__aligned_le64 evt[4];
+};
+
+/**
+ * struct iommu_veventq_alloc - IOMMU_VEVENTQ_ALLOC: create a queue of events of
+ * a vIOMMU
  * @size: sizeof(struct iommu_veventq_alloc)
  * @flags: 0
- * @viommu_id: ignored
- * @type: not 0
- * @veventq_depth: 1 to 2^19
- * @out_veventq_id: never written
- * @out_veventq_fd: never written
+ * @viommu_id: vIOMMU; it can have one queue of each type
+ * @type: enum iommu_veventq_type, not 0
+ * @veventq_depth: events that it holds, 1 to 2^19; more are lost
+ * @out_veventq_id: out: id of the queue
+ * @out_veventq_fd: out: a file: read() events from it, each of them a struct
+ *	iommufd_vevent_header and the struct of the type
  * @__reserved: 0
+ *
+ * ENOENT: without an IOMMU always, as there are no vIOMMUs.
  */
 struct iommu_veventq_alloc {
 	__u32 size;
@@ -618,20 +1108,39 @@ struct iommu_veventq_alloc {
 #define IOMMU_VEVENTQ_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_VEVENTQ_ALLOC)
 #endif
 
+/* Linux 6.17 */
 #ifndef IOMMU_HW_QUEUE_ALLOC
-#define IOMMUFD_CMD_HW_QUEUE_ALLOC 0x94
+enum {
+	IOMMUFD_CMD_HW_QUEUE_ALLOC	= 0x94,
+};
 
 /**
- * struct iommu_hw_queue_alloc - IOMMU_HW_QUEUE_ALLOC: ENOENT, there are no
- * vIOMMUs
+ * enum iommu_hw_queue_type - kinds of queues that hardware reads
+ * @IOMMU_HW_QUEUE_TYPE_DEFAULT: none yet
+ * @IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV: a virtual command queue of a Tegra241.
+ *	Create them by ascending index from 0, destroy them the other way round.
+ *	The length is a power of 2 from 32 bytes on, up to what the SMMU's IDR1
+ *	allows, and the address a multiple of it; the memory has to be
+ *	physically contiguous.
+ */
+enum iommu_hw_queue_type {
+	IOMMU_HW_QUEUE_TYPE_DEFAULT		= 0,
+	IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV	= 1,
+};
+
+/**
+ * struct iommu_hw_queue_alloc - IOMMU_HW_QUEUE_ALLOC: let a vIOMMU's hardware
+ * read a queue in guest memory
  * @size: sizeof(struct iommu_hw_queue_alloc)
  * @flags: 0
- * @viommu_id: ignored
- * @type: not 0
- * @index: ignored
- * @out_hw_queue_id: never written
- * @nesting_parent_iova: any
- * @length: not 0
+ * @viommu_id: vIOMMU
+ * @type: enum iommu_hw_queue_type, not 0
+ * @index: which queue of that type it is to be
+ * @out_hw_queue_id: out: id of the queue
+ * @nesting_parent_iova: where it is, as an IOVA of the vIOMMU's HWPT
+ * @length: bytes, not 0
+ *
+ * ENOENT: without an IOMMU always, as there are no vIOMMUs.
  */
 struct iommu_hw_queue_alloc {
 	__u32 size;
@@ -647,8 +1156,10 @@ struct iommu_hw_queue_alloc {
 #define IOMMU_HW_QUEUE_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_HW_QUEUE_ALLOC)
 #endif
 
-#ifndef IOMMU_IOAS_NOIOMMU_GET_PA
-#define IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA 0x95
+/* Linux 7.3 */
+enum {
+	IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA	= 0x95,
+};
 
 /**
  * struct iommu_ioas_noiommu_get_pa - IOMMU_IOAS_NOIOMMU_GET_PA: the physical
@@ -679,6 +1190,24 @@ struct iommu_ioas_noiommu_get_pa {
 
 #define IOMMU_IOAS_NOIOMMU_GET_PA \
 	_IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA)
+
+#ifndef _NOIOMMUFD_IOMMUFD_FIRST
+/* Constants that an older enum may or may not have. */
+#define IOMMU_HWPT_FAULT_ID_VALID		(1 << 2)
+#define IOMMU_HWPT_ALLOC_PASID			(1 << 3)
+#define IOMMU_HWPT_DATA_ARM_SMMUV3		2
+#define IOMMU_HWPT_DATA_AMD_GUEST		3
+#define IOMMU_HW_INFO_TYPE_DEFAULT		0
+#define IOMMU_HW_INFO_TYPE_ARM_SMMUV3		2
+#define IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV	3
+#define IOMMU_HW_INFO_TYPE_AMD			4
+#define IOMMU_HW_CAP_PCI_PASID_EXEC		(1 << 1)
+#define IOMMU_HW_CAP_PCI_PASID_PRIV		(1 << 2)
+#define IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED	(1 << 3)
+#define IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3	1
+#define IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV	2
+#define IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV	2
 #endif
 
+#endif /* IOMMU_IOAS_NOIOMMU_GET_PA */
 #endif /* _NOIOMMUFD_IOMMUFD_H */

@@ -25,31 +25,6 @@
 
 #include "vfio.h"
 
-/*
- * The arguments as Linux 7.3 has them. The kernel's own header may know shorter
- * ones, or none: the calls grew.
- */
-struct bind_arg {
-	__u32 argsz;
-	__u32 flags;
-	__s32 iommufd;
-	__u32 out_devid;
-	__aligned_u64 token_uuid_ptr;
-};
-
-struct attach_arg {
-	__u32 argsz;
-	__u32 flags;
-	__u32 pt_id;
-	__u32 pasid;
-};
-
-struct detach_arg {
-	__u32 argsz;
-	__u32 flags;
-	__u32 pasid;
-};
-
 static dev_t noiommu_vfio_devt;
 
 static char *noiommu_vfio_devnode(devnode_arg_device *dev, umode_t *mode,
@@ -276,7 +251,8 @@ static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 }
 
 /* A noiommu device has no VF token, so the best a token can be is wrong. */
-static int noiommu_vfio_check_token(const struct bind_arg *bind)
+static int
+noiommu_vfio_check_token(const struct vfio_device_bind_iommufd *bind)
 {
 	uuid_t uuid;
 
@@ -297,12 +273,13 @@ static int noiommu_vfio_check_token(const struct bind_arg *bind)
  */
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 {
-	const size_t minsz = offsetofend(struct bind_arg, out_devid);
+	const size_t minsz = offsetofend(struct vfio_device_bind_iommufd,
+					 out_devid);
 	struct noiommu_vfio_device *dev = df->dev;
 	struct vfio_device *vdev = &dev->core.vdev;
-	struct bind_arg __user *arg = uptr;
+	struct vfio_device_bind_iommufd __user *arg = uptr;
 	struct noiommu_vfio_binding *binding;
-	struct bind_arg bind;
+	struct vfio_device_bind_iommufd bind;
 	u32 size, devid;
 	int token, ret;
 
@@ -419,11 +396,12 @@ static void noiommu_vfio_do_detach(struct noiommu_vfio_binding *binding,
  */
 long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 {
-	const size_t minsz = offsetofend(struct attach_arg, pt_id);
+	const size_t minsz = offsetofend(struct vfio_device_attach_iommufd_pt,
+					 pt_id);
 	enum noiommu_vfio_attached how = NOIOMMU_VFIO_ATTACHED;
 	struct noiommu_vfio_binding *binding = df->binding;
-	struct attach_arg __user *arg = uptr;
-	struct attach_arg attach;
+	struct vfio_device_attach_iommufd_pt __user *arg = uptr;
+	struct vfio_device_attach_iommufd_pt attach;
 	int ret;
 
 	if (copy_from_user(&attach, arg, minsz))
@@ -468,11 +446,12 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
  */
 long noiommu_vfio_detach(struct noiommu_vfio_file *df, void __user *uptr)
 {
-	const size_t minsz = offsetofend(struct detach_arg, flags);
+	const size_t minsz = offsetofend(struct vfio_device_detach_iommufd_pt,
+					 flags);
 	enum noiommu_vfio_attached how = NOIOMMU_VFIO_ATTACHED;
 	struct noiommu_vfio_binding *binding = df->binding;
-	struct detach_arg __user *arg = uptr;
-	struct detach_arg detach;
+	struct vfio_device_detach_iommufd_pt __user *arg = uptr;
+	struct vfio_device_detach_iommufd_pt detach;
 
 	if (copy_from_user(&detach, arg, minsz))
 		return -EFAULT;

@@ -113,8 +113,7 @@ static int fill_one(struct pci_dev *pdev, struct walk *walk)
 
 	devid = devid_of_pdev(walk->dev, pdev);
 	out = &walk->devices[walk->count++];
-	/* Where newer headers have a union with devid, in the same place */
-	out->group_id = devid;
+	out->devid = devid;
 	out->segment = pci_domain_nr(pdev->bus);
 	out->bus = pdev->bus->number;
 	out->devfn = pdev->devfn;

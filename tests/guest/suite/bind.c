@@ -8,15 +8,7 @@
 
 #include "harness.h"
 
-/* Mainline's has it too, but headers before 6.18 do not. */
-#ifndef VFIO_DEVICE_ATTACH_PASID
-#define VFIO_DEVICE_ATTACH_PASID	1
-#endif
-#ifndef VFIO_DEVICE_DETACH_PASID
-#define VFIO_DEVICE_DETACH_PASID	1
-#endif
-
-/* Headers before 6.18 know a shorter BIND and a shorter ATTACH. */
+/* Structs with more at the end than the kernel knows. */
 struct full_bind {
 	__u32 argsz;
 	__u32 flags;
@@ -32,12 +24,6 @@ struct full_attach {
 	__u32 pt_id;
 	__u32 pasid;
 	__u32 tail;
-};
-
-struct full_detach {
-	__u32 argsz;
-	__u32 flags;
-	__u32 pasid;
 };
 
 static int bind_with(int dev, __u32 argsz, __u32 flags, int iommufd,
@@ -64,7 +50,7 @@ static int attach_with(int dev, __u32 argsz, __u32 flags, __u32 pt_id,
 
 static int detach_with(int dev, __u32 argsz, __u32 flags, __u32 pasid)
 {
-	struct full_detach detach = {
+	struct vfio_device_detach_iommufd_pt detach = {
 		.argsz = argsz, .flags = flags, .pasid = pasid,
 	};
 
@@ -336,7 +322,7 @@ TEST(attach_cannot_answer)
 
 TEST(detach_errors)
 {
-	struct full_detach *detach8, eight = { .argsz = 8 };
+	struct vfio_device_detach_iommufd_pt *detach8, eight = { .argsz = 8 };
 	struct setup s;
 
 	setup_bound(&s);

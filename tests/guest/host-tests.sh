@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash disable=SC2154 # set by lib.sh, guest.sh
-# Tests that need no guest: the source's rules, the README's example, and what
-# demo says on a machine where it cannot work.
+# Tests that need no guest: the source's rules, the README's example, the headers
+# for programs, and what demo says on a machine where it cannot work.
 
 # One sentence for the user: a single line, exit status not 0.
 # one_sentence PATTERN COMMAND...
@@ -237,6 +237,38 @@ readme_example()
 	gcc -O2 -Wall -Wextra -Werror -I"$TOP/src/uapi" -o "$RUN/example" "$RUN/example.c"
 }
 
+# libc_dev_make DIR CONF: the kernel's headers for programs, unpacked.
+libc_dev_make()
+{
+	debs_make "$1.debs" "$2" linux-libc-dev && dpkg-deb -x "$1.debs"/*.deb "$1"
+}
+
+# libc_dev ROLE: prints where those of its kernel are.
+libc_dev()
+{
+	local conf version name
+	role_row "$1"
+	conf=$(index "${suites##*,}") || return
+	version=$(APT_CONFIG=$conf apt-cache show --no-all-versions linux-libc-dev |
+		sed -n 's/^Version: //p')
+	name=uapi-$1_${version}_$(recipe_hash libc_dev_make "$MIRROR")
+	cached "$name" libc_dev_make "$conf" || return
+	say "$CACHE/$name"
+}
+
+# uapi ORDER: src/uapi says what Linux 7.3's headers do, see ../uapi/compare.
+uapi()
+{
+	local role dirs=() said
+	for role in 6.1 6.12 newest next; do
+		dirs+=("$(libc_dev "$role")") || return
+	done
+	said=$("$TOP/tests/uapi/compare" "$1" "$TOP/src/uapi" "${dirs[-1]}" "${dirs[@]}") || {
+		say "$(wc -l <<< "$said") times, first ${said%%$'\n'*}"
+		return 1
+	}
+}
+
 # make modules KDIR=$1 says one sentence, with $2 in it, and builds nothing.
 modules_refused()
 {
@@ -324,6 +356,9 @@ host_tests()
 	try host.ends_of_guests ends_of_guests
 	try host.no_conditionals_in_src no_conditionals
 	try host.readme_example_compiles readme_example
+	try host.uapi_is_that_of_7_3 uapi alone
+	try host.uapi_before_the_systems uapi before
+	try host.uapi_after_the_systems uapi after
 	try host.noiommufd_run run_over_node
 	try host.kdir_refused kdir_refused
 	try host.bad_kdirs bad_kdirs

@@ -8,56 +8,128 @@
  * There, such memory is pinned as if for writing, which gives the process its
  * own page first.
  *
+ * Before Linux 6.6 a long-term pin of a hugetlb page that must not stay where it
+ * is (ZONE_MOVABLE, CMA) does not move it, but warns and fails. There, hugetlb
+ * pages are pinned without FOLL_LONGTERM, and looked at.
+ *
  * mmap_lock of the mm is taken here, for reading; the caller holds none.
  */
+#define pr_fmt(fmt) "noiommufd: " fmt
+
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
+#include <linux/printk.h>
 #include <linux/sched/mm.h>
 
-#ifdef HAVE_GUP_UNSHARES_COW
+/**
+ * struct pin_plan - how to pin, as far as that depends on the VMA
+ * @gup_flags: flags for GUP
+ * @nr: pages that these are good for, at most as many as were asked for
+ * @hugetlb: look at the pages before they are used
+ * @own: they must be the process's own already, for no pin can see to that
+ */
+struct pin_plan {
+	unsigned int gup_flags;
+	unsigned long nr;
+	bool hugetlb;
+	bool own;
+};
 
-static inline bool may_need_unshare(unsigned int gup_flags)
+#ifdef HAVE_GUP_MOVES_HUGETLB
+
+static inline bool vma_matters(unsigned int gup_flags)
 {
 	return false;
 }
 
-static inline unsigned int unshare_flags(struct mm_struct *mm,
-					 unsigned long start, unsigned long *nr)
+static inline void plan_by_vma(struct mm_struct *mm, unsigned long start,
+			       struct pin_plan *plan)
 {
-	return 0;
+}
+
+static inline long check_hugetlb(const struct pin_plan *plan,
+				 unsigned long start, struct page **pages,
+				 long nr)
+{
+	return nr;
 }
 
 #else
 
-static inline bool may_need_unshare(unsigned int gup_flags)
+static inline bool vma_matters(unsigned int gup_flags)
 {
-	return !(gup_flags & FOLL_WRITE);
+	return true;
 }
 
-/*
- * The flags that a read-only pin at @start needs in addition; @nr is cut at the
- * end of what they are good for. Without VM_READ none: the pin shall fail.
- */
-static unsigned int unshare_flags(struct mm_struct *mm, unsigned long start,
-				  unsigned long *nr)
+static void plan_hugetlb(struct vm_area_struct *vma, struct pin_plan *plan)
+{
+	plan->hugetlb = true;
+	plan->gup_flags &= ~FOLL_LONGTERM;
+	if (plan->gup_flags & FOLL_WRITE ||
+	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE)
+		return;
+	/* It refuses FOLL_FORCE, which would give the process its own page. */
+	if (vma->vm_flags & VM_WRITE)
+		plan->gup_flags |= FOLL_WRITE;
+	else
+		plan->own = true;
+}
+
+/* The flags that a read-only pin needs in addition. */
+static unsigned int unshare_flags(const struct vm_area_struct *vma)
+{
+#ifndef HAVE_GUP_UNSHARES_COW
+	/* Without VM_READ none: the pin shall fail. */
+	if (vma->vm_flags & VM_READ &&
+	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE)
+		return vma->vm_flags & VM_WRITE ? FOLL_WRITE :
+						  FOLL_FORCE | FOLL_WRITE;
+#endif
+	return 0;
+}
+
+static void plan_by_vma(struct mm_struct *mm, unsigned long start,
+			struct pin_plan *plan)
 {
 	struct vm_area_struct *vma;
 
 	mmap_assert_locked(mm);
 
+	/* GUP strips the tag, find_vma() does not. */
+	start = untagged_addr(start);
 	vma = find_vma(mm, start);
 	/* A stack grows into the page below it when that is pinned. */
 	if (!vma || (start < vma->vm_start && !(vma->vm_flags & VM_GROWSDOWN)))
-		return 0;
+		return;
 
-	*nr = min(*nr, (vma->vm_end - start) >> PAGE_SHIFT);
-	if (!(vma->vm_flags & VM_READ) ||
-	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE)
-		return 0;
-	if (vma->vm_flags & VM_WRITE)
-		return FOLL_WRITE;
-	/* hugetlb refuses FOLL_FORCE, but gives a private page to a read. */
-	return is_vm_hugetlb_page(vma) ? 0 : FOLL_FORCE | FOLL_WRITE;
+	plan->nr = min(plan->nr, (vma->vm_end - start) >> PAGE_SHIFT);
+	if (is_vm_hugetlb_page(vma))
+		plan_hugetlb(vma, plan);
+	else if (!(plan->gup_flags & FOLL_WRITE))
+		plan->gup_flags |= unshare_flags(vma);
+}
+
+/* Are the pages what a long-term pin may hold? If not, they are unpinned. */
+static long check_hugetlb(const struct pin_plan *plan, unsigned long start,
+			  struct page **pages, long nr)
+{
+	long i;
+
+	for (i = 0; plan->hugetlb && i < nr; i++) {
+		struct page *head = compound_head(pages[i]);
+
+		if (page_zonenum(head) == ZONE_MOVABLE) {
+			pr_notice_ratelimited("the huge page at %#lx is in ZONE_MOVABLE, from where this kernel cannot move it to pin it: take huge pages from other memory, or use Linux 6.6 or later\n",
+					      start);
+			unpin_user_pages(pages, nr);
+			return -ENOMEM;
+		}
+		if (plan->own && (!PageAnon(head) || page_mapcount(head) > 1)) {
+			unpin_user_pages(pages, nr);
+			return -EADDRNOTAVAIL;
+		}
+	}
+	return nr;
 }
 
 #endif
@@ -99,32 +171,42 @@ static long pin_remote_locked(struct mm_struct *mm, unsigned long start,
 
 /**
  * noiommufd_pin_user_pages_fast - pin memory of the current process
- * @start: page-aligned user address
+ * @start: page-aligned user address, perhaps tagged
  * @nr: number of pages asked for
  * @gup_flags: FOLL_LONGTERM, and FOLL_WRITE for memory the device may write
  * @pages: filled with the pages
  *
  * Return: the number of pages pinned, at least 1 but perhaps fewer than @nr
- * (call again for the rest), or a negative errno; never 0.
+ * (call again for the rest), or a negative errno, never 0: those of GUP;
+ * -ENOMEM also for a huge page that this kernel cannot move to where it may be
+ * pinned; -EADDRNOTAVAIL: before Linux 6.6, memory that is to be read, a private
+ * mapping of hugetlbfs without PROT_WRITE that still shares its page with others.
  */
 int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 				  unsigned int gup_flags, struct page **pages)
 {
-	unsigned long n = nr;
+	struct pin_plan plan = { .gup_flags = gup_flags, .nr = nr };
 	int rc;
 
-	if (may_need_unshare(gup_flags)) {
+	if (vma_matters(gup_flags)) {
 		if (mmap_read_lock_killable(current->mm))
 			return -EINTR;
-		gup_flags |= unshare_flags(current->mm, start, &n);
+		plan_by_vma(current->mm, start, &plan);
 		mmap_read_unlock(current->mm);
+		/* Pages are looked at under the lock. */
+		if (plan.hugetlb)
+			return noiommufd_pin_user_pages_remote(current->mm,
+							       start, nr,
+							       gup_flags,
+							       pages);
 	}
 
-	rc = pin_user_pages_fast(start, n, gup_flags, pages);
+	rc = pin_user_pages_fast(start, plan.nr, plan.gup_flags, pages);
 	if (rc == -EFAULT) {
-		rc = wait_for_page(current->mm, start, gup_flags);
+		rc = wait_for_page(current->mm, start, plan.gup_flags);
 		if (!rc)
-			rc = pin_user_pages_fast(start, n, gup_flags, pages);
+			rc = pin_user_pages_fast(start, plan.nr, plan.gup_flags,
+						 pages);
 	}
 	return rc ?: -EFAULT;
 }
@@ -132,7 +214,7 @@ int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 /**
  * noiommufd_pin_user_pages_remote - pin memory of another process
  * @mm: its address space, of which the caller holds a reference (mmget)
- * @start: page-aligned user address
+ * @start: page-aligned user address, perhaps tagged
  * @nr: number of pages asked for
  * @gup_flags: FOLL_LONGTERM, and FOLL_WRITE for memory the device may write
  * @pages: filled with the pages
@@ -147,19 +229,22 @@ long noiommufd_pin_user_pages_remote(struct mm_struct *mm, unsigned long start,
 	long rc;
 
 	for (;;) {
+		struct pin_plan plan = { .gup_flags = gup_flags, .nr = nr };
 		int locked = 1;
 
 		if (mmap_read_lock_killable(mm))
 			return -EINTR;
-		if (may_need_unshare(gup_flags))
-			gup_flags |= unshare_flags(mm, start, &nr);
-		rc = pin_remote_locked(mm, start, nr, gup_flags, pages,
-				       &locked);
+		if (vma_matters(gup_flags))
+			plan_by_vma(mm, start, &plan);
+		rc = pin_remote_locked(mm, start, plan.nr, plan.gup_flags,
+				       pages, &locked);
+		if (rc > 0)
+			rc = check_hugetlb(&plan, start, pages, rc);
 		if (locked)
 			mmap_read_unlock(mm);
 		if (rc != -EFAULT || waited)
 			return rc ?: -EFAULT;
-		rc = wait_for_page(mm, start, gup_flags);
+		rc = wait_for_page(mm, start, plan.gup_flags);
 		if (rc)
 			return rc;
 		waited = true;

@@ -116,6 +116,122 @@ TEST(hugetlb_misaligned)
 	expect_pas(&s, PAGE, va + HUGE_PAGE - 3 * PAGE, 5 * PAGE);
 }
 
+/*
+ * A private mapping of a huge page that is the file's until it is written: the
+ * device gets the page that the process will have, or the MAP fails.
+ */
+TEST(hugetlb_private_of_a_file)
+{
+	const __u32 flags = IOMMU_IOAS_MAP_FIXED_IOVA | MAP_READ;
+	__u64 iova = GIB, pa;
+	char *shared, *va;
+	struct setup s;
+	int fd, rc;
+
+	huge_pages(4);
+	setup_attached(&s);
+	fd = expect_ok(memfd_create("suite", 4 /* MFD_HUGETLB */));
+	expect_ok(ftruncate(fd, HUGE_PAGE));
+	shared = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	expect(shared != MAP_FAILED);
+	shared[0] = 1;
+	va = mmap(NULL, HUGE_PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+	expect(va != MAP_FAILED);
+	rc = ioas_map_flags(s.iommu, s.ioas, flags, va, HUGE_PAGE, &iova);
+	if (rc) {
+		expect_errno(rc, EADDRNOTAVAIL);
+	} else {
+		pa = pa_of(s.iommu, s.ioas, iova);
+		expect_ok(mprotect(va, HUGE_PAGE, PROT_READ | PROT_WRITE));
+		va[0] = 2;
+		expect_eq(pagemap_pa(va), pa);
+		expect_ok(ioas_unmap(s.iommu, s.ioas, iova, HUGE_PAGE, NULL));
+	}
+
+	/* Its own page, which it only must not write at the moment. */
+	expect_ok(mprotect(va, HUGE_PAGE, PROT_READ | PROT_WRITE));
+	va[0] = 3;
+	expect_ok(mprotect(va, HUGE_PAGE, PROT_READ));
+	expect_ok(ioas_map_flags(s.iommu, s.ioas, flags, va, HUGE_PAGE, &iova));
+	pa = pa_of(s.iommu, s.ioas, iova);
+	expect_ok(mprotect(va, HUGE_PAGE, PROT_READ | PROT_WRITE));
+	va[0] = 4;
+	expect_eq(pagemap_pa(va), pa);
+}
+
+/* A block of memory that can only hold what can move; its first PA, or 0. */
+static __u64 movable_block(__u64 *size, char *path, size_t room)
+{
+	unsigned long long block;
+	unsigned int n;
+	FILE *f = fopen("/sys/devices/system/memory/block_size_bytes", "r");
+
+	if (!f || fscanf(f, "%llx", &block) != 1)
+		test_skip("this kernel has no memory blocks");
+	fclose(f);
+	*size = block;
+	for (n = 2 * GIB / block; n--;) {
+		snprintf(path, room, "/sys/devices/system/memory/memory%u/state",
+			 n);
+		if (!write_file(path, "offline"))
+			return write_file(path, "online_movable") ? 0 :
+								    n * block;
+	}
+	return 0;
+}
+
+/*
+ * From there a huge page has to be moved before it is pinned. A kernel that
+ * cannot says so, and says nothing else.
+ */
+TEST_LIMIT(hugetlb_of_movable_memory, 120)
+{
+	const unsigned int n = 48;
+	__u64 block, size, iova, length, pa;
+	unsigned int i, moved = 0, refused = 0;
+	unsigned long long log;
+	char path[128], *va;
+	struct setup s;
+
+	setup_attached(&s);
+	block = movable_block(&size, path, sizeof(path));
+	if (!block)
+		test_skip("no block of memory can be emptied");
+	va = hugetlb(n);
+	log = kmsg_mark();
+	for (i = 0; i < n; i++) {
+		char *page = va + i * HUGE_PAGE;
+
+		*page = 1;
+		pa = pagemap_pa(page);
+		if (pa < block || pa >= block + size)
+			continue;
+		iova = GIB;
+		if (ioas_map(s.iommu, s.ioas, page, HUGE_PAGE, iova)) {
+			expect_eq(errno, ENOMEM);
+			refused++;
+			continue;
+		}
+		length = HUGE_PAGE;
+		expect_ok(get_pa(s.iommu, s.ioas, iova, &length, &pa));
+		expect_eq(length, HUGE_PAGE);
+		expect(pa < block || pa >= block + size);
+		expect_eq(pagemap_pa(page), pa);
+		expect_ok(ioas_unmap(s.iommu, s.ioas, iova, HUGE_PAGE, NULL));
+		moved++;
+	}
+	printf("# %u moved, %u refused\n", moved, refused);
+	expect_eq(kmsg_count(log, 4, NULL, NULL), 0);
+	if (refused)
+		expect(kmsg_count(log, 5, "ZONE_MOVABLE", "huge page") > 0);
+	expect_ok(munmap(va, n * HUGE_PAGE));
+	huge_pages(0);
+	write_file(path, "offline");
+	write_file(path, "online");
+	if (!moved && !refused)
+		test_skip("no huge page lies in that block");
+}
+
 TEST(hugetlb_parts_unmapped)
 {
 	char *va = hugetlb(1);

@@ -47,6 +47,32 @@ bool memfd_sealed_for_write(struct file *file)
 	return seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
 }
 
+/**
+ * memfd_folio_is_at - is a folio the file's, and where it should be?
+ * @memfd: file that memfd_can_pin()
+ * @folio: a pin keeps it
+ * @index: of its first page in the file, in pages
+ *
+ * Return: true if it was in the file, there, while it was pinned.
+ */
+bool memfd_folio_is_at(struct file *memfd, struct folio *folio, pgoff_t index)
+{
+#ifdef HAVE_FOLIO
+	struct address_space *mapping = READ_ONCE(folio->mapping);
+	pgoff_t first = folio->index;
+#else
+	struct address_space *mapping = READ_ONCE(folio_page(folio, 0)->mapping);
+	pgoff_t first = folio_page(folio, 0)->index;
+#endif
+#ifndef HAVE_HUGETLB_BASE_INDEX
+	struct super_block *sb = file_inode(memfd)->i_sb;
+
+	if (sb->s_magic == HUGETLBFS_MAGIC)
+		first <<= sb->s_blocksize_bits - PAGE_SHIFT;
+#endif
+	return mapping == memfd->f_mapping && first == index;
+}
+
 #ifdef memfd_pin_folios
 #undef memfd_pin_folios
 
@@ -54,35 +80,46 @@ bool memfd_sealed_for_write(struct file *file)
 #define MEMFD_WINDOW	(64UL << 20)
 #define MEMFD_BATCH	32
 
-/* Keep one pin for each folio, drop the others. */
-static long keep_one_pin(struct page **pages, int nr, struct folio **folios,
-			 long n, unsigned int max_folios, pgoff_t *offset)
+/*
+ * Pages of the window, each with a pin: keep one for each folio of the file that
+ * comes next, drop the others. Another thread may have mapped something else
+ * over the window, or punched a hole, and then a folio is not the next one.
+ * Returns how many pages from the first on the folios that were kept are good for.
+ */
+static unsigned long keep_folios(struct file *memfd, pgoff_t index,
+				 struct page **pages, int nr,
+				 struct folio **folios, long *n,
+				 unsigned int max_folios, pgoff_t *offset)
 {
+	unsigned long done = 0;
 	int i;
 
 	for (i = 0; i < nr; i++) {
 		struct folio *folio = page_folio(pages[i]);
+		unsigned long within = page_to_pfn(pages[i]) -
+				       page_to_pfn(folio_page(folio, 0));
 
-		if (n && folios[n - 1] == folio) {
+		/* A pin is worth the whole folio. */
+		if (i < done) {
 			unpin_user_page(pages[i]);
 			continue;
 		}
-		if (n == max_folios)
+		if (*n == max_folios || (*n && within) ||
+		    !memfd_folio_is_at(memfd, folio, index + i - within))
 			break;
-		if (!n)
-			*offset += (page_to_pfn(pages[i]) -
-				    page_to_pfn(folio_page(folio, 0)))
-				   << PAGE_SHIFT;
-		folios[n++] = folio;
+		if (!*n)
+			*offset += within << PAGE_SHIFT;
+		folios[(*n)++] = folio;
+		done = i + folio_nr_pages(folio) - within;
 	}
 	if (i < nr)
 		unpin_user_pages(pages + i, nr - i);
-	return n;
+	return done;
 }
 
-static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
-		       struct folio **folios, unsigned int max_folios,
-		       pgoff_t *offset)
+static long pin_window(struct file *memfd, unsigned long va, unsigned long end,
+		       pgoff_t index, struct folio **folios,
+		       unsigned int max_folios, pgoff_t *offset)
 {
 	struct page *pages[MEMFD_BATCH];
 	long n = 0;
@@ -90,28 +127,25 @@ static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
 	*offset = offset_in_page(va);
 	va &= PAGE_MASK;
 	while (va < end && n < max_folios) {
-		unsigned long want = min_t(unsigned long, MEMFD_BATCH,
-					   (end - va + PAGE_SIZE - 1) >>
-						   PAGE_SHIFT);
+		unsigned long want = (end - va + PAGE_SIZE - 1) >> PAGE_SHIFT;
+		unsigned long done;
 		int rc;
 
 		if (fatal_signal_pending(current))
 			return n ?: -EINTR;
-		/* A pin is worth a whole huge page. */
-		rc = noiommufd_pin_user_pages_fast(va, hugetlb ? 1 : want,
-						   FOLL_LONGTERM, pages);
+		want = min_t(unsigned long, MEMFD_BATCH, want);
+		if (file_inode(memfd)->i_sb->s_magic == HUGETLBFS_MAGIC)
+			want = 1;
+		rc = noiommufd_pin_user_pages_fast(va, want, FOLL_LONGTERM,
+						   pages);
 		if (rc < 0)
 			return n ?: rc;
-		if (hugetlb) {
-			unsigned long size = folio_size(page_folio(pages[0]));
-
-			n = keep_one_pin(pages, 1, folios, n, max_folios,
-					 offset);
-			va = (va & ~(size - 1)) + size;
-			continue;
-		}
-		n = keep_one_pin(pages, rc, folios, n, max_folios, offset);
-		va += (unsigned long)rc << PAGE_SHIFT;
+		done = keep_folios(memfd, index, pages, rc, folios, &n,
+				   max_folios, offset);
+		if (!done)
+			return n ?: -EAGAIN;
+		va += done << PAGE_SHIFT;
+		index += done;
 		cond_resched();
 	}
 	return n;
@@ -132,7 +166,8 @@ static long pin_window(unsigned long va, unsigned long end, bool hugetlb,
  * of the caller's file shall not get in the way of a mapping to read. Before
  * 6.17 it is for hugetlbfs alone: a mapping reserves the huge pages it takes.
  *
- * Return: folios pinned, perhaps fewer than there are, or a negative errno.
+ * Return: folios pinned, perhaps fewer than there are, or a negative errno;
+ * -EAGAIN: what was found at @start was not of the file, or is not any more.
  */
 long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 				struct folio **folios, unsigned int max_folios,
@@ -165,9 +200,9 @@ long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 	/* EAGAIN: mlockall() made it count, and it is too much. */
 	if (IS_ERR_VALUE(va))
 		return va == -EAGAIN ? -ENOMEM : (long)va;
-	n = pin_window(va + (start - first),
-		       va + min_t(u64, length, end - first + 1), hugetlb,
-		       folios, max_folios, offset);
+	n = pin_window(memfd, va + (start - first),
+		       va + min_t(u64, length, end - first + 1),
+		       start >> PAGE_SHIFT, folios, max_folios, offset);
 	vm_munmap(va, length);
 	return n;
 }

@@ -83,6 +83,12 @@ struct iopt_payer {
 	const struct cred *cred;
 };
 
+/* Where the memory of a pages object is. */
+enum iopt_address_type {
+	IOPT_ADDRESS_USER,
+	IOPT_ADDRESS_FILE,
+};
+
 /**
  * struct iopt_pages - user memory, shared by the areas that map it
  * @swpt: what of it is pinned, and for which areas
@@ -92,7 +98,9 @@ struct iopt_payer {
  * @old_payer: the same before a change that may still be undone; no mm: none
  * @npinned: pages that are charged
  * @item: for iopt_gather_pages()
- * @file: where the memory is; NULL: in the payer's mm
+ * @type: in the payer's mm, or in a file
+ * @file: that file; NULL if its memory cannot be pinned: a file of another kind
+ *	may lead back to the context, and neither would ever be released
  * @start: first address or offset, page aligned
  * @npages: its size
  * @account_mode: IOPT_PAGES_ACCOUNT_*
@@ -107,6 +115,7 @@ struct iopt_pages {
 	struct iopt_payer old_payer;
 	unsigned long npinned;
 	struct list_head item;
+	enum iopt_address_type type;
 	struct file *file;
 	unsigned long start;
 	unsigned long npages;

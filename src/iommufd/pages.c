@@ -26,6 +26,8 @@
 /* Pages that are unpinned between two chances to reschedule. */
 #define IOPT_UNPIN_BATCH	65536UL
 #define IOPT_UNPIN_SMALL	64
+/* Looks at a file that another thread changes, before it is given up. */
+#define IOPT_FILE_TRIES		16
 
 static void iopt_payer_get_current(struct iopt_payer *payer)
 {
@@ -281,24 +283,44 @@ static int iopt_pages_pin_mm(struct iopt_pages *pages, struct swpt_fill *fill,
 	return rc;
 }
 
-static int iopt_file_folios(struct swpt_fill *fill, struct folio **folios,
-			    unsigned long nr, unsigned long offset, u64 *todo)
+static void iopt_unpin_folios(struct folio **folios, unsigned long nr)
+{
+	while (nr--)
+		unpin_user_page(folio_page(*folios++, 0));
+}
+
+/*
+ * File folios that have a pin each, as far as each is the next of the file, up
+ * to its page last. Others are unpinned: another thread changed the file.
+ * -EAGAIN: not even the first is.
+ */
+static int iopt_file_folios(struct swpt_fill *fill, struct file *file,
+			    struct folio **folios, unsigned long nr,
+			    unsigned long offset, pgoff_t last, u64 *todo)
 {
 	unsigned long i;
+	int rc = 0;
 
-	for (i = 0; i < nr; i++, offset = 0) {
+	for (i = 0; i < nr && *todo; i++, offset = 0) {
+		unsigned long npages = folio_nr_pages(folios[i]);
 		unsigned long pfn = page_to_pfn(folio_page(folios[i], offset));
-		u64 n = min_t(u64, folio_nr_pages(folios[i]) - offset, *todo);
+		u64 n;
 
-		if (swpt_fill_add(fill, swpt_word(pfn, folio_order(folios[i])),
-				  n)) {
-			for (; i < nr; i++)
-				unpin_user_page(folio_page(folios[i], 0));
-			return -ENOMEM;
+		if (offset >= npages ||
+		    !memfd_folio_is_at(file, folios[i],
+				       last + 1 - *todo - offset)) {
+			rc = i ? 0 : -EAGAIN;
+			break;
 		}
+		n = min_t(u64, npages - offset, *todo);
+		rc = swpt_fill_add(fill, swpt_word(pfn, folio_order(folios[i])),
+				   n);
+		if (rc)
+			break;
 		*todo -= n;
 	}
-	return 0;
+	iopt_unpin_folios(folios + i, nr - i);
+	return rc;
 }
 
 /* A device may write only where a process with this file could. */
@@ -322,9 +344,13 @@ static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
 	u64 todo = last - first + 1;
 	loff_t end = pages->start + ((last + 1) << PAGE_SHIFT) - 1;
 	unsigned int room = min_t(u64, todo, IOPT_PIN_BATCH);
+	unsigned int tries = IOPT_FILE_TRIES;
 	struct folio **folios;
 	int rc;
 
+	/* Of a kind that has no memory to pin. */
+	if (!pages->file)
+		return -EINVAL;
 	/* An offset that a file cannot have. */
 	if (end < 0 || end >= i_size_read(file_inode(pages->file)))
 		return -EINVAL;
@@ -347,17 +373,21 @@ static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
 		}
 		n = memfd_pin_folios(pages->file, start, end, folios, room,
 				     &offset);
-		if (n <= 0) {
+		if (n > 0)
+			rc = iopt_file_folios(fill, pages->file, folios, n,
+					      offset >> PAGE_SHIFT,
+					      end >> PAGE_SHIFT, &todo);
+		else
 			rc = n ?: -EFAULT;
-			break;
-		}
-		rc = iopt_file_folios(fill, folios, n, offset >> PAGE_SHIFT,
-				      &todo);
-		if (rc)
-			break;
 		cond_resched();
+		if (!rc)
+			tries = IOPT_FILE_TRIES;
+		else if (rc != -EAGAIN || !--tries)
+			break;
 	}
 	kvfree(folios);
+	if (rc == -EAGAIN)
+		rc = -EFAULT;
 out_end:
 	iopt_file_end_pin(pages);
 	return rc;
@@ -369,7 +399,7 @@ static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
 	struct mm_struct *mm = pages->payer.mm;
 	int rc;
 
-	if (pages->file)
+	if (pages->type == IOPT_ADDRESS_FILE)
 		return iopt_pages_pin_file(pages, fill, first, last);
 	if (mm == current->mm)
 		return iopt_pages_pin_mm(pages, fill, first, last);
@@ -485,6 +515,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
 	pages->old_payer.mm = NULL;
 	pages->npinned = 0;
 	INIT_LIST_HEAD(&pages->item);
+	pages->type = IOPT_ADDRESS_USER;
 	pages->file = NULL;
 	pages->start = start & PAGE_MASK;
 	pages->npages = DIV_ROUND_UP(length + (start - pages->start),
@@ -523,9 +554,6 @@ static int iopt_file_may_write(struct file *file)
 {
 	int rc;
 
-	/* Another kind of file is refused when it is to be pinned. */
-	if (!memfd_can_pin(file))
-		return 0;
 	if (!(file->f_mode & FMODE_WRITE))
 		return -EACCES;
 	if (memfd_sealed_for_write(file))
@@ -544,8 +572,8 @@ static int iopt_file_may_write(struct file *file)
  * @writable: devices may write to it
  * @account_mode: whom to charge, IOPT_PAGES_ACCOUNT_USER or _MM
  *
- * Pins nothing yet; that it is a file whose memory can be pinned, and has that
- * much of it, is found out then.
+ * Pins nothing yet. A file whose memory cannot be pinned is not kept: that it
+ * is none, or has not that much memory, is reported when it is to be pinned.
  *
  * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
  * no file can have; -EBADF: no such file; -EACCES: it is not open for writing;
@@ -556,6 +584,7 @@ struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
 {
 	struct iopt_pages *pages;
 	struct file *file;
+	bool can_pin;
 	u64 last;
 	int rc;
 
@@ -566,18 +595,19 @@ struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
 	file = fget(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
-	rc = writable ? iopt_file_may_write(file) : 0;
+	can_pin = memfd_can_pin(file);
+	rc = can_pin && writable ? iopt_file_may_write(file) : 0;
 	if (rc) {
 		pages = ERR_PTR(rc);
-		goto err_put;
+		goto out_put;
 	}
 	pages = iopt_alloc_pages(start, length, writable, account_mode);
 	if (IS_ERR(pages))
-		goto err_put;
-	pages->file = file;
-	return pages;
-
-err_put:
+		goto out_put;
+	pages->type = IOPT_ADDRESS_FILE;
+	if (can_pin)
+		pages->file = get_file(file);
+out_put:
 	fput(file);
 	return pages;
 }

@@ -610,7 +610,7 @@ void swpt_fill_seek(struct swpt_fill *fill, u64 index)
  * swpt_fill_add() - add a run
  * @fill: fill
  * @word: run word of its first page
- * @npages: its pages
+ * @npages: its pages; none is nothing to add
  *
  * Return: 0, or -ENOMEM with nothing changed.
  */
@@ -622,6 +622,8 @@ int swpt_fill_add(struct swpt_fill *fill, u64 word, u64 npages)
 	u64 longest, end;
 	bool gap, joins;
 
+	if (!npages)
+		return 0;
 	gap = nr_runs && last->end != fill->next;
 	joins = nr_runs && !gap && word == fill->expect &&
 		!(blocks && fill->split);

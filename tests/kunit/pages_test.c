@@ -137,6 +137,13 @@ static void test_unpin_range(struct page *page, unsigned long n)
 		test_count_pin(pfn++, -1);
 }
 
+static bool test_folio_is_at(struct page *page, unsigned long index)
+{
+	unsigned long pfn;
+
+	return test_memory_at(index, &pfn) && pfn == test_page_to_pfn(page);
+}
+
 #undef page_to_pfn
 #undef pfn_to_page
 #undef compound_head
@@ -154,7 +161,15 @@ static void test_unpin_range(struct page *page, unsigned long n)
 					test_unpin_range(page, n)
 #define fatal_signal_pending(...)	test_signal
 #define capable(...)			false
-/* Memory of files is tested in the guests. */
+/* Pinning the memory of files is tested in the guests, here what is made of it. */
+#undef folio_page
+#define folio_page(folio, n)						\
+	test_pfn_to_page(test_page_to_pfn((struct page *)(folio)) + (n))
+#define folio_order(folio)		test_order(test_page_to_pfn((struct page *)(folio)))
+#define folio_nr_pages(folio)		(1UL << folio_order(folio))
+/* Page n of the file is what test_memory has there. */
+#define memfd_folio_is_at(file, folio, index) \
+	test_folio_is_at((struct page *)(folio), index)
 #define memfd_can_pin(...)		false
 #define memfd_sealed_for_write(...)	false
 #undef memfd_pin_folios
@@ -443,7 +458,64 @@ static void pages_test_fill_fails(struct kunit *test)
 	iopt_area_unfill(&t->area[0]);
 }
 
+struct folios_case {
+	const char *name;
+	unsigned long pfns[4];
+	unsigned long offset;	/* of the first page in the first folio */
+	u64 todo;
+	int rc;
+	u64 done;
+	long pins;
+};
+
+/* Files 1024 to 1535, 7, 2048 to 2559 from 0 on. */
+static const struct folios_case folios_cases[] = {
+	{ "all", { 1024, 7, 2048 }, 0, 1025, 0, 1025, 3 },
+	{ "a part at either end", { 1024, 7, 2048 }, 12, 600, 0, 600, 3 },
+	{ "more than there is to do", { 1024, 7, 2048 }, 0, 513, 0, 513, 2 },
+	{ "the second is another", { 1024, 2048 }, 0, 1025, 0, 512, 1 },
+	{ "the first is another", { 7, 2048 }, 0, 1025, -EAGAIN, 0, 0 },
+	{ "the last twice", { 1024, 7, 7 }, 0, 1025, 0, 513, 2 },
+	{ "an offset that it does not have", { 7 }, 1, 1, -EAGAIN, 0, 0 },
+};
+
+static void folios_desc(const struct folios_case *c, char *desc)
+{
+	strscpy(desc, c->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(folios, folios_cases, folios_desc);
+
+/* Folios are filed as long as each is the next of the file; others are unpinned. */
+static void pages_test_folios(struct kunit *test)
+{
+	static const struct test_memory memory[] = {
+		{ 512, 1024, 9 }, { 1, 7 }, { 512, 2048, 9 }, {}
+	};
+	const struct folios_case *c = test->param_value;
+	struct pages_test *t = test->priv;
+	struct folio *folios[4];
+	struct swpt_fill fill;
+	u64 todo = c->todo;
+	unsigned int n;
+
+	test_memory = memory;
+	for (n = 0; c->pfns[n]; n++) {
+		folios[n] = (struct folio *)test_pfn_to_page(c->pfns[n]);
+		test_count_pin(c->pfns[n], 1);
+	}
+	swpt_fill_init(&fill);
+	swpt_fill_seek(&fill, c->offset);
+	KUNIT_EXPECT_EQ(test, c->rc,
+			iopt_file_folios(&fill, NULL, folios, n, c->offset,
+					 c->offset + c->todo - 1, &todo));
+	KUNIT_EXPECT_EQ(test, c->done, c->todo - todo);
+	KUNIT_EXPECT_EQ(test, c->pins, test_pinned);
+	swpt_fill_abort(&fill, iopt_unpin, &t->pages);
+}
+
 static struct kunit_case pages_cases[] = {
+	KUNIT_CASE_PARAM(pages_test_folios, folios_gen_params),
 	KUNIT_CASE_PARAM(pages_test_runs, runs_gen_params),
 	KUNIT_CASE(pages_test_shared),
 	KUNIT_CASE(pages_test_fill_fails),

@@ -145,6 +145,11 @@ static void test_release(void *arg, const u64 *words, unsigned int nr,
 		test_pin(arg, *words++, npages, false);
 }
 
+static void test_no_release(void *arg, const u64 *words, unsigned int nr,
+			    u64 npages)
+{
+}
+
 /* All pins were given back, and no others. */
 static void test_expect_unpinned(struct kunit *test,
 				 const struct test_pages *pages)

@@ -15,6 +15,7 @@ struct folio;
 
 bool memfd_can_pin(struct file *file);
 bool memfd_sealed_for_write(struct file *file);
+bool memfd_folio_is_at(struct file *memfd, struct folio *folio, pgoff_t index);
 
 #if !defined(HAVE_MEMFD_PIN_FOLIOS) || !defined(HAVE_MEMFD_PIN_RESERVES_HUGETLB)
 long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,

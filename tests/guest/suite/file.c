@@ -7,11 +7,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/falloc.h>
+#include <linux/io_uring.h>
 #include <linux/vfio.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <noiommufd/iommufd.h>
@@ -187,6 +196,252 @@ TEST(file_errors)
 	expect_eq(vm_pin(), 0);
 	expect_ok(map_file(&s, RW, fd, 0, PAGE, BASE));
 	expect_errno(map_file(&s, RW, fd, 0, PAGE, BASE), EEXIST);
+}
+
+/* Files that lead back to the context, and so to the mapping of themselves */
+static int fd_in_flight(int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = {}, byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int pair[2];
+
+	expect_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	expect_eq(sendmsg(pair[0], &msg, 0), 1);
+	return pair[1];
+}
+
+static int fault_queue_fd(int iommu)
+{
+	struct iommu_fault_alloc alloc = { .size = sizeof(alloc) };
+
+	expect_ok(ioctl(iommu, IOMMU_FAULT_QUEUE_ALLOC, &alloc));
+	return alloc.out_fault_fd;
+}
+
+/* Where the kernel has none, an epoll, which is a file like any other. */
+static int io_uring_with(int fd)
+{
+	struct io_uring_params params = {};
+	int ring = syscall(SYS_io_uring_setup, 4, &params);
+
+	if (ring < 0)
+		return expect_ok(syscall(SYS_epoll_create1, 0));
+	expect_ok(syscall(SYS_io_uring_register, ring, IORING_REGISTER_FILES,
+			  &fd, 1));
+	return ring;
+}
+
+enum loop { LOOP_DEVICE, LOOP_IOMMUFD, LOOP_QUEUE, LOOP_SOCKET, LOOP_RING, LOOPS };
+
+static int loop_fd(const struct setup *s, enum loop loop)
+{
+	switch (loop) {
+	case LOOP_DEVICE:
+		return s->dev;
+	case LOOP_IOMMUFD:
+		return s->iommu;
+	case LOOP_QUEUE:
+		return fault_queue_fd(s->iommu);
+	case LOOP_SOCKET:
+		return fd_in_flight(s->dev);
+	default:
+		return io_uring_with(s->dev);
+	}
+}
+
+struct loop_call {
+	enum loop loop;
+	int said[2];
+};
+
+/* Maps such a file where nothing is pinned, and dies. */
+static void map_a_loop(void *arg)
+{
+	struct loop_call *call = arg;
+	__u32 hwpt, pt, attached;
+	struct setup s;
+	__u64 iova;
+	int fd;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(64 * PAGE), 64 * PAGE, GIB));
+	/* An HWPT of its own, which the end of the device does not take along. */
+	expect_ok(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt));
+	fd = loop_fd(&s, call->loop);
+	attached = s.ioas;
+	s.ioas = new_ioas(s.iommu);
+	expect_ok(map_file(&s, RW, fd, 0, PAGE, BASE));
+	/* It is found out as soon as it has to be pinned. */
+	pt = s.ioas;
+	expect_errno(dev_attach(s.dev, &pt), EINVAL);
+	expect_errno(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt), EINVAL);
+	iova = BASE;
+	expect_errno(ioas_copy(s.iommu, attached, s.ioas, MAP_FIXED_RW, PAGE,
+			       &iova, BASE), EINVAL);
+	bus_master(s.dev, true);
+	expect_eq(write(call->said[1], "m", 1), 1);
+	pause();
+}
+
+TEST_LIMIT(file_that_leads_back, 120)
+{
+	long long before;
+	struct loop_call call;
+	struct setup s;
+	double start;
+	pid_t pid;
+	char said;
+
+	skip_on_mainline("it keeps any file");
+	edu();
+	before = pins();
+	for (call.loop = 0; call.loop < LOOPS; call.loop++) {
+		expect_ok(pipe(call.said));
+		pid = spawn(map_a_loop, &call);
+		close(call.said[1]);
+		/* It ends without a word when it fails. */
+		if (read(call.said[0], &said, 1) != 1)
+			join(pid);
+		close(call.said[0]);
+		start = now();
+		expect_ok(kill(pid, SIGKILL));
+		expect_eq(waitpid(pid, NULL, 0), pid);
+		expect_pins(before);
+		/* The device is free; setup_bound() fails if it is not. */
+		setup_bound(&s);
+		expect(now() - start < 4.0 * slow());
+		expect_ok(close(s.dev));
+		expect_ok(close(s.iommu));
+	}
+}
+
+/* What another thread does to the file, or to the address space, meanwhile */
+struct meddler {
+	void (*once)(struct meddler *meddler);
+	pthread_t thread;
+	bool stop;
+	int fd;
+	__u64 size;
+	void *va;
+};
+
+static void *meddle(void *arg)
+{
+	struct meddler *meddler = arg;
+
+	while (!flag(&meddler->stop))
+		meddler->once(meddler);
+	return NULL;
+}
+
+static void punch_a_hole(struct meddler *meddler)
+{
+	expect_ok(fallocate(meddler->fd,
+			    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			    HUGE));
+	usleep(rand() % 2000);
+}
+
+/*
+ * Where the file's next mapping is put, put another. It is not touched: whoever
+ * has a mapping there may unmap this one.
+ */
+static void map_over(struct meddler *meddler)
+{
+	if (!meddler->va)
+		meddler->va = mmap(NULL, meddler->size, PROT_READ, MAP_SHARED,
+				   meddler->fd, 0);
+	else
+		mmap(meddler->va, meddler->size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	munmap(meddler->va, meddler->size);
+}
+
+/*
+ * Maps the file again and again while somebody meddles. Each time it fails, and
+ * leaves nothing, or what lies behind the first HUGE bytes is the file's.
+ */
+static void map_beside(struct meddler *meddler, char *va, double seconds,
+		       int may_fail_with)
+{
+	unsigned long maps = 0, failed = 0;
+	long long before;
+	struct setup s;
+	double end;
+
+	setup_attached(&s);
+	before = pins();
+	expect_eq(pthread_create(&meddler->thread, NULL, meddle, meddler), 0);
+	for (end = now() + seconds; now() < end;) {
+		__u64 length = PAGE, pa, at = HUGE + 64 * PAGE;
+
+		if (map_file(&s, RW, meddler->fd, 0, meddler->size, BASE)) {
+			expect_eq(errno, may_fail_with);
+			failed++;
+			continue;
+		}
+		maps++;
+		expect_ok(get_pa(s.iommu, s.ioas, BASE + at, &length, &pa));
+		expect_eq(pa, pagemap_pa(va + at));
+		/* All of it is there: no run of no length, and no end. */
+		for (at = 0; at < meddler->size; at += length) {
+			length = meddler->size - at;
+			expect_ok(get_pa(s.iommu, s.ioas, BASE + at, &length,
+					 &pa));
+			expect(length && !(length % PAGE));
+		}
+		expect_ok(unmap(&s, BASE, meddler->size));
+	}
+	set_flag(&meddler->stop);
+	expect_eq(pthread_join(meddler->thread, NULL), 0);
+	printf("# %lu mapped, %lu failed\n", maps, failed);
+	expect(maps > 0);
+	expect_pins(before);
+}
+
+TEST_LIMIT(file_hole_punched_meanwhile, 90)
+{
+	struct meddler meddler = { .once = punch_a_hole, .size = 3 * HUGE };
+	char *va;
+
+	mkdir("/tmp/huge", 0700);
+	if (mount("none", "/tmp/huge", "tmpfs", 0, "huge=always,size=64m"))
+		test_skip("tmpfs has no huge pages here");
+	meddler.fd = expect_ok(open("/tmp/huge/f", O_RDWR | O_CREAT, 0600));
+	expect_ok(unlink("/tmp/huge/f"));
+	expect_ok(umount2("/tmp/huge", MNT_DETACH));
+	expect_ok(ftruncate(meddler.fd, meddler.size));
+	va = mmap(NULL, meddler.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  meddler.fd, 0);
+	expect(va != MAP_FAILED);
+	for (__u64 i = HUGE; i < meddler.size; i += PAGE)
+		va[i] = 1;
+	map_beside(&meddler, va, 20, EFAULT);
+}
+
+/* Before 6.17 the file is mapped into the caller for a moment. */
+TEST_LIMIT(file_hugetlb_mapped_over_meanwhile, 60)
+{
+	struct meddler meddler = { .once = map_over, .size = 3 * HUGE };
+	char *va;
+
+	huge_pages(8);
+	meddler.fd = new_memfd(meddler.size, MFD_HUGETLB);
+	va = mmap(NULL, meddler.size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  meddler.fd, 0);
+	expect(va != MAP_FAILED);
+	for (__u64 i = 0; i < meddler.size; i += PAGE)
+		va[i] = 1;
+	map_beside(&meddler, va, 10, EFAULT);
 }
 
 TEST(file_write_access)

@@ -461,11 +461,16 @@ static struct miscdevice iommu_misc_dev = {
 const char noiommufd_node_name[] = NOIOMMUFD_NODE_NAME;
 EXPORT_SYMBOL_GPL(noiommufd_node_name);
 
-/* Is this the iommufd of the kernel itself? It has no name but its path. */
+/*
+ * Is this the iommufd of the kernel itself? Only its path tells; printing that
+ * is safe against a rename.
+ */
 static bool iommufd_is_foreign(struct file *file)
 {
-	return file->f_path.dentry &&
-	       !strcmp(file->f_path.dentry->d_name.name, "iommu");
+	char name[sizeof("iommu") + 1];
+
+	snprintf(name, sizeof(name), "%pD", file);
+	return !strcmp(name, "iommu");
 }
 
 /**

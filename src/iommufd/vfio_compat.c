@@ -63,7 +63,10 @@ int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd)
 	}
 }
 
-/* The page sizes of the table that mainline has behind a noiommu HWPT. */
+/*
+ * The page sizes of the table that mainline has behind a noiommu HWPT, of which
+ * GET_INFO offers none below the kernel's own.
+ */
 #define IOMMUFD_HWPT_PAGE_SIZES	0xfff7ffffff000ULL
 
 static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
@@ -202,7 +205,8 @@ static int iommufd_vfio_iommu_get_info(struct iommufd_ioas *ioas,
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 	if (READ_ONCE(ioas->iopt.nr_hwpts))
-		answer.info.iova_pgsizes = IOMMUFD_HWPT_PAGE_SIZES;
+		answer.info.iova_pgsizes = (IOMMUFD_HWPT_PAGE_SIZES &
+					    PAGE_MASK) | PAGE_SIZE;
 	/* As much as there is room for in whole. */
 	if (argsz >= size)
 		answer.info.cap_offset = sizeof(answer.info);

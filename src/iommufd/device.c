@@ -102,9 +102,26 @@ u32 noiommufd_device_to_id(struct noiommufd_device *idev)
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_to_id);
 
-/* The HWPT that goes with an IOAS, as a user of it. */
+/* The HWPT that goes with an IOAS, if it has one, as a user of it. */
+static struct iommufd_hwpt_paging *
+iommufd_find_auto_hwpt(struct iommufd_ioas *ioas)
+{
+	struct xarray *objects = &ioas->obj.ictx->objects;
+	struct iommufd_hwpt_paging *hwpt;
+
+	xa_lock(objects);
+	hwpt = ioas->auto_hwpt;
+	/* One that is on its way out does not count. */
+	if (hwpt && __iommufd_object_use(&hwpt->obj))
+		hwpt = NULL;
+	xa_unlock(objects);
+	return hwpt;
+}
+
+/* The same; it is made if need be. */
 static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
 {
+	struct xarray *objects = &ioas->obj.ictx->objects;
 	struct iommufd_hwpt_paging *hwpt;
 	int rc;
 
@@ -112,17 +129,18 @@ static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
 	if (rc)
 		return ERR_PTR(rc);
 
-	list_for_each_entry(hwpt, &ioas->hwpt_list, hwpt_item)
-		/* One that is on its way out does not count. */
-		if (hwpt->auto_domain && !iommufd_object_use(&hwpt->obj))
-			goto out_unlock;
-
+	hwpt = iommufd_find_auto_hwpt(ioas);
+	if (hwpt)
+		goto out_unlock;
 	hwpt = iommufd_hwpt_paging_alloc(ioas, true);
-	if (!IS_ERR(hwpt)) {
-		hwpt->obj.users = 1;
-		refcount_inc(&hwpt->obj.refs);
-		iommufd_object_finalize(&hwpt->obj);
-	}
+	if (IS_ERR(hwpt))
+		goto out_unlock;
+	hwpt->obj.users = 1;
+	refcount_inc(&hwpt->obj.refs);
+	xa_lock(objects);
+	ioas->auto_hwpt = hwpt;
+	xa_unlock(objects);
+	iommufd_object_finalize(&hwpt->obj);
 out_unlock:
 	mutex_unlock(&ioas->iopt.hwpt_mutex);
 	return hwpt;

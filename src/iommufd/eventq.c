@@ -12,11 +12,6 @@
 
 #include "iommufd_private.h"
 
-/* struct iommufd_fault holds nothing. */
-void iommufd_fault_destroy(struct iommufd_object *obj)
-{
-}
-
 static ssize_t iommufd_fault_fops_read(struct file *filp, char __user *buf,
 				       size_t count, loff_t *ppos)
 {

@@ -3,22 +3,23 @@
  * HWPTs. There is no hardware table behind one: it stands for the promise that
  * what its IOAS maps is pinned, and can be looked up. All HWPTs of an IOAS share
  * the one software page table in its io_pagetable. io_pagetable::hwpt_mutex
- * guards the list of them.
+ * serialises making them; one that ends takes io_pagetable::iova_rwsem alone.
  */
 #include <linux/slab.h>
 
 #include "iommufd_private.h"
 
-void iommufd_hwpt_paging_destroy(struct iommufd_object *obj)
+void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj)
 {
 	struct iommufd_hwpt_paging *hwpt = to_hwpt_paging(obj);
-	struct io_pagetable *iopt = &hwpt->ioas->iopt;
+	struct iommufd_ioas *ioas = hwpt->ioas;
 
-	mutex_lock(&iopt->hwpt_mutex);
-	list_del(&hwpt->hwpt_item);
-	iopt_table_remove_hwpt(iopt);
-	mutex_unlock(&iopt->hwpt_mutex);
-	iommufd_object_unuse(&hwpt->ioas->obj, false);
+	xa_lock(&obj->ictx->objects);
+	if (ioas->auto_hwpt == hwpt)
+		ioas->auto_hwpt = NULL;
+	xa_unlock(&obj->ictx->objects);
+	iopt_table_remove_hwpt(&ioas->iopt);
+	iommufd_object_unuse(&ioas->obj, false);
 	if (hwpt->fault)
 		iommufd_object_unuse(hwpt->fault, false);
 }
@@ -28,14 +29,16 @@ void iommufd_hwpt_paging_destroy(struct iommufd_object *obj)
  * @ioas: IOAS; the caller holds its hwpt_mutex
  * @auto_domain: it goes with the last device
  *
- * Return: HWPT, still to be finalized or destroyed; -ENOENT: the IOAS was
- * destroyed; else as iopt_table_add_hwpt().
+ * Return: HWPT, to be finalized or ended by iommufd_object_abort_and_destroy();
+ * -ENOENT: the IOAS was destroyed; else as iopt_table_add_hwpt().
  */
 struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
 						      bool auto_domain)
 {
 	struct iommufd_hwpt_paging *hwpt;
 	int rc;
+
+	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
 
 	hwpt = iommufd_object_alloc(ioas->obj.ictx, hwpt,
 				    IOMMUFD_OBJ_HWPT_PAGING);
@@ -50,7 +53,6 @@ struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
 		goto err_unuse;
 	hwpt->ioas = ioas;
 	hwpt->auto_domain = auto_domain;
-	list_add_tail(&hwpt->hwpt_item, &ioas->hwpt_list);
 	return hwpt;
 
 err_unuse:
@@ -100,9 +102,10 @@ static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 	cmd->out_hwpt_id = hwpt->obj.id;
 	if (!rc)
 		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	iommufd_object_finalize(&hwpt->obj);
 	if (rc)
-		iommufd_object_remove(ucmd->ictx, hwpt->obj.id);
+		iommufd_object_abort_and_destroy(&hwpt->obj);
+	else
+		iommufd_object_finalize(&hwpt->obj);
 	return rc;
 }
 

@@ -4,9 +4,10 @@
  * pinned. See io_pagetable.h for the locks.
  *
  * An area is reserved first, so that its IOVA is taken; then its memory is
- * pinned with no lock of the address space held, for user space can stall that;
- * then it is published. Once pinned it stays so until it is unmapped, or until
- * no device is left that could still write to it: iopt_unpin_unused().
+ * pinned and the user is told the IOVA, with no lock of the address space held
+ * because user space can stall both; then it is published. Once pinned it stays
+ * so until it is unmapped, or until no device is left that could still write to
+ * it: iopt_unpin_unused().
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/limits.h>
@@ -34,22 +35,9 @@ void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
 	iopt->ictx = ictx;
 	mutex_init(&iopt->hwpt_mutex);
 	init_rwsem(&iopt->iova_rwsem);
+	init_waitqueue_head(&iopt->busy_wait);
 	swpt_init(&iopt->swpt, PAGE_SHIFT);
 	iopt->allowed_itree = RB_ROOT_CACHED;
-}
-
-/**
- * iopt_destroy_table() - free an address space
- * @iopt: nobody uses it any more
- */
-void iopt_destroy_table(struct io_pagetable *iopt)
-{
-	u64 unmapped;
-
-	WARN_ON(iopt->nr_fillers);
-	WARN_ON(iopt_unmap_all(iopt, &unmapped));
-	iopt_free_allowed(&iopt->allowed_itree);
-	mutex_destroy(&iopt->hwpt_mutex);
 }
 
 /**
@@ -58,7 +46,18 @@ void iopt_destroy_table(struct io_pagetable *iopt)
  */
 u64 iopt_iova_alignment(struct io_pagetable *iopt)
 {
+	lockdep_assert_held(&iopt->iova_rwsem);
+
 	return iopt->nr_fillers || iopt->disable_large_pages ? PAGE_SIZE : 1;
+}
+
+/* For each step of a walk over areas: a signal ends it, others get to run. */
+static int iopt_walk_step(void)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	cond_resched();
+	return 0;
 }
 
 static struct iopt_area *iopt_area_first(struct io_pagetable *iopt, u64 iova,
@@ -108,9 +107,36 @@ void iopt_free_areas(struct list_head *areas)
 {
 	struct iopt_area *area, *next;
 
-	list_for_each_entry_safe(area, next, areas, item)
+	list_for_each_entry_safe(area, next, areas, item) {
 		iopt_area_free(area);
+		cond_resched();
+	}
 	INIT_LIST_HEAD(areas);
+}
+
+/* The area may go, or change, from here on. */
+static void iopt_area_clear_busy(struct io_pagetable *iopt,
+				 struct iopt_area *area)
+{
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
+	area->busy = false;
+	WRITE_ONCE(iopt->busy_gen, iopt->busy_gen + 1);
+	wake_up_all(&iopt->busy_wait);
+}
+
+/*
+ * Wait until an area stops being busy. Gives up iova_rwsem, which is held for
+ * writing, in any case.
+ */
+static int iopt_wait_busy(struct io_pagetable *iopt)
+{
+	unsigned int gen = iopt->busy_gen;
+
+	up_write(&iopt->iova_rwsem);
+	return wait_event_killable(iopt->busy_wait,
+				   READ_ONCE(iopt->busy_gen) != gen) ?
+		       -EINTR : 0;
 }
 
 /*
@@ -142,6 +168,8 @@ static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 	for (;;) {
 		bool final = !area || area->swpt.iova > last;
 
+		if (iopt_walk_step())
+			return false;
 		*iova = start;
 		if (final)
 			return iopt_fit_iova(iova, last, length, alignment,
@@ -227,8 +255,10 @@ void iopt_free_allowed(struct rb_root_cached *itree)
 	struct iopt_allowed *allowed, *next;
 
 	rbtree_postorder_for_each_entry_safe(allowed, next, &itree->rb_root,
-					     node)
+					     node) {
 		kfree(allowed);
+		cond_resched();
+	}
 	*itree = RB_ROOT_CACHED;
 }
 
@@ -268,7 +298,7 @@ static int iopt_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
 	return 0;
 }
 
-/* Take the IOVA for areas that follow each other. iova_rwsem is held. */
+/* Take the IOVA for areas that follow each other. */
 static int iopt_reserve_areas(struct io_pagetable *iopt,
 			      struct list_head *areas, u64 length, u64 *iova,
 			      bool writable, unsigned int flags)
@@ -278,6 +308,8 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 	u64 next;
 	int rc;
 
+	if (iopt->destroyed)
+		return -ENOENT;
 	if (length & (alignment - 1))
 		return -EINVAL;
 
@@ -293,6 +325,9 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 		return rc;
 
 	list_for_each_entry(area, areas, item) {
+		rc = iopt_walk_step();
+		if (rc)
+			return rc;
 		if (writable && !area->pages->writable)
 			return -EPERM;
 		if (area->swpt.start_byte & (alignment - 1))
@@ -306,6 +341,7 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 		next = area->swpt.last + 1;
 		/* Cannot fail: the place was found to be free. */
 		WARN_ON(swpt_insert(&iopt->swpt, &area->swpt));
+		cond_resched();
 	}
 	return 0;
 }
@@ -313,6 +349,8 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 static void iopt_publish_area(struct io_pagetable *iopt, struct iopt_area *area,
 			      bool held)
 {
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	swpt_write_begin(&iopt->swpt);
 	WRITE_ONCE(area->swpt.held, held);
 	WRITE_ONCE(area->swpt.pages, &area->pages->swpt);
@@ -328,20 +366,24 @@ static void iopt_area_hide(struct io_pagetable *iopt, struct iopt_area *area)
 	swpt_write_end(&iopt->swpt);
 }
 
-/* Unpin what no HWPT asks for. iova_rwsem is held for writing. */
-static void iopt_unfill_areas(struct io_pagetable *iopt, bool all)
+/* Unpin an area that is published. Drops iova_rwsem while it does. */
+static void iopt_unfill_area(struct io_pagetable *iopt, struct iopt_area *area)
 {
-	struct iopt_area *area;
+	iopt_area_hide(iopt, area);
+	area->busy = true;
+	up_write(&iopt->iova_rwsem);
+	iopt_area_unfill(area);
+	cond_resched();
+	down_write(&iopt->iova_rwsem);
+	iopt_area_clear_busy(iopt, area);
+}
 
-	iopt_for_each_area(iopt, area) {
-		if (!area->swpt.held)
-			continue;
-		if (!all && area->fill_gen != iopt->fill_gen)
-			continue;
-		iopt_area_hide(iopt, area);
-		iopt_area_unfill(area);
-		cond_resched();
-	}
+/* Does neither an HWPT ask for what is pinned, nor a device still write to it? */
+static bool iopt_is_unused(struct io_pagetable *iopt)
+{
+	lockdep_assert_held(&iopt->iova_rwsem);
+
+	return !iopt->nr_fillers && !atomic_read(&iopt->ictx->nr_devices);
 }
 
 /**
@@ -350,13 +392,83 @@ static void iopt_unfill_areas(struct io_pagetable *iopt, bool all)
  *
  * What was pinned for an HWPT that is gone stays pinned as long as the context
  * has a device, for that may still write to it. Called when the last one went.
+ * An area that is busy is left to the call that made it so, which ends with this.
  */
 void iopt_unpin_unused(struct io_pagetable *iopt)
 {
+	struct iopt_area *area;
+
 	down_write(&iopt->iova_rwsem);
-	if (!iopt->nr_fillers && !atomic_read(&iopt->ictx->nr_devices))
-		iopt_unfill_areas(iopt, true);
+	for (area = iopt_area_first(iopt, 0, U64_MAX);
+	     area && iopt_is_unused(iopt); area = iopt_area_next(area)) {
+		if (area->swpt.held && !area->busy)
+			iopt_unfill_area(iopt, area);
+		cond_resched();
+	}
 	up_write(&iopt->iova_rwsem);
+}
+
+/* Pin the memory of areas that are reserved: of all of them, or of none. */
+static int iopt_fill_reserved(struct list_head *areas)
+{
+	struct iopt_area *area;
+	int rc;
+
+	list_for_each_entry(area, areas, item) {
+		rc = iopt_area_fill(area);
+		if (rc)
+			goto err_unfill;
+	}
+	return 0;
+
+err_unfill:
+	list_for_each_entry_continue_reverse(area, areas, item)
+		iopt_area_unfill(area);
+	return rc;
+}
+
+/* Pin what is reserved if need be, tell the user, and publish it if both went well. */
+static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
+			     u64 iova, bool fill, iopt_answer_fn answer,
+			     void *arg)
+{
+	struct iopt_area *area;
+	bool unused;
+	int rc = 0;
+
+	if (fill)
+		rc = iopt_fill_reserved(areas);
+	fill = fill && !rc;
+	if (!rc && answer)
+		rc = answer(arg, iova);
+
+	down_write(&iopt->iova_rwsem);
+	/* An HWPT came while the user was told. */
+	if (!rc && !fill && iopt->nr_fillers) {
+		up_write(&iopt->iova_rwsem);
+		rc = iopt_fill_reserved(areas);
+		fill = !rc;
+		down_write(&iopt->iova_rwsem);
+	}
+	if (!rc && iopt->destroyed)
+		rc = -ENOENT;
+	list_for_each_entry(area, areas, item) {
+		if (rc)
+			swpt_remove(&iopt->swpt, &area->swpt);
+		else
+			iopt_publish_area(iopt, area, fill);
+		cond_resched();
+	}
+	/* Or the HWPT has gone in the meantime. */
+	unused = !rc && fill && iopt_is_unused(iopt);
+	up_write(&iopt->iova_rwsem);
+
+	if (rc && fill)
+		list_for_each_entry(area, areas, item)
+			iopt_area_unfill(area);
+	if (unused)
+		iopt_unpin_unused(iopt);
+	return rc;
 }
 
 /**
@@ -367,71 +479,45 @@ void iopt_unpin_unused(struct io_pagetable *iopt)
  * @iova: in: where to map them; with IOPT_ALLOC_IOVA out: where they are
  * @writable: the device may write to them
  * @flags: IOPT_ALLOC_IOVA or 0
+ * @answer: called with the IOVA when only publishing is left, and no lock is
+ *	held; its errno undoes all. May be NULL.
+ * @arg: for @answer
  *
  * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
  * something is mapped there; -ENOSPC: no place; -EPERM: the memory was mapped
- * for reading only; -EFAULT, -ENOMEM, -EINTR: see iopt_area_fill(). On failure
+ * for reading only; -ENOENT: the address space was destroyed; -EFAULT, -ENOMEM,
+ * -EINTR, -EINVAL: see iopt_area_fill(); or what @answer returned. On failure
  * nothing has changed.
  */
 int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
-		   u64 length, u64 *iova, bool writable, unsigned int flags)
+		   u64 length, u64 *iova, bool writable, unsigned int flags,
+		   iopt_answer_fn answer, void *arg)
 {
-	struct iopt_area *area, *failed = NULL;
-	bool fill, unused = false;
+	struct iopt_area *area;
+	bool fill;
 	int rc;
 
 	rc = down_write_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
 	rc = iopt_reserve_areas(iopt, areas, length, iova, writable, flags);
-	if (rc) {
-		up_write(&iopt->iova_rwsem);
-		return rc;
-	}
 	fill = iopt->nr_fillers;
-	if (!fill)
-		list_for_each_entry(area, areas, item)
-			iopt_publish_area(iopt, area, false);
-	up_write(&iopt->iova_rwsem);
-	if (!fill)
-		return 0;
-
-	list_for_each_entry(area, areas, item) {
-		rc = iopt_area_fill(area);
-		if (rc) {
-			failed = area;
-			break;
-		}
-	}
-
-	down_write(&iopt->iova_rwsem);
-	list_for_each_entry(area, areas, item) {
-		if (rc)
-			swpt_remove(&iopt->swpt, &area->swpt);
-		else
-			iopt_publish_area(iopt, area, true);
-	}
-	if (!rc)
-		unused = !iopt->nr_fillers;
-	up_write(&iopt->iova_rwsem);
-
-	if (rc) {
+	if (!rc && !fill && !answer) {
 		list_for_each_entry(area, areas, item) {
-			if (area == failed)
-				break;
-			iopt_area_unfill(area);
+			iopt_publish_area(iopt, area, false);
+			cond_resched();
 		}
 	}
-	/* The HWPT may have gone in the meantime. */
-	if (unused)
-		iopt_unpin_unused(iopt);
-	return rc;
+	up_write(&iopt->iova_rwsem);
+	if (rc || (!fill && !answer))
+		return rc;
+	return iopt_finish_areas(iopt, areas, *iova, fill, answer, arg);
 }
 
 /* Map a pages object; uses up the reference. */
 static int iopt_map_pages(struct io_pagetable *iopt, struct iopt_pages *pages,
 			  u64 *iova, u64 start_byte, u64 length, bool writable,
-			  unsigned int flags)
+			  unsigned int flags, iopt_answer_fn answer, void *arg)
 {
 	struct iopt_area *area;
 	LIST_HEAD(areas);
@@ -442,7 +528,8 @@ static int iopt_map_pages(struct io_pagetable *iopt, struct iopt_pages *pages,
 	if (!area)
 		return -ENOMEM;
 	list_add(&area->item, &areas);
-	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags);
+	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags, answer,
+			    arg);
 	if (rc)
 		iopt_free_areas(&areas);
 	return rc;
@@ -456,12 +543,14 @@ static int iopt_map_pages(struct io_pagetable *iopt, struct iopt_pages *pages,
  * @length: bytes
  * @writable: the device may write to it
  * @flags: IOPT_ALLOC_IOVA or 0
+ * @answer: see iopt_map_areas()
+ * @arg: for @answer
  *
  * Return: as iopt_alloc_user_pages() and iopt_map_areas().
  */
 int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 			unsigned long uptr, u64 length, bool writable,
-			unsigned int flags)
+			unsigned int flags, iopt_answer_fn answer, void *arg)
 {
 	struct iopt_pages *pages;
 
@@ -470,7 +559,7 @@ int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
 	return iopt_map_pages(iopt, pages, iova, uptr - pages->start, length,
-			      writable, flags);
+			      writable, flags, answer, arg);
 }
 
 /**
@@ -482,11 +571,14 @@ int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
  * @length: bytes
  * @writable: the device may write to it
  * @flags: IOPT_ALLOC_IOVA or 0
+ * @answer: see iopt_map_areas()
+ * @arg: for @answer
  *
  * Return: as iopt_alloc_file_pages() and iopt_map_areas().
  */
 int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
-			u64 length, bool writable, unsigned int flags)
+			u64 length, bool writable, unsigned int flags,
+			iopt_answer_fn answer, void *arg)
 {
 	struct iopt_pages *pages;
 
@@ -495,7 +587,7 @@ int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
 	return iopt_map_pages(iopt, pages, iova, start - pages->start, length,
-			      writable, flags);
+			      writable, flags, answer, arg);
 }
 
 static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
@@ -506,6 +598,10 @@ static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
 
 	for (area = iopt_area_first(iopt, iova, iova); area;
 	     area = iopt_area_next(area)) {
+		int rc = iopt_walk_step();
+
+		if (rc)
+			return rc;
 		if (area->swpt.iova > iova || !area->swpt.pages)
 			return -ENOENT;
 		area_last = min(area->swpt.last, last);
@@ -564,13 +660,17 @@ static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 			   struct list_head *areas)
 {
 	struct iopt_area *area, *next;
+	int rc;
 
 	for (area = iopt_area_first(iopt, iova, last);
 	     area && area->swpt.iova <= last; area = iopt_area_next(area)) {
+		rc = iopt_walk_step();
+		if (rc)
+			return rc;
 		/* Being mapped by another thread. */
 		if (!area->swpt.pages)
 			return -EBUSY;
-		if (area->filling)
+		if (area->busy)
 			return -EAGAIN;
 		if (area->swpt.iova < iova || area->swpt.last > last)
 			return -ENOENT;
@@ -580,14 +680,30 @@ static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 		next = iopt_area_next(area);
 		swpt_remove(&iopt->swpt, &area->swpt);
 		list_add_tail(&area->item, areas);
+		cond_resched();
 	}
 	return 0;
+}
+
+/* Unpin and free areas that were taken out. Returns how many bytes they had. */
+static u64 iopt_release_areas(struct list_head *areas)
+{
+	struct iopt_area *area;
+	u64 length = 0;
+
+	list_for_each_entry(area, areas, item) {
+		length += iopt_area_length(area);
+		if (area->swpt.held)
+			iopt_area_unfill(area);
+		cond_resched();
+	}
+	iopt_free_areas(areas);
+	return length;
 }
 
 static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
 			    u64 *unmapped)
 {
-	struct iopt_area *area;
 	LIST_HEAD(areas);
 	int rc;
 
@@ -596,24 +712,14 @@ static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
 		if (rc)
 			return rc;
 		rc = iopt_take_areas(iopt, iova, last, &areas);
-		up_write(&iopt->iova_rwsem);
 		if (rc != -EAGAIN)
 			break;
-		/* An HWPT is being made: it holds the mutex till it is done. */
-		rc = mutex_lock_killable(&iopt->hwpt_mutex);
+		rc = iopt_wait_busy(iopt);
 		if (rc)
 			return rc;
-		mutex_unlock(&iopt->hwpt_mutex);
 	}
-
-	*unmapped = 0;
-	list_for_each_entry(area, &areas, item) {
-		*unmapped += iopt_area_length(area);
-		if (area->swpt.held)
-			iopt_area_unfill(area);
-		cond_resched();
-	}
-	iopt_free_areas(&areas);
+	up_write(&iopt->iova_rwsem);
+	*unmapped = iopt_release_areas(&areas);
 	return rc;
 }
 
@@ -654,52 +760,155 @@ int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
 	return iopt_unmap_range(iopt, 0, U64_MAX, unmapped);
 }
 
-/* Cut an area in two, the first of which ends at last. */
+/**
+ * iopt_shut_table() - unmap all areas for good
+ * @iopt: address space whose id is gone, and that has no HWPT
+ *
+ * Does not wait: an area that is being mapped, or is busy, is left to the call
+ * that is at it, whose reference iopt_destroy_table() waits for.
+ */
+void iopt_shut_table(struct io_pagetable *iopt)
+{
+	struct iopt_area *area, *next;
+	LIST_HEAD(areas);
+
+	down_write(&iopt->iova_rwsem);
+	iopt->destroyed = true;
+	for (area = iopt_area_first(iopt, 0, U64_MAX); area; area = next) {
+		next = iopt_area_next(area);
+		if (area->swpt.pages && !area->busy) {
+			swpt_remove(&iopt->swpt, &area->swpt);
+			list_add_tail(&area->item, &areas);
+		}
+		cond_resched();
+	}
+	up_write(&iopt->iova_rwsem);
+	iopt_release_areas(&areas);
+}
+
+/**
+ * iopt_destroy_table() - free an address space
+ * @iopt: nobody uses it any more
+ */
+void iopt_destroy_table(struct io_pagetable *iopt)
+{
+	WARN_ON(iopt->nr_fillers);
+	iopt_shut_table(iopt);
+	WARN_ON(!RB_EMPTY_ROOT(&iopt->swpt.areas));
+	iopt_free_allowed(&iopt->allowed_itree);
+	mutex_destroy(&iopt->hwpt_mutex);
+}
+
+/* The two parts of an area, the first of which ends at last. */
+static int iopt_alloc_parts(struct iopt_area *area, u64 last,
+			    struct iopt_area *part[2])
+{
+	u64 length = last - area->swpt.iova + 1;
+
+	part[0] = iopt_area_alloc(area->pages, area->swpt.start_byte, length);
+	if (!part[0])
+		return -ENOMEM;
+	part[1] = iopt_area_alloc(area->pages, area->swpt.start_byte + length,
+				  area->swpt.last - last);
+	if (!part[1]) {
+		iopt_area_free(part[0]);
+		return -ENOMEM;
+	}
+	part[0]->swpt.iova = area->swpt.iova;
+	part[0]->swpt.last = last;
+	part[1]->swpt.iova = last + 1;
+	part[1]->swpt.last = area->swpt.last;
+	return 0;
+}
+
+/* Have the parts hold what an area holds. Drops iova_rwsem while it does. */
+static int iopt_share_parts(struct io_pagetable *iopt, struct iopt_area *area,
+			    struct iopt_area *part[2])
+{
+	int rc;
+
+	area->busy = true;
+	up_write(&iopt->iova_rwsem);
+	rc = iopt_areas_share(part, 2);
+	down_write(&iopt->iova_rwsem);
+	iopt_area_clear_busy(iopt, area);
+	return rc;
+}
+
+/* Cut an area in two, the first of which ends at last; the caller frees it. */
 static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
 			   u64 last)
 {
-	struct iopt_pages *pages = area->pages;
 	u64 length = last - area->swpt.iova + 1;
 	u64 alignment = iopt_iova_alignment(iopt);
-	struct iopt_area *half[2];
+	struct iopt_area *part[2];
 	unsigned int i;
+	int rc;
 
-	if (area->swpt.iova == last || area->swpt.last == last)
-		return 0;
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	if (!area->swpt.pages)
 		return -EBUSY;
 	if ((last + 1) & (alignment - 1) ||
 	    (area->swpt.start_byte + length) & (alignment - 1))
 		return -EINVAL;
 
-	half[0] = iopt_area_alloc(pages, area->swpt.start_byte, length);
-	if (!half[0])
-		return -ENOMEM;
-	half[1] = iopt_area_alloc(pages, area->swpt.start_byte + length,
-				  area->swpt.last - last);
-	if (!half[1]) {
-		iopt_area_free(half[0]);
-		return -ENOMEM;
+	rc = iopt_alloc_parts(area, last, part);
+	if (rc)
+		return rc;
+	rc = area->swpt.held ? iopt_share_parts(iopt, area, part) : 0;
+	if (rc) {
+		for (i = 0; i < 2; i++)
+			iopt_area_free(part[i]);
+		return rc;
 	}
-	half[0]->swpt.iova = area->swpt.iova;
-	half[0]->swpt.last = last;
-	half[1]->swpt.iova = last + 1;
-	half[1]->swpt.last = area->swpt.last;
-
-	swpt_remove(&iopt->swpt, &area->swpt);
 	for (i = 0; i < 2; i++) {
-		if (area->swpt.held)
-			iopt_area_share(half[i]);
-		half[i]->swpt.held = area->swpt.held;
-		half[i]->swpt.pages = area->swpt.pages;
-		half[i]->fill_gen = area->fill_gen;
-		/* Cannot fail: the place was the whole's. */
-		WARN_ON(swpt_insert(&iopt->swpt, &half[i]->swpt));
+		part[i]->swpt.held = area->swpt.held;
+		part[i]->swpt.pages = area->swpt.pages;
+		part[i]->fill_gen = area->fill_gen;
 	}
-	if (area->swpt.held)
-		iopt_area_unfill(area);
-	iopt_area_free(area);
+	swpt_split(&iopt->swpt, &area->swpt, &part[0]->swpt, &part[1]->swpt);
 	return 0;
+}
+
+/* See to it that no area goes over an IOVA. */
+static int iopt_cut_one(struct io_pagetable *iopt, u64 last)
+{
+	struct iopt_area *area;
+	bool unused;
+	int rc;
+
+	lockdep_assert_held(&iopt->hwpt_mutex);
+
+	for (;;) {
+		rc = down_write_killable(&iopt->iova_rwsem);
+		if (rc)
+			return rc;
+		area = iopt_area_first(iopt, last, last);
+		if (!area || !area->busy)
+			break;
+		rc = iopt_wait_busy(iopt);
+		if (rc)
+			return rc;
+	}
+	/* As mainline, not after its first byte either. */
+	if (!area || area->swpt.last == last || area->swpt.iova == last) {
+		up_write(&iopt->iova_rwsem);
+		return 0;
+	}
+	rc = iopt_split_area(iopt, area, last);
+	unused = iopt_is_unused(iopt);
+	up_write(&iopt->iova_rwsem);
+
+	if (!rc) {
+		if (area->swpt.held)
+			iopt_area_unfill(area);
+		iopt_area_free(area);
+	}
+	/* It was passed over while it was busy. */
+	if (unused)
+		iopt_unpin_unused(iopt);
+	return rc;
 }
 
 /**
@@ -708,25 +917,23 @@ static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
  * @last: IOVAs after which to cut
  * @nr: how many
  *
+ * What is mapped can be looked up all the time. Waits until an HWPT that is
+ * being made is complete.
+ *
  * Return: 0; -EINVAL: not aligned; -EBUSY: the area is being mapped; -ENOMEM;
  * -EINTR.
  */
 int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr)
 {
-	struct iopt_area *area;
 	unsigned int i;
 	int rc;
 
-	rc = down_write_killable(&iopt->iova_rwsem);
+	rc = mutex_lock_killable(&iopt->hwpt_mutex);
 	if (rc)
 		return rc;
-	for (i = 0; i < nr && !rc; i++) {
-		area = iopt_area_first(iopt, last[i], last[i]);
-		if (area)
-			rc = area->filling ? -EBUSY :
-					     iopt_split_area(iopt, area, last[i]);
-	}
-	up_write(&iopt->iova_rwsem);
+	for (i = 0; i < nr && !rc; i++)
+		rc = iopt_cut_one(iopt, last[i]);
+	mutex_unlock(&iopt->hwpt_mutex);
 	return rc;
 }
 
@@ -754,19 +961,17 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 	if (rc)
 		return rc;
 	iopt_for_each_area(iopt, area) {
-		if (!area->swpt.pages)
+		rc = iopt_walk_step();
+		if (!rc && !area->swpt.pages)
 			rc = -EBUSY;
-		else if (!area->pages->file)
+		else if (!rc && area->pages->type != IOPT_ADDRESS_FILE)
 			rc = -EINVAL;
-		else if (fatal_signal_pending(current))
-			rc = -EINTR;
 		if (rc)
 			break;
 		if (list_empty(&area->pages->item)) {
 			iopt_get_pages(area->pages);
 			list_add_tail(&area->pages->item, list);
 		}
-		cond_resched();
 	}
 	up_read(&iopt->iova_rwsem);
 	return rc;
@@ -938,16 +1143,21 @@ int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
  */
 
 /* Do all areas have the alignment that pinned memory needs? */
-static bool iopt_areas_aligned(struct io_pagetable *iopt)
+static int iopt_check_alignment(struct io_pagetable *iopt)
 {
 	struct iopt_area *area;
+	int rc;
 
-	iopt_for_each_area(iopt, area)
+	iopt_for_each_area(iopt, area) {
+		rc = iopt_walk_step();
+		if (rc)
+			return rc;
 		if (!PAGE_ALIGNED(area->swpt.iova) ||
 		    !PAGE_ALIGNED(iopt_area_length(area)) ||
 		    !PAGE_ALIGNED(area->swpt.start_byte))
-			return false;
-	return true;
+			return -EADDRINUSE;
+	}
+	return 0;
 }
 
 /**
@@ -970,9 +1180,9 @@ int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
 		rc = 0;
 	else if (iopt->nr_fillers && !RB_EMPTY_ROOT(&iopt->swpt.areas))
 		rc = -EINVAL;
-	else if (!iopt_areas_aligned(iopt))
-		rc = -EADDRINUSE;
 	else
+		rc = iopt_check_alignment(iopt);
+	if (!rc && !enable)
 		iopt->disable_large_pages = true;
 	up_write(&iopt->iova_rwsem);
 	return rc;
@@ -981,23 +1191,55 @@ int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
 /* Pin one area after the other; others may map and unmap in between. */
 static int iopt_fill_areas(struct io_pagetable *iopt)
 {
+	struct iopt_area *area = iopt_area_first(iopt, 0, U64_MAX);
+	int rc;
+
+	lockdep_assert_held(&iopt->hwpt_mutex);
+
+	while (area) {
+		rc = iopt_walk_step();
+		if (rc)
+			return rc;
+		if (area->busy) {
+			u64 iova = area->swpt.iova;
+
+			/* It is being unpinned, and may be gone after that. */
+			rc = iopt_wait_busy(iopt);
+			down_write(&iopt->iova_rwsem);
+			if (rc)
+				return rc;
+			area = iopt_area_first(iopt, iova, U64_MAX);
+			continue;
+		}
+		if (!area->swpt.held && area->swpt.pages) {
+			area->busy = true;
+			up_write(&iopt->iova_rwsem);
+			rc = iopt_area_fill(area);
+			down_write(&iopt->iova_rwsem);
+			if (!rc)
+				iopt_publish_area(iopt, area, true);
+			iopt_area_clear_busy(iopt, area);
+			if (rc)
+				return rc;
+		}
+		area = iopt_area_next(area);
+	}
+	return 0;
+}
+
+/* Unpin what a failed attempt to add an HWPT has pinned. */
+static void iopt_unfill_attempt(struct io_pagetable *iopt)
+{
 	struct iopt_area *area;
-	int rc = 0;
+
+	lockdep_assert_held(&iopt->hwpt_mutex);
 
 	iopt_for_each_area(iopt, area) {
-		if (area->swpt.held || !area->swpt.pages)
-			continue;
-		/* Neither the area nor its place in the tree can go now. */
-		area->filling = true;
-		up_write(&iopt->iova_rwsem);
-		rc = iopt_area_fill(area);
-		down_write(&iopt->iova_rwsem);
-		area->filling = false;
-		if (rc)
-			break;
-		iopt_publish_area(iopt, area, true);
+		if (area->swpt.held && !area->busy &&
+		    area->fill_gen == iopt->fill_gen)
+			iopt_unfill_area(iopt, area);
+		cond_resched();
 	}
-	return rc;
 }
 
 /**
@@ -1016,10 +1258,9 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt)
 	rc = down_write_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	if (!iopt->nr_fillers && !iopt_areas_aligned(iopt)) {
-		rc = -EADDRINUSE;
+	rc = iopt->nr_fillers ? 0 : iopt_check_alignment(iopt);
+	if (rc)
 		goto out_unlock;
-	}
 
 	iopt->nr_fillers++;
 	iopt->fill_gen++;
@@ -1027,7 +1268,7 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt)
 	if (rc) {
 		iopt->nr_fillers--;
 		if (!iopt->nr_fillers)
-			iopt_unfill_areas(iopt, false);
+			iopt_unfill_attempt(iopt);
 		goto out_unlock;
 	}
 	swpt_write_begin(&iopt->swpt);

@@ -13,6 +13,7 @@
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
+#include <linux/wait.h>
 
 #include "swpt.h"
 
@@ -25,15 +26,21 @@ struct task_struct;
 /**
  * struct io_pagetable - an IO address space
  * @ictx: context it belongs to
- * @hwpt_mutex: serialises giving it HWPTs; held while memory is pinned for one
- * @iova_rwsem: guards all below; held only for a short time
+ * @hwpt_mutex: serialises giving it HWPTs, and cutting areas; held while memory
+ *	is pinned for an HWPT, which user space can stall, so it is only ever
+ *	waited for killably
+ * @iova_rwsem: guards all below; held only for a short time, and nothing that
+ *	user space can stall is waited for under it
  * @swpt: the areas. Reading them takes no lock: see swpt.h
  * @allowed_itree: where the kernel may place an area: struct iopt_allowed
  * @nr_hwpts: HWPTs; translation is on while there is one
  * @nr_fillers: HWPTs, and one that is being made; new areas are pinned at once
  *	while there is one
  * @fill_gen: counts the attempts to add an HWPT
+ * @busy_gen: counts how often an area stopped being busy
+ * @busy_wait: waits for that
  * @disable_large_pages: as IOMMU_OPTION_HUGE_PAGES says
+ * @destroyed: its id is gone, nothing can be mapped any more
  */
 struct io_pagetable {
 	struct noiommufd_ctx *ictx;
@@ -44,7 +51,10 @@ struct io_pagetable {
 	unsigned int nr_hwpts;
 	unsigned int nr_fillers;
 	unsigned int fill_gen;
+	unsigned int busy_gen;
+	wait_queue_head_t busy_wait;
 	bool disable_large_pages;
+	bool destroyed;
 };
 
 /**
@@ -53,7 +63,8 @@ struct io_pagetable {
  * @pages: what it maps; swpt.pages is set once the area is complete
  * @item: for lists of areas that come or go together
  * @fill_gen: attempt that pinned it
- * @filling: memory is being pinned for it with iova_rwsem dropped
+ * @busy: it stays where it is while iova_rwsem is dropped, and nobody else changes
+ *	it: its memory is being pinned or unpinned, or it is being cut
  * @rcu: readers may be looking at it
  */
 struct iopt_area {
@@ -61,7 +72,7 @@ struct iopt_area {
 	struct iopt_pages *pages;
 	struct list_head item;
 	unsigned int fill_gen;
-	bool filling;
+	bool busy;
 	struct rcu_head rcu;
 };
 
@@ -69,6 +80,12 @@ enum {
 	IOPT_PAGES_ACCOUNT_NONE = 0,
 	IOPT_PAGES_ACCOUNT_USER = 1,
 	IOPT_PAGES_ACCOUNT_MM = 2,
+};
+
+/* Where the memory of a pages object is. */
+enum iopt_address_type {
+	IOPT_ADDRESS_USER,
+	IOPT_ADDRESS_FILE,
 };
 
 /**
@@ -81,12 +98,6 @@ struct iopt_payer {
 	struct mm_struct *mm;
 	struct task_struct *task;
 	const struct cred *cred;
-};
-
-/* Where the memory of a pages object is. */
-enum iopt_address_type {
-	IOPT_ADDRESS_USER,
-	IOPT_ADDRESS_FILE,
 };
 
 /**
@@ -151,7 +162,7 @@ void iopt_get_pages(struct iopt_pages *pages);
 void iopt_put_pages(struct iopt_pages *pages);
 int iopt_area_fill(struct iopt_area *area);
 void iopt_area_unfill(struct iopt_area *area);
-void iopt_area_share(struct iopt_area *area);
+int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr);
 int iopt_pages_change_process(struct iopt_pages *pages);
 void iopt_pages_restore_process(struct iopt_pages *pages);
 void iopt_pages_forget_process(struct iopt_pages *pages);
@@ -160,17 +171,23 @@ enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
 };
 
+/* Gives the user the IOVA of a mapping that nobody can find yet. */
+typedef int (*iopt_answer_fn)(void *arg, u64 iova);
+
 void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
+void iopt_shut_table(struct io_pagetable *iopt);
 void iopt_destroy_table(struct io_pagetable *iopt);
 int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 			unsigned long uptr, u64 length, bool writable,
-			unsigned int flags);
+			unsigned int flags, iopt_answer_fn answer, void *arg);
 int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
-			u64 length, bool writable, unsigned int flags);
+			u64 length, bool writable, unsigned int flags,
+			iopt_answer_fn answer, void *arg);
 int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
 		     struct list_head *areas);
 int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
-		   u64 length, u64 *iova, bool writable, unsigned int flags);
+		   u64 length, u64 *iova, bool writable, unsigned int flags,
+		   iopt_answer_fn answer, void *arg);
 void iopt_free_areas(struct list_head *areas);
 int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 		    u64 *unmapped);

@@ -10,6 +10,11 @@
 
 #include "iommufd_private.h"
 
+void iommufd_ioas_pre_destroy(struct iommufd_object *obj)
+{
+	iopt_shut_table(&to_ioas(obj)->iopt);
+}
+
 void iommufd_ioas_destroy(struct iommufd_object *obj)
 {
 	iopt_destroy_table(&to_ioas(obj)->iopt);
@@ -28,7 +33,6 @@ int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd)
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 	iopt_init_table(&ioas->iopt, ucmd->ictx);
-	INIT_LIST_HEAD(&ioas->hwpt_list);
 
 	cmd->out_ioas_id = ioas->obj.id;
 	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
@@ -134,13 +138,13 @@ static unsigned int iommufd_iopt_flags(u32 flags)
 	return flags & IOMMU_IOAS_MAP_FIXED_IOVA ? 0 : IOPT_ALLOC_IOVA;
 }
 
-/* The answer could not be delivered: nobody knows of the mapping. */
-static void iommufd_ioas_undo_map(struct iommufd_ioas *ioas, u64 iova,
-				  u64 length)
+static int iommufd_answer_map(void *arg, u64 iova)
 {
-	u64 unmapped;
+	struct iommufd_ucmd *ucmd = arg;
+	struct iommu_ioas_map *cmd = ucmd->cmd;
 
-	iopt_unmap_iova(&ioas->iopt, iova, length, &unmapped);
+	cmd->iova = iova;
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 int iommufd_ioas_map(struct iommufd_ucmd *ucmd)
@@ -161,20 +165,23 @@ int iommufd_ioas_map(struct iommufd_ucmd *ucmd)
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-
 	rc = iopt_map_user_pages(&ioas->iopt, &iova, cmd->user_va, cmd->length,
 				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-				 iommufd_iopt_flags(cmd->flags));
-	if (rc)
-		goto out_put;
+				 iommufd_iopt_flags(cmd->flags),
+				 iommufd_answer_map, ucmd);
+	iommufd_put_ioas(ioas);
+	if (!rc && !(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+		iommufd_ctx_note(&ucmd->ictx->auto_iova);
+	return rc;
+}
+
+static int iommufd_answer_map_file(void *arg, u64 iova)
+{
+	struct iommufd_ucmd *ucmd = arg;
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
 
 	cmd->iova = iova;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	if (rc)
-		iommufd_ioas_undo_map(ioas, iova, cmd->length);
-out_put:
-	iommufd_put_ioas(ioas);
-	return rc;
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
@@ -195,21 +202,39 @@ int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-
 	rc = iopt_map_file_pages(&ioas->iopt, &iova, cmd->fd, cmd->start,
 				 cmd->length,
 				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-				 iommufd_iopt_flags(cmd->flags));
-	if (rc)
-		goto out_put;
-
-	cmd->iova = iova;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	if (rc)
-		iommufd_ioas_undo_map(ioas, iova, cmd->length);
-out_put:
+				 iommufd_iopt_flags(cmd->flags),
+				 iommufd_answer_map_file, ucmd);
 	iommufd_put_ioas(ioas);
+	if (!rc && !(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+		iommufd_ctx_note(&ucmd->ictx->auto_iova);
 	return rc;
+}
+
+static int iommufd_answer_copy(void *arg, u64 iova)
+{
+	struct iommufd_ucmd *ucmd = arg;
+	struct iommu_ioas_copy *cmd = ucmd->cmd;
+
+	cmd->dst_iova = iova;
+	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+/* Is it mapped where a device finds it, which needs no translation? */
+static void iommufd_note_copy(struct iommufd_ioas *ioas,
+			      const struct iommu_ioas_copy *cmd)
+{
+	struct noiommufd_ctx *ictx = ioas->obj.ictx;
+	u64 phys, length = 1;
+
+	if (!(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+		iommufd_ctx_note(&ictx->auto_iova);
+	else if (!READ_ONCE(ictx->translated) &&
+		 !iopt_get_phys(&ioas->iopt, cmd->dst_iova, &phys, &length) &&
+		 phys == cmd->dst_iova)
+		iommufd_ctx_note(&ictx->translated);
 }
 
 int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
@@ -244,17 +269,12 @@ int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
 	}
 	rc = iopt_map_areas(&dst->iopt, &areas, cmd->length, &iova,
 			    cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-			    iommufd_iopt_flags(cmd->flags));
-	if (rc) {
-		iopt_free_areas(&areas);
-		goto out_put;
-	}
-
-	cmd->dst_iova = iova;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+			    iommufd_iopt_flags(cmd->flags),
+			    iommufd_answer_copy, ucmd);
 	if (rc)
-		iommufd_ioas_undo_map(dst, iova, cmd->length);
-out_put:
+		iopt_free_areas(&areas);
+	else
+		iommufd_note_copy(dst, cmd);
 	iommufd_put_ioas(dst);
 	return rc;
 }
@@ -318,6 +338,7 @@ static int iommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
 	if (cmd->iova >= ULONG_MAX)
 		return -EOVERFLOW;
 
+	iommufd_ctx_note(&ictx->translated);
 	rc = iommufd_ioas_get_pa_rcu(ictx, cmd);
 	if (likely(rc != -EAGAIN))
 		return rc;
@@ -470,6 +491,7 @@ int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
 	    check_add_overflow(cmd->iova, cmd->length - 1, &last))
 		return -EOVERFLOW;
 
+	iommufd_ctx_note(&ucmd->ictx->translated);
 	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);

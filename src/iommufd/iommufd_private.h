@@ -21,6 +21,7 @@
 
 struct device;
 struct file;
+struct iommufd_hwpt_paging;
 
 /**
  * struct noiommufd_ctx - what is behind an open iommufd
@@ -31,6 +32,10 @@ struct file;
  * @vfio_ioas: IOAS that VFIO's type1 calls work on, or NULL; guarded by the
  *	xa_lock of @objects, and NULL once that IOAS is destroyed
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
+ * @auto_iova: memory was mapped at an IOVA of the kernel's choice
+ * @translated: an IOVA was translated, or made to be a physical address
+ *
+ * The last two are only ever set, and need no lock.
  */
 struct noiommufd_ctx {
 	struct file *file;
@@ -39,7 +44,16 @@ struct noiommufd_ctx {
 	struct mutex change_process;	/* taken before io_pagetable's locks */
 	struct iommufd_object *vfio_ioas;
 	u8 account_mode;
+	bool auto_iova;
+	bool translated;
 };
+
+/* Remember what a program did, without writing for each call. */
+static inline void iommufd_ctx_note(bool *flag)
+{
+	if (!READ_ONCE(*flag))
+		WRITE_ONCE(*flag, true);
+}
 
 enum iommufd_object_type {
 	IOMMUFD_OBJ_ANY = 0,
@@ -73,9 +87,11 @@ struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
 					     enum iommufd_object_type type);
 void iommufd_object_finalize(struct iommufd_object *obj);
 void iommufd_object_abort(struct iommufd_object *obj);
+void iommufd_object_abort_and_destroy(struct iommufd_object *obj);
 struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
 					  enum iommufd_object_type type);
 void iommufd_put_object(struct iommufd_object *obj);
+int __iommufd_object_use(struct iommufd_object *obj);
 int iommufd_object_use(struct iommufd_object *obj);
 void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused);
 int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id);
@@ -109,12 +125,13 @@ static inline int iommufd_ucmd_respond(struct iommufd_ucmd *ucmd, size_t size)
  * struct iommufd_ioas - an IO address space as an object
  * @obj: object
  * @iopt: what it maps
- * @hwpt_list: its HWPTs; guarded by iopt.hwpt_mutex
+ * @auto_hwpt: the HWPT that attaching it made, or NULL; guarded by the xa_lock of
+ *	noiommufd_ctx::objects, set under iopt.hwpt_mutex
  */
 struct iommufd_ioas {
 	struct iommufd_object obj;
 	struct io_pagetable iopt;
-	struct list_head hwpt_list;
+	struct iommufd_hwpt_paging *auto_hwpt;
 };
 
 static inline struct iommufd_ioas *to_ioas(struct iommufd_object *obj)
@@ -136,6 +153,7 @@ static inline void iommufd_put_ioas(struct iommufd_ioas *ioas)
 	iommufd_put_object(&ioas->obj);
 }
 
+void iommufd_ioas_pre_destroy(struct iommufd_object *obj);
 void iommufd_ioas_destroy(struct iommufd_object *obj);
 int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd);
 int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd);
@@ -157,14 +175,12 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
  * @obj: object; its users are the devices attached to it
  * @ioas: whose memory it has pinned; it is a user of that
  * @fault: its fault queue, which it is a user of, or NULL
- * @hwpt_item: in iommufd_ioas::hwpt_list
  * @auto_domain: made by attaching an IOAS, goes with its last device
  */
 struct iommufd_hwpt_paging {
 	struct iommufd_object obj;
 	struct iommufd_ioas *ioas;
 	struct iommufd_object *fault;
-	struct list_head hwpt_item;
 	bool auto_domain;
 };
 
@@ -176,7 +192,7 @@ to_hwpt_paging(struct iommufd_object *obj)
 
 struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
 						      bool auto_domain);
-void iommufd_hwpt_paging_destroy(struct iommufd_object *obj);
+void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj);
 int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd);
 
 /**
@@ -201,7 +217,6 @@ struct iommufd_fault {
 	struct iommufd_object obj;
 };
 
-void iommufd_fault_destroy(struct iommufd_object *obj);
 int iommufd_fault_alloc(struct iommufd_ucmd *ucmd);
 
 int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd);

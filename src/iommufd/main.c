@@ -16,12 +16,41 @@
 
 #include "iommufd_private.h"
 
-static void (*const iommufd_object_destroy[])(struct iommufd_object *obj) = {
-	[IOMMUFD_OBJ_DEVICE] = iommufd_device_destroy,
-	[IOMMUFD_OBJ_FAULT] = iommufd_fault_destroy,
-	[IOMMUFD_OBJ_HWPT_PAGING] = iommufd_hwpt_paging_destroy,
-	[IOMMUFD_OBJ_IOAS] = iommufd_ioas_destroy,
+/**
+ * struct iommufd_object_ops - how an object ends
+ * @pre_destroy: gives up all that others wait for, as soon as the id is gone;
+ *	calls that are at it may still have references. Must not wait for them.
+ * @destroy: frees what is left, with the last reference
+ */
+struct iommufd_object_ops {
+	void (*pre_destroy)(struct iommufd_object *obj);
+	void (*destroy)(struct iommufd_object *obj);
 };
+
+static const struct iommufd_object_ops iommufd_object_ops[IOMMUFD_OBJ_MAX] = {
+	[IOMMUFD_OBJ_DEVICE] = {
+		.destroy = iommufd_device_destroy,
+	},
+	[IOMMUFD_OBJ_HWPT_PAGING] = {
+		.pre_destroy = iommufd_hwpt_paging_pre_destroy,
+	},
+	[IOMMUFD_OBJ_IOAS] = {
+		.pre_destroy = iommufd_ioas_pre_destroy,
+		.destroy = iommufd_ioas_destroy,
+	},
+};
+
+static void iommufd_object_pre_destroy(struct iommufd_object *obj)
+{
+	if (iommufd_object_ops[obj->type].pre_destroy)
+		iommufd_object_ops[obj->type].pre_destroy(obj);
+}
+
+static void iommufd_object_destroy(struct iommufd_object *obj)
+{
+	if (iommufd_object_ops[obj->type].destroy)
+		iommufd_object_ops[obj->type].destroy(obj);
+}
 
 /**
  * _iommufd_object_alloc() - allocate an object and an id for it
@@ -76,6 +105,19 @@ void iommufd_object_abort(struct iommufd_object *obj)
 }
 
 /**
+ * iommufd_object_abort_and_destroy() - end an object that nobody has seen
+ * @obj: complete, not finalized
+ *
+ * Context: no lock is held.
+ */
+void iommufd_object_abort_and_destroy(struct iommufd_object *obj)
+{
+	iommufd_object_pre_destroy(obj);
+	iommufd_object_destroy(obj);
+	iommufd_object_abort(obj);
+}
+
+/**
  * iommufd_get_object() - find an object and take a reference to it
  * @ictx: context
  * @id: its id
@@ -108,18 +150,40 @@ void iommufd_put_object(struct iommufd_object *obj)
 {
 	if (!refcount_dec_and_test(&obj->refs))
 		return;
-	iommufd_object_destroy[obj->type](obj);
+	iommufd_object_destroy(obj);
 	kfree_rcu(obj, rcu);
 }
 
-/* Nobody finds the object from here on. The xa_lock is held. */
+/* Nobody finds the object from here on. */
 static void iommufd_object_erase(struct iommufd_object *obj)
 {
 	struct noiommufd_ctx *ictx = obj->ictx;
 
+	lockdep_assert_held(&ictx->objects.xa_lock);
+
 	__xa_erase(&ictx->objects, obj->id);
 	if (ictx->vfio_ioas == obj)
 		ictx->vfio_ioas = NULL;
+}
+
+/**
+ * __iommufd_object_use() - iommufd_object_use() with the lock held
+ * @obj: object
+ *
+ * Context: the xa_lock of noiommufd_ctx::objects is held.
+ * Return: 0, or -ENOENT: it was destroyed already.
+ */
+int __iommufd_object_use(struct iommufd_object *obj)
+{
+	struct xarray *objects = &obj->ictx->objects;
+
+	lockdep_assert_held(&objects->xa_lock);
+
+	if (xa_load(objects, obj->id) != obj)
+		return -ENOENT;
+	refcount_inc(&obj->refs);
+	obj->users++;
+	return 0;
 }
 
 /**
@@ -131,14 +195,10 @@ static void iommufd_object_erase(struct iommufd_object *obj)
 int iommufd_object_use(struct iommufd_object *obj)
 {
 	struct xarray *objects = &obj->ictx->objects;
-	int rc = -ENOENT;
+	int rc;
 
 	xa_lock(objects);
-	if (xa_load(objects, obj->id) == obj) {
-		refcount_inc(&obj->refs);
-		obj->users++;
-		rc = 0;
-	}
+	rc = __iommufd_object_use(obj);
 	xa_unlock(objects);
 	return rc;
 }
@@ -159,8 +219,10 @@ void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
 		iommufd_object_erase(obj);
 	xa_unlock(objects);
 	iommufd_put_object(obj);
-	if (destroy)
-		iommufd_put_object(obj);
+	if (!destroy)
+		return;
+	iommufd_object_pre_destroy(obj);
+	iommufd_put_object(obj);
 }
 
 /**
@@ -168,6 +230,10 @@ void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
  * @ictx: context
  * @id: its id
  *
+ * What it had is given up when this returns, also if a call that found it before
+ * is still at it.
+ *
+ * Context: no lock is held.
  * Return: 0; -ENOENT: no such object; -EBUSY: it has users.
  */
 int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
@@ -184,9 +250,11 @@ int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
 	else
 		iommufd_object_erase(obj);
 	xa_unlock(&ictx->objects);
-	if (!rc)
-		iommufd_put_object(obj);
-	return rc;
+	if (rc)
+		return rc;
+	iommufd_object_pre_destroy(obj);
+	iommufd_put_object(obj);
+	return 0;
 }
 
 static int iommufd_destroy(struct iommufd_ucmd *ucmd)

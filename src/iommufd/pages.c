@@ -486,14 +486,25 @@ void iopt_area_unfill(struct iopt_area *area)
 }
 
 /**
- * iopt_area_share() - hold what another area of the same pages holds
- * @area: new; its pages are pinned
+ * iopt_areas_share() - hold what another area of the same pages holds
+ * @areas: new, of one pages object; their pages are pinned
+ * @nr: how many
+ *
+ * Return: 0 or -EINTR.
  */
-void iopt_area_share(struct iopt_area *area)
+int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
 {
-	mutex_lock(&area->pages->mutex);
-	swpt_pages_hold(&area->pages->swpt, &area->swpt);
-	mutex_unlock(&area->pages->mutex);
+	struct iopt_pages *pages = areas[0]->pages;
+	unsigned int i;
+	int rc;
+
+	rc = mutex_lock_killable(&pages->mutex);
+	if (rc)
+		return rc;
+	for (i = 0; i < nr; i++)
+		swpt_pages_hold(&pages->swpt, &areas[i]->swpt);
+	mutex_unlock(&pages->mutex);
+	return 0;
 }
 
 static struct iopt_pages *iopt_alloc_pages(unsigned long start,

@@ -922,6 +922,33 @@ void swpt_remove(struct swpt *swpt, struct swpt_area *area)
 }
 
 /**
+ * swpt_split() - replace an area by two that have its range
+ * @swpt: table
+ * @area: in it; to be freed after a grace period
+ * @low: new, begins where @area does
+ * @high: new, begins after @low and ends where @area does
+ *
+ * One change to readers: they find @area, or its parts.
+ */
+void swpt_split(struct swpt *swpt, struct swpt_area *area,
+		struct swpt_area *low, struct swpt_area *high)
+{
+	struct rb_node **link = &low->node.rb_right;
+	struct rb_node *parent = &low->node;
+
+	swpt_write_begin(swpt);
+	rb_replace_node_rcu(&area->node, &low->node, &swpt->areas);
+	/* The next place after low. */
+	while (*link) {
+		parent = *link;
+		link = &parent->rb_left;
+	}
+	rb_link_node_rcu(&high->node, parent, link);
+	rb_insert_color(&high->node, &swpt->areas);
+	swpt_write_end(swpt);
+}
+
+/**
  * swpt_first() - the first area that has a part in a range
  * @swpt: table
  * @iova: first IOVA of the range

@@ -185,6 +185,8 @@ unsigned long swpt_table_bytes(void);
 void swpt_init(struct swpt *swpt, unsigned int page_shift);
 int swpt_insert(struct swpt *swpt, struct swpt_area *area);
 void swpt_remove(struct swpt *swpt, struct swpt_area *area);
+void swpt_split(struct swpt *swpt, struct swpt_area *area,
+		struct swpt_area *low, struct swpt_area *high);
 struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last);
 struct swpt_area *swpt_next(const struct swpt_area *area);
 int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length);

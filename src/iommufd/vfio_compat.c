@@ -88,7 +88,8 @@ static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
 
 	iova = map.iova;
 	return iopt_map_user_pages(&ioas->iopt, &iova, map.vaddr, map.size,
-				   map.flags & VFIO_DMA_MAP_FLAG_WRITE, 0);
+				   map.flags & VFIO_DMA_MAP_FLAG_WRITE, 0, NULL,
+				   NULL);
 }
 
 /* Type1 may unmap a part of a mapping: it is cut out first. */
@@ -135,8 +136,6 @@ static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
 static int iommufd_vfio_check_extension(struct iommufd_ioas *ioas,
 					unsigned long type)
 {
-	int rc;
-
 	switch (type) {
 	case VFIO_TYPE1_IOMMU:
 	case VFIO_TYPE1v2_IOMMU:
@@ -147,10 +146,7 @@ static int iommufd_vfio_check_extension(struct iommufd_ioas *ioas,
 		/* No HWPT of ours can promise it. */
 		if (IS_ERR(ioas))
 			return PTR_ERR(ioas);
-		mutex_lock(&ioas->iopt.hwpt_mutex);
-		rc = list_empty(&ioas->hwpt_list);
-		mutex_unlock(&ioas->iopt.hwpt_mutex);
-		return rc;
+		return !READ_ONCE(ioas->iopt.nr_hwpts);
 	default:
 		return 0;
 	}

@@ -23,7 +23,7 @@
 #define iopt_put_pages		test_put_pages
 #define iopt_area_fill		test_area_fill
 #define iopt_area_unfill	test_area_unfill
-#define iopt_area_share		test_area_share
+#define iopt_areas_share	test_areas_share
 #define iopt_alloc_file_pages	test_alloc_file_pages
 #define iopt_pages_change_process	test_change_process
 #define iopt_pages_restore_process	test_restore_process
@@ -55,15 +55,26 @@ static int test_down_write(struct rw_semaphore *sem)
 	return test_killed() ? -EINTR : down_write_killable(sem);
 }
 
-/* Somebody is about to wait for a mutex. */
+/* Somebody is about to wait for an area that is busy. */
 static DECLARE_COMPLETION(test_waits);
+
+#undef wait_event_killable
+#define wait_event_killable(wq, condition)                                \
+	({                                                                \
+		int __rc = test_killed() ? -ERESTARTSYS : 0;              \
+									  \
+		if (!__rc) {                                              \
+			complete(&test_waits);                            \
+			wait_event(wq, condition);                        \
+		}                                                         \
+		__rc;                                                     \
+	})
 
 #undef mutex_lock_killable
 static int test_mutex_lock(struct mutex *lock)
 {
 	if (test_killed())
 		return -EINTR;
-	complete(&test_waits);
 	mutex_lock(lock);
 	return 0;
 }
@@ -213,11 +224,21 @@ void iopt_area_unfill(struct iopt_area *area)
 	mutex_unlock(&area->pages->mutex);
 }
 
-void iopt_area_share(struct iopt_area *area)
+int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
 {
-	mutex_lock(&area->pages->mutex);
-	swpt_pages_hold(&area->pages->swpt, &area->swpt);
-	mutex_unlock(&area->pages->mutex);
+	void (*hook)(struct kunit *test) = test_fill_hook;
+	struct iopt_pages *pages = areas[0]->pages;
+
+	if (hook) {
+		test_fill_hook = NULL;
+		hook(test_fill_test);
+	}
+	if (test_mutex_lock(&pages->mutex))
+		return -EINTR;
+	while (nr--)
+		swpt_pages_hold(&pages->swpt, &areas[nr]->swpt);
+	mutex_unlock(&pages->mutex);
+	return 0;
 }
 
 /* Files are tested in the guests; here fd 0 is one, and no other is there. */
@@ -230,7 +251,7 @@ struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
 		return ERR_PTR(-EBADF);
 	pages = iopt_alloc_user_pages(start, length, writable, account_mode);
 	if (!IS_ERR(pages))
-		pages->file = (struct file *)pages;
+		pages->type = IOPT_ADDRESS_FILE;
 	return pages;
 }
 
@@ -306,7 +327,8 @@ static void iopt_test_exit(struct kunit *test)
 static int test_map_at(struct io_pagetable *iopt, u64 iova, unsigned long va,
 		       u64 length)
 {
-	return iopt_map_user_pages(iopt, &iova, va, length, true, 0);
+	return iopt_map_user_pages(iopt, &iova, va, length, true, 0, NULL,
+				   NULL);
 }
 
 /* The IOVA that is chosen, or an errno as a huge number. */
@@ -315,7 +337,7 @@ static u64 test_map_auto(struct io_pagetable *iopt, unsigned long va,
 {
 	u64 iova = 0;
 	int rc = iopt_map_user_pages(iopt, &iova, va, length, true,
-				     IOPT_ALLOC_IOVA);
+				     IOPT_ALLOC_IOVA, NULL, NULL);
 
 	return rc ? (u64)rc : iova;
 }
@@ -347,9 +369,17 @@ static void test_add_hwpt(struct kunit *test, struct io_pagetable *iopt, int rc)
 
 static void test_remove_hwpt(struct io_pagetable *iopt)
 {
-	mutex_lock(&iopt->hwpt_mutex);
 	iopt_table_remove_hwpt(iopt);
-	mutex_unlock(&iopt->hwpt_mutex);
+}
+
+static u64 test_alignment(struct io_pagetable *iopt)
+{
+	u64 alignment;
+
+	down_read(&iopt->iova_rwsem);
+	alignment = iopt_iova_alignment(iopt);
+	up_read(&iopt->iova_rwsem);
+	return alignment;
 }
 
 /*
@@ -607,7 +637,7 @@ static void iopt_test_copy(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0,
 			iopt_clone_areas(&t->iopt, 0x12000, 0x2000, &areas));
 	KUNIT_ASSERT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x2000, &at,
-						true, 0));
+						true, 0, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->other, 0x100000, &phys));
 	KUNIT_EXPECT_EQ(test, 0x7000ULL, phys);
@@ -631,14 +661,15 @@ static void iopt_test_copy_read_only(struct kunit *test)
 	LIST_HEAD(areas);
 
 	KUNIT_ASSERT_EQ(test, 0, iopt_map_user_pages(&t->iopt, &at, 0x5000,
-						     0x1000, false, 0));
+						     0x1000, false, 0, NULL,
+						     NULL));
 	KUNIT_ASSERT_EQ(test, 0,
 			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -EPERM,
 			iopt_map_areas(&t->other, &areas, 0x1000, &at, true,
-				       0));
+				       0, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x1000, &at,
-						false, 0));
+						false, 0, NULL, NULL));
 }
 
 /*
@@ -729,13 +760,13 @@ static void iopt_test_alignment(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
 
-	KUNIT_EXPECT_EQ(test, 1ULL, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10010, 0x5010, 0x20));
 	test_add_hwpt(test, iopt, -EADDRINUSE);
 	KUNIT_EXPECT_EQ(test, -EADDRINUSE, iopt_set_large_pages(iopt, false));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10010, 0x20) + 1);
 	test_add_hwpt(test, iopt, 0);
-	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_alignment(iopt));
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_map_at(iopt, 8, 0x5000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_map_at(iopt, 0, 0x5008, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_map_at(iopt, 0, 0x5000, 0x1008));
@@ -744,9 +775,9 @@ static void iopt_test_alignment(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, true));
 	test_remove_hwpt(iopt);
 	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, false));
-	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_alignment(iopt));
 	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, true));
-	KUNIT_EXPECT_EQ(test, 1ULL, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 }
 
 /*
@@ -845,7 +876,7 @@ static void test_hook_in_hwpt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
 	test_killed_after = 1;
 	KUNIT_EXPECT_EQ(test, -EINTR, test_unmap(&t->iopt, 0x10000, 0x2000));
-	/* This one waits for the HWPT. */
+	/* This one waits until it is pinned. */
 	reinit_completion(&test_waits);
 	queue_work(system_unbound_wq, &t->work);
 	KUNIT_EXPECT_NE(test, 0UL,
@@ -904,7 +935,7 @@ static void iopt_test_killed(struct kunit *test)
 	mutex_unlock(&iopt->hwpt_mutex);
 #undef EXPECT_KILLED
 	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);
-	KUNIT_EXPECT_EQ(test, 1ULL, iopt_iova_alignment(iopt));
+	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
 }
 
@@ -1026,7 +1057,7 @@ static void iopt_test_copy_fails(struct kunit *test)
 			iopt_clone_areas(&t->iopt, 0x20020, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			iopt_map_areas(&t->other, &areas, 0x1000, &at, true,
-				       0));
+				       0, NULL, NULL));
 	iopt_free_areas(&areas);
 
 	KUNIT_ASSERT_EQ(test, 0,
@@ -1035,7 +1066,7 @@ static void iopt_test_copy_fails(struct kunit *test)
 		test_fill_fails_after = i;
 		KUNIT_EXPECT_EQ(test, -EFAULT,
 				iopt_map_areas(&t->other, &areas, 0x4000, &at,
-					       true, 0));
+					       true, 0, NULL, NULL));
 		KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 		KUNIT_EXPECT_EQ(test, -ENOENT,
 				test_phys(&t->other, at, &phys));
@@ -1079,7 +1110,7 @@ static void iopt_test_alloc_fails(struct kunit *test)
 				if (rc)
 					break;
 				rc = iopt_map_areas(&t->other, &areas, 0x3000,
-						    &at, true, 0);
+						    &at, true, 0, NULL, NULL);
 				if (rc)
 					iopt_free_areas(&areas);
 				break;
@@ -1213,7 +1244,7 @@ static void walk_copy(struct kunit *test, struct walk *w, unsigned int which)
 	if (rc)
 		return;
 	rc = iopt_map_areas(iopt[!which], &areas, n * PAGE_SIZE, &iova, true,
-			    0);
+			    0, NULL, NULL);
 	KUNIT_ASSERT_EQ(test, walk_is_free(dst, n) ? 0 : -EEXIST, rc);
 	if (rc) {
 		iopt_free_areas(&areas);
@@ -1386,9 +1417,6 @@ static void iopt_test_cut_fails(struct kunit *test)
 	}
 	noiommufd_test_fail_after = -1;
 	area = iopt_area_first(iopt, 0, U64_MAX);
-	area->filling = true;
-	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
-	area->filling = false;
 	area->swpt.pages = NULL;
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
 	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_gather_pages(iopt, &none));
@@ -1396,6 +1424,165 @@ static void iopt_test_cut_fails(struct kunit *test)
 	area->swpt.pages = &area->pages->swpt;
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10fff));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
+}
+
+static void test_hook_in_cut(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	u64 phys;
+
+	/* Found as before, with and without a lock, which nobody holds. */
+	KUNIT_EXPECT_EQ(test, 0, test_phys(iopt, 0x11000, &phys));
+	KUNIT_EXPECT_EQ(test, 0x6000ULL, phys);
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(iopt, 0x1000, 0x5000, 0x1000));
+	/* The area stays: UNMAP waits for the cut. */
+	test_killed_after = 1;
+	KUNIT_EXPECT_EQ(test, -EINTR, test_unmap(iopt, 0x10000, 0x2000));
+	reinit_completion(&test_waits);
+	queue_work(system_unbound_wq, &t->work);
+	KUNIT_EXPECT_NE(test, 0UL,
+			wait_for_completion_timeout(&test_waits, 60 * HZ));
+	t->hooked = true;
+}
+
+/* The address space is not locked while the parts come to hold the pages. */
+static void iopt_test_in_cut(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	u64 phys;
+
+	INIT_WORK(&t->work, test_unmap_work);
+	test_fill_test = test;
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	test_add_hwpt(test, iopt, 0);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
+	/* Killed in any of its waits: nothing has changed. */
+	for (test_killed_after = 0; test_cut(iopt, 0x11fff) == -EINTR;
+	     test_killed_after = t->rc) {
+		KUNIT_EXPECT_EQ(test, 4L, test_pinned);
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				test_unmap(iopt, 0x10000, 0x2000));
+		t->rc++;
+	}
+	KUNIT_EXPECT_EQ(test, 3, t->rc);
+	test_killed_after = -1;
+	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, 0x10000, 0x2000));
+	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, 0x12000, 0x2000));
+
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
+	test_fill_hook = test_hook_in_cut;
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x11fff));
+	KUNIT_ASSERT_TRUE(test, t->hooked);
+	flush_work(&t->work);
+	KUNIT_EXPECT_EQ(test, 2, t->rc);
+	KUNIT_EXPECT_EQ(test, 0, test_phys(iopt, 0x12000, &phys));
+	KUNIT_EXPECT_EQ(test, 0x7000ULL, phys);
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+
+	/* The HWPT goes while the area is busy: the parts are unpinned, too. */
+	test_fill_hook = test_hook_remove_hwpt;
+	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x12fff));
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x12000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x13000, 0x1000));
+}
+
+/*
+ * The user is told the IOVA before anybody can find what is there.
+ */
+
+static void (*test_answer_hook)(struct iopt_test *t);
+static u64 test_answered;
+
+static int test_answer(void *arg, u64 iova)
+{
+	struct iopt_test *t = test_fill_test->priv;
+
+	test_answered = iova;
+	KUNIT_EXPECT_EQ(test_fill_test, -EBUSY,
+			test_unmap(&t->iopt, iova, 0x2000));
+	KUNIT_EXPECT_EQ(test_fill_test, -EEXIST,
+			test_map_at(&t->iopt, iova, 0x9000, 0x1000));
+	if (test_answer_hook)
+		test_answer_hook(t);
+	return *(int *)arg;
+}
+
+static int test_map_answer(struct iopt_test *t, int rc, unsigned int flags)
+{
+	u64 iova = 0x10000;
+
+	return iopt_map_user_pages(&t->iopt, &iova, 0x5000, 0x2000, true, flags,
+				   test_answer, &rc);
+}
+
+static void test_hook_add_hwpt(struct iopt_test *t)
+{
+	test_add_hwpt(test_fill_test, &t->iopt, 0);
+}
+
+static void test_hook_shut(struct iopt_test *t)
+{
+	iopt_shut_table(&t->iopt);
+}
+
+static void iopt_test_answer(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	unsigned int hwpt;
+	u64 phys;
+
+	test_fill_test = test;
+	test_answer_hook = NULL;
+	for (hwpt = 0; hwpt < 2; hwpt++) {
+		KUNIT_EXPECT_EQ(test, -EFAULT, test_map_answer(t, -EFAULT, 0));
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				test_phys(&t->iopt, 0x10000, &phys));
+		KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+		KUNIT_EXPECT_EQ(test, 0, test_map_answer(t, 0, IOPT_ALLOC_IOVA));
+		KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_answered);
+		KUNIT_EXPECT_EQ(test, hwpt ? 2L : 0L, test_pinned);
+		KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->iopt, PAGE_SIZE, 0x2000));
+		if (!hwpt)
+			test_add_hwpt(test, &t->iopt, 0);
+	}
+	test_remove_hwpt(&t->iopt);
+
+	/* An HWPT is made meanwhile: the memory is pinned for it, or cannot be. */
+	test_answer_hook = test_hook_add_hwpt;
+	KUNIT_EXPECT_EQ(test, 0, test_map_answer(t, 0, 0));
+	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->iopt, 0x10000, &phys));
+	KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->iopt, 0x10000, 0x2000));
+	test_remove_hwpt(&t->iopt);
+	test_fill_fails_after = 0;
+	KUNIT_EXPECT_EQ(test, -EFAULT, test_map_answer(t, 0, 0));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_phys(&t->iopt, 0x10000, &phys));
+	test_remove_hwpt(&t->iopt);
+}
+
+/* Destroyed by id while calls are at it: what they map goes, too. */
+static void iopt_test_shut(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 phys;
+
+	test_fill_test = test;
+	atomic_set(&t->ictx.nr_devices, 1);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x50000, 0x7000, 0x3000));
+	test_add_hwpt(test, &t->iopt, 0);
+	test_remove_hwpt(&t->iopt);
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+	test_answer_hook = test_hook_shut;
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_map_answer(t, 0, 0));
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 0L, test_objects);
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_phys(&t->iopt, 0x50000, &phys));
+	KUNIT_EXPECT_EQ(test, -ENOENT,
+			test_map_at(&t->iopt, 0x10000, 0x5000, 0x1000));
+	atomic_set(&t->ictx.nr_devices, 0);
 }
 
 /* What CHANGE_PROCESS does, in two address spaces. */
@@ -1429,16 +1616,17 @@ static void iopt_test_change_process(struct kunit *test)
 		iova = i << 16;
 		KUNIT_ASSERT_EQ(test, 0,
 				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
-						    0x2000, true, 0));
+						    0x2000, true, 0, NULL,
+						    NULL));
 	}
 	KUNIT_EXPECT_EQ(test, -EBADF,
 			iopt_map_file_pages(&t->iopt, &iova, 1, 0, 0x1000, true,
-					    IOPT_ALLOC_IOVA));
+					    IOPT_ALLOC_IOVA, NULL, NULL));
 	/* A copy has the same memory. */
 	KUNIT_ASSERT_EQ(test, 0,
 			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_ASSERT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x1000,
-						&iova, true, 0));
+						&iova, true, 0, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 0, test_change(t));
 	KUNIT_EXPECT_EQ(test, 3L, test_changed);
 	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
@@ -1484,7 +1672,8 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 	for (i = 0; i < 2; i++) {
 		KUNIT_ASSERT_EQ(test, 0,
 				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
-						    0x2000, true, 0));
+						    0x2000, true, 0, NULL,
+						    NULL));
 		if (!i)
 			KUNIT_ASSERT_EQ(test, 0,
 					iopt_clone_areas(&t->iopt, iova, 0x2000,
@@ -1499,7 +1688,7 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 			break;
 		KUNIT_ASSERT_EQ(test, 0,
 				iopt_map_areas(&t->other, &areas, 0x2000, &iova,
-					       true, 0));
+					       true, 0, NULL, NULL));
 		KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->other, iova, 0x2000));
 	}
 }
@@ -1507,6 +1696,9 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_cut),
 	KUNIT_CASE(iopt_test_cut_fails),
+	KUNIT_CASE(iopt_test_in_cut),
+	KUNIT_CASE(iopt_test_answer),
+	KUNIT_CASE(iopt_test_shut),
 	KUNIT_CASE(iopt_test_change_process),
 	KUNIT_CASE(iopt_test_change_process_unmapped),
 	KUNIT_CASE(iopt_test_map),

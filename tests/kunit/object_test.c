@@ -112,10 +112,20 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 struct test_object {
 	struct iommufd_object obj;
 	struct test_object *uses;
+	atomic_t given_up;
 	atomic_t destroyed;
 };
 
-static atomic_t test_made, test_destroyed, test_destroyed_twice;
+static atomic_t test_made, test_given_up, test_destroyed, test_destroyed_twice;
+
+static void test_pre_destroy(struct iommufd_object *obj)
+{
+	struct test_object *object = container_of(obj, struct test_object, obj);
+
+	atomic_inc(&test_given_up);
+	if (atomic_inc_return(&object->given_up) != 1)
+		atomic_inc(&test_destroyed_twice);
+}
 
 static void test_destroy(struct iommufd_object *obj)
 {
@@ -133,14 +143,16 @@ void iommufd_device_destroy(struct iommufd_object *obj)
 	test_destroy(obj);
 }
 
-void iommufd_fault_destroy(struct iommufd_object *obj)
+/* An HWPT gives up all that it has. */
+void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj)
 {
+	test_pre_destroy(obj);
 	test_destroy(obj);
 }
 
-void iommufd_hwpt_paging_destroy(struct iommufd_object *obj)
+void iommufd_ioas_pre_destroy(struct iommufd_object *obj)
 {
-	test_destroy(obj);
+	test_pre_destroy(obj);
 }
 
 void iommufd_ioas_destroy(struct iommufd_object *obj)
@@ -156,6 +168,7 @@ static int object_test_init(struct kunit *test)
 	if (!file)
 		return -ENOMEM;
 	atomic_set(&test_made, 0);
+	atomic_set(&test_given_up, 0);
 	atomic_set(&test_destroyed, 0);
 	atomic_set(&test_destroyed_twice, 0);
 	rc = iommufd_fops_open(NULL, file);
@@ -283,7 +296,7 @@ static void object_test_types(struct kunit *test)
 	}
 }
 
-/* Destroyed once: with the last reference, not with the id. */
+/* Destroyed once: with the last reference. What it has goes with the id. */
 static void object_test_references(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
@@ -299,6 +312,7 @@ static void object_test_references(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(ictx, 1));
 	KUNIT_EXPECT_EQ(test, -ENOENT, iommufd_object_remove(ictx, 1));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 1, IOMMUFD_OBJ_ANY));
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 
 	/* Another one has the id: the old one is not taken for it. */
@@ -310,6 +324,23 @@ static void object_test_references(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 	iommufd_put_object(obj[2]);
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
+}
+
+/* One that failed last: it gives up what it has, and nobody has seen it. */
+static void object_test_abort_and_destroy(struct kunit *test)
+{
+	struct test_object *object, *used = test_make(test, IOMMUFD_OBJ_IOAS);
+
+	object = test_alloc(test_ctx(test), IOMMUFD_OBJ_HWPT_PAGING);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(object));
+	KUNIT_ASSERT_EQ(test, 0, iommufd_object_use(&used->obj));
+	object->uses = used;
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 2, IOMMUFD_OBJ_ANY));
+	iommufd_object_abort_and_destroy(&object->obj);
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
+	KUNIT_EXPECT_EQ(test, 2U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
+	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(test_ctx(test), 1));
 }
 
 static void object_test_users(struct kunit *test)
@@ -450,6 +481,7 @@ static struct kunit_case object_cases[] = {
 	KUNIT_CASE(object_test_not_final),
 	KUNIT_CASE(object_test_types),
 	KUNIT_CASE(object_test_references),
+	KUNIT_CASE(object_test_abort_and_destroy),
 	KUNIT_CASE(object_test_users),
 	KUNIT_CASE(object_test_close),
 	KUNIT_CASE(object_test_alloc_fails),

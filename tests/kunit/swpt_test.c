@@ -607,7 +607,98 @@ static void swpt_test_runs_end(struct kunit *test)
 	swpt_remove(&swpt, &area);
 }
 
+/* A middle one of many areas gives way to its parts, in one change. */
+static void swpt_test_split(struct kunit *test)
+{
+	struct swpt_area area[16], part[2];
+	struct test_pages pages;
+	struct swpt swpt;
+	unsigned int i, seq;
+	u64 cut;
+
+	for (cut = 1; cut < 4; cut++) {
+		swpt_init(&swpt, 12);
+		test_pages_init(&pages, TEST_SCATTERED, 100);
+		for (i = 0; i < 16; i++)
+			KUNIT_ASSERT_EQ(test, 0,
+					test_map(&swpt, &area[i], &pages,
+						 i << 14, i << 14, 4 << 12));
+		for (i = 0; i < 16; i++) {
+			seq = swpt_read_begin(&swpt);
+			part[0] = area[i];
+			part[0].last = part[0].iova + (cut << 12) - 1;
+			part[0].last_index = part[0].first_index + cut - 1;
+			part[1] = area[i];
+			part[1].iova = part[0].last + 1;
+			part[1].start_byte += cut << 12;
+			part[1].first_index += cut;
+			swpt_pages_hold(&pages.swpt, &part[0]);
+			swpt_pages_hold(&pages.swpt, &part[1]);
+			swpt_split(&swpt, &area[i], &part[0], &part[1]);
+			KUNIT_EXPECT_EQ(test, seq + 2, swpt_read_begin(&swpt));
+			swpt_pages_drop(&pages.swpt, &area[i], test_release,
+					&pages);
+			KUNIT_EXPECT_EQ(test, 64L - 4 * i, pages.pinned);
+			KUNIT_EXPECT_PTR_EQ(test, &part[1],
+					    swpt_next(&part[0]));
+			KUNIT_EXPECT_PTR_EQ(test, i < 15 ? &area[i + 1] : NULL,
+					    swpt_next(&part[1]));
+			EXPECT_LOOKUP(test, &swpt, part[0].iova, 1,
+				      (100 + 8 * i) << 12, 1);
+			EXPECT_LOOKUP(test, &swpt, part[1].last, 1,
+				      ((100 + 8 * i + 6) << 12) + 0xfff, 1);
+			test_unmap(&swpt, &part[0], &pages);
+			EXPECT_NO_LOOKUP(test, &swpt, part[0].last, -ENOENT);
+			EXPECT_LOOKUP(test, &swpt, part[1].iova, 1,
+				      (100 + 8 * i + 2 * cut) << 12, 1);
+			test_unmap(&swpt, &part[1], &pages);
+		}
+		test_expect_unpinned(test, &pages);
+	}
+}
+
+/* A run of no length is nothing, wherever it is added. */
+static void swpt_test_empty_run(struct kunit *test)
+{
+	struct swpt_area area = { .iova = 0x1000, .last = 0x2fff,
+				  .last_index = 1 };
+	struct swpt_phys_run run[4];
+	struct swpt_runs runs = { .run = run, .room = 4, .iova = 0x1000 };
+	struct swpt_pages pages;
+	struct swpt_fill fill;
+	struct swpt swpt;
+
+	swpt_init(&swpt, 12);
+	swpt_pages_init(&pages);
+	swpt_fill_init(&fill);
+	swpt_fill_seek(&fill, 0);
+	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 5, 0));
+	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 7, 1));
+	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 9, 0));
+	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 11, 1));
+	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 13, 0));
+	KUNIT_ASSERT_EQ(test, 0, swpt_fill_commit(&fill, &pages));
+	swpt_pages_hold(&pages, &area);
+	area.pages = &pages;
+	area.held = true;
+	KUNIT_ASSERT_EQ(test, 0, swpt_insert(&swpt, &area));
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, 0, swpt_lookup_runs(&swpt, 0x2fff, &runs));
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, 2U, runs.nr);
+	KUNIT_EXPECT_EQ(test, 7ULL << 12, run[0].phys);
+	KUNIT_EXPECT_EQ(test, 1ULL << 12, run[0].length);
+	KUNIT_EXPECT_EQ(test, 11ULL << 12, run[1].phys);
+	KUNIT_EXPECT_EQ(test, 1ULL << 12, run[1].length);
+	swpt_remove(&swpt, &area);
+	area.held = false;
+	swpt_pages_drop(&pages, &area, test_no_release, NULL);
+	test_settle();
+}
+
 static struct kunit_case swpt_lookup_cases[] = {
+	KUNIT_CASE(swpt_test_split),
+	KUNIT_CASE(swpt_test_empty_run),
 	KUNIT_CASE_PARAM(swpt_test_single_page, test_shift_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_ends, test_shift_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_every_page, test_shape_gen_params),

@@ -787,6 +787,147 @@ TEST(type1_v1)
 }
 
 /* What needs an IOMMU */
+/* A page of a mapping that is cut, again and again, beside it */
+struct cut {
+	struct setup s;
+	__u32 source;
+	bool stop;
+	unsigned long looks, gone;
+};
+
+#define CUT_PAGES	64
+
+static void *look_at_the_first_page(void *arg)
+{
+	struct cut *cut = arg;
+	__u64 length, pa;
+
+	while (!flag(&cut->stop)) {
+		length = PAGE;
+		cut->looks++;
+		if (get_pa(cut->s.iommu, cut->s.ioas, BASE, &length, &pa))
+			cut->gone++;
+	}
+	return NULL;
+}
+
+static int unmap_dma_page(const struct setup *s, __u64 iova)
+{
+	__u64 size = PAGE;
+
+	return unmap_dma(s, 0, iova, &size);
+}
+
+static void setup_v1(struct setup *s)
+{
+	setup_bound(s);
+	expect_ok(vfio_ioas(s->iommu, IOMMU_VFIO_IOAS_SET, &s->ioas));
+	expect_ok(ioctl(s->iommu, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU));
+	attach(s->dev, s->ioas);
+}
+
+TEST_LIMIT(type1_cut_and_translated, 60)
+{
+	char *va = mem(CUT_PAGES * PAGE);
+	struct cut cut = {};
+	pthread_t looker;
+	double end;
+	int i;
+
+	setup_v1(&cut.s);
+	for (end = now() + 10; now() < end;) {
+		cut.stop = false;
+		expect_ok(map_dma(&cut.s, va, CUT_PAGES * PAGE, BASE));
+		expect_eq(pthread_create(&looker, NULL, look_at_the_first_page,
+					 &cut), 0);
+		for (i = CUT_PAGES - 1; i; i--)
+			expect_ok(unmap_dma_page(&cut.s, BASE + i * PAGE));
+		set_flag(&cut.stop);
+		expect_eq(pthread_join(looker, NULL), 0);
+		expect_ok(unmap_dma_page(&cut.s, BASE));
+	}
+	printf("# %lu looks\n", cut.looks);
+	expect(cut.looks > 0);
+	expect_eq(cut.gone, 0);
+}
+
+static void *copy_what_stalls(void *arg)
+{
+	struct cut *cut = arg;
+	__u64 iova = 2 * BASE;
+
+	expect_ok(ioas_copy(cut->s.iommu, cut->s.ioas, cut->source, FIXED | RW,
+			    PAGE, &iova, CUT_PAGES * PAGE));
+	return NULL;
+}
+
+static void cut_the_middle(void *arg)
+{
+	struct cut *cut = arg;
+
+	expect_ok(unmap_dma_page(&cut->s, BASE + 32 * PAGE));
+}
+
+/* The pages are held up by a COPY of another one of them. */
+TEST_LIMIT(type1_cut_while_stalled, 60)
+{
+	struct uffdio_zeropage zero = {};
+	struct cut cut = {};
+	__u64 iova, length, pa;
+	pthread_t copier;
+	int fd, i, killed;
+	char *va;
+	pid_t pid;
+
+	setup_v1(&cut.s);
+	cut.source = new_ioas(cut.s.iommu);
+	va = mem_flags((CUT_PAGES + 1) * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS);
+	memset(va, 1, CUT_PAGES * PAGE);
+	zero.range.start = (uintptr_t)va + CUT_PAGES * PAGE;
+	zero.range.len = PAGE;
+	fd = userfault_open(&zero.range);
+	iova = 0;
+	expect_ok(ioas_map_flags(cut.s.iommu, cut.source, FIXED | RW, va,
+				 (CUT_PAGES + 1) * PAGE, &iova));
+	iova = BASE;
+	expect_ok(ioas_copy(cut.s.iommu, cut.s.ioas, cut.source, FIXED | RW,
+			    CUT_PAGES * PAGE, &iova, 0));
+	expect_eq(pthread_create(&copier, NULL, copy_what_stalls, &cut), 0);
+	userfault_wait(fd);
+
+	/* Whoever cuts waits, can be killed, and holds up nobody. */
+	for (killed = 1; killed >= 0; killed--) {
+		pid = spawn(cut_the_middle, &cut);
+		sleep_ms(300);
+		for (i = 0; i < 50; i++) {
+			length = PAGE;
+			expect_ok(get_pa(cut.s.iommu, cut.s.ioas, BASE, &length,
+					 &pa));
+			expect_eq(pa, pagemap_pa(va));
+			iova = 4 * BASE;
+			expect_ok(ioas_map(cut.s.iommu, cut.s.ioas, mem(PAGE),
+					   PAGE, iova));
+			expect_ok(unmap(&cut.s, iova, PAGE));
+		}
+		if (!killed)
+			break;
+		expect_ok(kill(pid, SIGKILL));
+		expect_eq(waitpid(pid, NULL, 0), pid);
+		expect_errno(unmap(&cut.s, BASE + 32 * PAGE, PAGE), ENOENT);
+	}
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(copier, NULL), 0);
+	join(pid);
+	length = PAGE;
+	expect_errno(get_pa(cut.s.iommu, cut.s.ioas, BASE + 32 * PAGE, &length,
+			    &pa), ENOENT);
+	expect_ok(get_pa(cut.s.iommu, cut.s.ioas, BASE + 33 * PAGE, &length,
+			 &pa));
+	expect_eq(pa, pagemap_pa(va + 33 * PAGE));
+	expect_ok(unmap(&cut.s, 2 * BASE, PAGE));
+}
+
 TEST(no_iommu_for)
 {
 	struct iommu_hw_info info = { .size = sizeof(info) };

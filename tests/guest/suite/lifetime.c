@@ -468,6 +468,108 @@ TEST_LIMIT(stalled_map_and_others, 30)
 	kill_promptly(pid);
 }
 
+/* DESTROY of an IOAS that another call is at, which somebody stalls */
+struct slow_ranges {
+	struct setup s;
+	__u64 ranges;
+};
+
+static void *allow_what_stalls(void *arg)
+{
+	struct slow_ranges *slow = arg;
+	struct iommu_ioas_allow_iovas allow = {
+		.size = sizeof(allow), .ioas_id = slow->s.ioas, .num_iovas = 1,
+		.allowed_iovas = slow->ranges,
+	};
+
+	/* Of the range that it gets in the end, one byte is too little. */
+	expect_errno(ioctl(slow->s.iommu, IOMMU_IOAS_ALLOW_IOVAS, &allow),
+		     EINVAL);
+	return NULL;
+}
+
+TEST_LIMIT(destroy_beside_a_stalled_call, 30)
+{
+	struct uffdio_zeropage zero = {};
+	struct slow_ranges slow;
+	long long before, pin_before;
+	pthread_t thread;
+	__u32 other;
+	int fd;
+
+	skip_on_mainline("it waits, for a minute at most");
+	edu();
+	before = pins();
+	setup_attached(&slow.s);
+	pin_before = vm_pin();
+	expect_ok(ioas_map(slow.s.iommu, slow.s.ioas, mem(STALL_SIZE),
+			   STALL_SIZE, STALL_IOVA));
+	expect_ok(dev_detach(slow.s.dev));
+	expect_pins(before + STALL_SIZE / PAGE);
+	slow.ranges = (uintptr_t)mem_flags(PAGE, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS);
+	zero.range.start = slow.ranges;
+	zero.range.len = PAGE;
+	fd = userfault_open(&zero.range);
+	expect_eq(pthread_create(&thread, NULL, allow_what_stalls, &slow), 0);
+	userfault_wait(fd);
+
+	/* DESTROY is the program's word: nothing is pinned or charged then. */
+	expect_ok(object_destroy(slow.s.iommu, slow.s.ioas));
+	expect_eq(pins(), before);
+	expect_eq(vm_pin(), pin_before);
+	expect_errno(object_destroy(slow.s.iommu, slow.s.ioas), ENOENT);
+	other = new_ioas(slow.s.iommu);
+	expect_eq(other, slow.s.ioas);
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(thread, NULL), 0);
+	expect_pins(before);
+}
+
+/* An HWPT_ALLOC that fails last: its HWPT never had an id that others find. */
+struct failing_hwpts {
+	struct setup s;
+	bool stop;
+	unsigned long calls;
+};
+
+static void *fail_to_alloc_hwpts(void *arg)
+{
+	struct failing_hwpts *failing = arg;
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc), .flags = IOMMU_HWPT_FAULT_ID_VALID,
+		.dev_id = failing->s.devid, .pt_id = failing->s.ioas,
+		.fault_id = 99999,
+	};
+
+	for (; !flag(&failing->stop); failing->calls++)
+		expect_errno(ioctl(failing->s.iommu, IOMMU_HWPT_ALLOC, &alloc),
+			     ENOENT);
+	return NULL;
+}
+
+TEST_LIMIT(hwpt_alloc_that_fails_is_never_seen, 60)
+{
+	struct failing_hwpts failing = {};
+	unsigned long tries = 0;
+	pthread_t thread;
+	__u32 next;
+	double end;
+
+	setup_attached(&failing.s);
+	/* The id that comes next. */
+	next = new_ioas(failing.s.iommu);
+	expect_ok(object_destroy(failing.s.iommu, next));
+	expect_eq(pthread_create(&thread, NULL, fail_to_alloc_hwpts, &failing),
+		  0);
+	for (end = now() + 8; now() < end; tries++)
+		expect_errno(object_destroy(failing.s.iommu, next), ENOENT);
+	set_flag(&failing.stop);
+	expect_eq(pthread_join(thread, NULL), 0);
+	printf("# %lu HWPTs, %lu looks\n", failing.calls, tries);
+	expect(failing.calls > 0);
+}
+
 /* Closed, in any order */
 
 TEST(close_the_device_first)

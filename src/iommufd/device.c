@@ -73,6 +73,9 @@ void noiommufd_device_unbind(struct noiommufd_device *idev)
 	struct noiommufd_ctx *ictx = idev->obj.ictx;
 
 	WARN_ON(idev->hwpt);
+	if (READ_ONCE(ictx->auto_iova) && !READ_ONCE(ictx->translated))
+		dev_notice_ratelimited(idev->dev,
+				       "closed after memory was mapped at IOVAs of the kernel's choice, none of which was translated: without an IOMMU a device needs physical addresses, which IOMMU_IOAS_NOIOMMU_GET_PA returns\n");
 	iommufd_object_unuse(&idev->obj, true);
 	if (atomic_dec_and_test(&ictx->nr_devices))
 		iommufd_ctx_unpin_unused(ictx);

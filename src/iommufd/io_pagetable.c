@@ -185,6 +185,38 @@ static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 	}
 }
 
+/* The first free place in [first, last] that is allowed. */
+static bool iopt_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
+			      u64 length, u64 alignment, u64 page_offset,
+			      u64 *iova)
+{
+	struct iopt_allowed *allowed;
+
+	if (RB_EMPTY_ROOT(&iopt->allowed_itree.rb_root))
+		return iopt_find_iova(iopt, first, last, length, alignment,
+				      page_offset, iova);
+
+	for (allowed = iopt_allowed_iter_first(&iopt->allowed_itree, first,
+					       last);
+	     allowed && !iopt_walk_step();
+	     allowed = iopt_allowed_iter_next(allowed, first, last))
+		if (iopt_find_iova(iopt, max(allowed->start, first),
+				   min(allowed->last, last), length, alignment,
+				   page_offset, iova))
+			return true;
+	return false;
+}
+
+/*
+ * Where no memory is, for a program that gives IOVAs to a device shall fail, and
+ * not overwrite the memory that has such an address. Each of the lower bits keeps
+ * a bus that ignores the address bits above it from getting a low one.
+ */
+u64 iopt_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
+
+/* Bytes from there on that are looked at first. */
+#define IOPT_IOVA_WINDOW	BIT_ULL(38)
+
 /*
  * Keep the alignment that the address has, so that huge pages stay aligned.
  * Never answers IOVA 0, which programs take for "none".
@@ -192,9 +224,9 @@ static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 			   u64 length)
 {
-	u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
+	const u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
+	u64 base = clamp(iopt_iova_base, first, last);
 	u64 page_offset = addr % PAGE_SIZE;
-	struct iopt_allowed *allowed;
 	u64 alignment;
 
 	/* roundup_pow_of_two() would overflow. */
@@ -208,18 +240,13 @@ static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 	if (alignment < iopt_iova_alignment(iopt))
 		return -EINVAL;
 
-	if (RB_EMPTY_ROOT(&iopt->allowed_itree.rb_root))
-		return iopt_find_iova(iopt, first, last, length, alignment,
-				      page_offset, iova) ? 0 : -ENOSPC;
-
-	for (allowed = iopt_allowed_iter_first(&iopt->allowed_itree, first,
-					       last);
-	     allowed; allowed = iopt_allowed_iter_next(allowed, first, last))
-		if (iopt_find_iova(iopt, max(allowed->start, first),
-				   min(allowed->last, last), length, alignment,
-				   page_offset, iova))
-			return 0;
-	return -ENOSPC;
+	if (iopt_find_allowed(iopt, base,
+			      base + min(last - base, IOPT_IOVA_WINDOW - 1),
+			      length, alignment, page_offset, iova) ||
+	    iopt_find_allowed(iopt, first, last, length, alignment, page_offset,
+			      iova))
+		return 0;
+	return fatal_signal_pending(current) ? -EINTR : -ENOSPC;
 }
 
 /**

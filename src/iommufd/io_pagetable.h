@@ -171,6 +171,9 @@ enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
 };
 
+/* Where the kernel places areas first: the module parameter iova_base. */
+extern u64 iopt_iova_base;
+
 /* Gives the user the IOVA of a mapping that nobody can find yet. */
 typedef int (*iopt_answer_fn)(void *arg, u64 iova);
 

@@ -586,6 +586,9 @@ static const struct kernel_param_ops iommufd_table_bytes_ops = {
 	.get = iommufd_get_table_bytes,
 };
 
+module_param_named(iova_base, iopt_iova_base, ullong, 0444);
+MODULE_PARM_DESC(iova_base, "Where IOVAs of the kernel's choice begin; Linux 7.3 has 4096 (default: where no memory is)");
+
 module_param_cb(table_bytes, &iommufd_table_bytes_ops, NULL, 0444);
 MODULE_PARM_DESC(table_bytes, "Memory that page tables take at the moment (read only)");
 

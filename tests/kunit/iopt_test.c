@@ -281,6 +281,9 @@ void iopt_pages_forget_process(struct iopt_pages *pages)
 	test_forgotten++;
 }
 
+/* What iopt_iova_base was before the first test. */
+static u64 test_iova_base;
+
 static int iopt_test_init(struct kunit *test)
 {
 	struct iopt_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
@@ -299,6 +302,10 @@ static int iopt_test_init(struct kunit *test)
 	test_change_hook = NULL;
 	test_fill_hook = NULL;
 	test_lookup_hook = NULL;
+	if (!test_iova_base)
+		test_iova_base = iopt_iova_base;
+	/* As mainline has it, which is easier to read. */
+	iopt_iova_base = PAGE_SIZE;
 	iopt_init_table(&t->iopt, &t->ictx);
 	iopt_init_table(&t->other, &t->ictx);
 	test->priv = t;
@@ -551,7 +558,55 @@ static void iopt_test_auto_iova_pinned(struct kunit *test)
 	test_remove_hwpt(iopt);
 }
 
+/* Where no memory is, as long as there is room, and as it is allowed. */
+static void iopt_test_auto_iova_base(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	struct rb_root_cached allowed = RB_ROOT_CACHED;
+	const u64 base = 0x4000888000000000, size = 1ULL << 38;
+
+	iopt_iova_base = test_iova_base;
+	KUNIT_EXPECT_EQ(test, base, test_map_auto(iopt, 0x7000, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, base + PAGE_SIZE,
+			test_map_auto(iopt, 0x7000, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, base + PMD_SIZE,
+			test_map_auto(iopt, 1 << 30, 1 << 22));
+	/* One that is freed is taken again. */
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, base, PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, base, test_map_auto(iopt, 0x7000, PAGE_SIZE));
+
+	/* Not a part of it is allowed, then the end of it is. */
+	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x10000, 0x1ffff));
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_EXPECT_EQ(test, 0x10000ULL, test_map_auto(iopt, 0x7000, PAGE_SIZE));
+	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x10000, 0x1ffff));
+	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, base + size - 0x4000,
+						  base + size + 0x4000));
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	iopt_free_allowed(&allowed);
+	KUNIT_EXPECT_EQ(test, base + size - 0x4000,
+			test_map_auto(iopt, 0x7000, 0x3000));
+	KUNIT_EXPECT_EQ(test, base + size - 0x1000,
+			test_map_auto(iopt, 0x7000, PAGE_SIZE));
+	/* There is room, but beyond. */
+	KUNIT_EXPECT_EQ(test, 0x11000ULL, test_map_auto(iopt, 0x7000, PAGE_SIZE));
+
+	/* All of it is taken. */
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->other, base, 1 << 30, size));
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
+			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
+	/* A parameter that leaves no room is as good as none. */
+	iopt_iova_base = U64_MAX;
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 2,
+			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
+	iopt_iova_base = 0;
+	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 3,
+			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
+}
+
 static struct kunit_case iopt_iova_cases[] = {
+	KUNIT_CASE(iopt_test_auto_iova_base),
 	KUNIT_CASE(iopt_test_auto_iova_edges),
 	KUNIT_CASE(iopt_test_auto_iova_pinned),
 	KUNIT_CASE(iopt_test_auto_iova),

@@ -598,6 +598,20 @@ const char *unsafe_parameter(void)
 	       "/sys/module/noiommu_vfio_pci/parameters/enable_unsafe_noiommu_mode";
 }
 
+__u64 iova_base(void)
+{
+	unsigned long long base = PAGE;
+	FILE *f;
+
+	if (on_mainline())
+		return base;
+	f = fopen("/sys/module/noiommufd/parameters/iova_base", "r");
+	if (!f || fscanf(f, "%llu", &base) != 1)
+		fail("the parameter iova_base of noiommufd: expected a number, got none");
+	fclose(f);
+	return base;
+}
+
 const char *iommu_node(void)
 {
 	const char *node = getenv("IOMMU_NODE");

@@ -195,6 +195,8 @@ const char *driver_name(void);
 /* Where the unsafe mode is switched. */
 const char *unsafe_parameter(void);
 const char *iommu_node(void);
+/* Where IOVAs of the kernel's choice begin. */
+__u64 iova_base(void);
 
 /* What a device's entry in sysfs ("driver", "iommu_group") leads to; false: it has none. */
 bool device_link(const char *bdf, const char *entry, char *name, size_t size);

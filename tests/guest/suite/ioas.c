@@ -3,6 +3,8 @@
  * MAP, UNMAP, COPY and what else an IOAS answers: errno by errno, and that a
  * call which fails leaves nothing pinned and nothing charged.
  */
+#include <noiommufd/noiommufd.h>
+
 #include "harness.h"
 
 #define GUARD	(64 * PAGE)
@@ -349,7 +351,7 @@ TEST(allow_iovas)
 	/* A program that names its IOVA is not held to the list. */
 	expect_ok(map_rw(&s, va, PAGE, 64 * MIB));
 	expect_ok(allow(&s, 0, NULL));
-	expect_eq(map_anywhere(&s, va, PAGE), PAGE);
+	expect_eq(map_anywhere(&s, va, PAGE), iova_base());
 }
 
 TEST(allow_iovas_errors)
@@ -381,19 +383,95 @@ TEST(automatic_iova)
 {
 	char *va = mem(4 * MIB);
 	char *huge = (char *)(((uintptr_t)va + HUGE_PAGE - 1) & -HUGE_PAGE);
+	const __u64 base = iova_base();
 	struct setup s;
 	__u64 iova;
 
 	setup_attached(&s);
-	expect_eq(map_anywhere(&s, va, PAGE), PAGE);
-	expect_eq(map_anywhere(&s, va + PAGE, PAGE), 2 * PAGE);
+	expect_eq(map_anywhere(&s, va, PAGE), base);
+	expect_eq(map_anywhere(&s, va + PAGE, PAGE), base + PAGE);
 	iova = map_anywhere(&s, huge, HUGE_PAGE);
 	expect_eq(iova % HUGE_PAGE, 0);
 	expect(iova != 0);
 	/* What becomes free is used again. */
-	expect_ok(unmap(&s, PAGE, PAGE));
-	expect_eq(map_anywhere(&s, va + 2 * PAGE, PAGE), PAGE);
-	expect(mapped(&s, PAGE) && mapped(&s, 2 * PAGE) && mapped(&s, iova));
+	expect_ok(unmap(&s, base, PAGE));
+	expect_eq(map_anywhere(&s, va + 2 * PAGE, PAGE), base);
+	expect(mapped(&s, base) && mapped(&s, base + PAGE) && mapped(&s, iova));
+}
+
+/* By default there is no memory at an automatic IOVA, however it is cut off. */
+TEST(automatic_iova_is_no_address)
+{
+	unsigned int bits;
+	struct setup s;
+	__u64 iova;
+
+	skip_on_mainline("automatic IOVAs begin at 4096");
+	if (iova_base() == 4096)
+		test_skip("noiommufd was loaded with iova_base=4096");
+	setup_attached(&s);
+	iova = map_anywhere(&s, mem(PAGE), PAGE);
+	for (bits = 64; bits >= 40; bits--)
+		expect((iova & (~0ULL >> (64 - bits))) >= 1ULL << 39);
+	iova = map_anywhere(&s, mem(PAGE), PAGE);
+	for (bits = 64; bits >= 40; bits--)
+		expect((iova & (~0ULL >> (64 - bits))) >= 1ULL << 39);
+}
+
+static int told_since(unsigned long long log)
+{
+	return kmsg_count(log, 5, "closed after memory was mapped at IOVAs of the kernel's choice",
+			  NULL);
+}
+
+/* Who gives IOVAs to the device is told, and who does not is not. */
+TEST(never_translated)
+{
+	enum { NEVER, GET_PA, RUNS, COPY, FIXED, HOWS } how;
+	struct noiommufd_run run;
+	struct noiommufd_ioas_get_pa_runs runs = {
+		.size = sizeof(runs), .length = PAGE, .num_runs = 1,
+		.runs = (uintptr_t)&run,
+	};
+	char *va = mem(PAGE);
+	unsigned long long log;
+	struct setup s;
+	__u64 iova;
+	__u32 same;
+
+	skip_on_mainline("it does not look");
+	for (how = NEVER; how < HOWS; how++) {
+		log = kmsg_mark();
+		setup_attached(&s);
+		if (how == FIXED)
+			expect_ok(map_rw(&s, va, PAGE, iova = GIB));
+		else
+			iova = map_anywhere(&s, va, PAGE);
+		switch (how) {
+		case GET_PA:
+			pa_of(s.iommu, s.ioas, iova);
+			break;
+		case RUNS:
+			runs.ioas_id = s.ioas;
+			runs.iova = iova;
+			expect_ok(ioctl(s.iommu, NOIOMMUFD_IOAS_GET_PA_RUNS,
+					&runs));
+			break;
+		case COPY:
+			/* To where the device finds it. */
+			same = new_ioas(s.iommu);
+			attach(s.dev, same);
+			iova = pagemap_pa(va);
+			expect_ok(ioas_copy(s.iommu, same, s.ioas, MAP_FIXED_RW,
+					    PAGE, &iova, iova_base()));
+			break;
+		default:
+			break;
+		}
+		expect_ok(close(s.dev));
+		expect_ok(close(s.iommu));
+		expect_eq(told_since(log), how == NEVER);
+	}
 }
 
 TEST(automatic_iova_keeps_the_offset)

@@ -608,6 +608,17 @@ static struct area *pick_area(struct me *me, struct space *sp, int state,
 	return NULL;
 }
 
+/* Below the fixed ones there are automatic ones only where a list says so. */
+static bool is_place_of_automatic(__u64 iova)
+{
+	static __u64 base;
+
+	if (!base)
+		base = iova_base();
+	return (iova >= PAGE && iova < FIXED_IOVA) ||
+	       (iova >= base && iova - base < FIXED_IOVA);
+}
+
 /* The answer could not be: nobody ever mapped that there. */
 static void check_loosely(__u64 iova, __u64 pa, __u64 length)
 {
@@ -627,7 +638,7 @@ static void check_loosely(__u64 iova, __u64 pa, __u64 length)
 	/* The page of a child may be another one's by now. */
 	if (first >= FOREIGN)
 		return;
-	if (iova >= FIXED_IOVA && first % CLASSES != iova / PAGE % CLASSES)
+	if (!is_place_of_automatic(iova) && first % CLASSES != iova / PAGE % CLASSES)
 		broken("a translation of 0x%llx: expected what was mapped, got 0x%llx, page %u",
 		       iova, pa, first);
 	for (i = 1; i <= (pa % PAGE + length - 1) / PAGE; i++) {
@@ -775,9 +786,9 @@ static void check_place(const struct space *sp, const struct area *area)
 		broken("an automatic IOVA: expected a free one, got 0x%llx, where 0x%llx is",
 		       area->iova, other->iova);
 	}
-	if (area->iova < PAGE || area->iova >= FIXED_IOVA || area->iova % PAGE)
-		broken("an automatic IOVA: expected one from 0x1000 on, got 0x%llx",
-		       area->iova);
+	if (!is_place_of_automatic(area->iova) || area->iova % PAGE)
+		broken("an automatic IOVA: expected one from 0x%llx on, or below the fixed ones, got 0x%llx",
+		       iova_base(), area->iova);
 }
 
 /* What ALLOW_IOVAS is given */

@@ -21,6 +21,12 @@
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
 
+/* For KUnit: what only older kernels need is compiled, wherever it runs. */
+#ifdef NOIOMMUFD_OLDEST_KERNEL
+#undef HAVE_GUP_UNSHARES_COW
+#undef HAVE_GUP_MOVES_HUGETLB
+#endif
+
 /**
  * struct pin_plan - how to pin, as far as that depends on the VMA
  * @gup_flags: flags for GUP

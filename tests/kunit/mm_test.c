@@ -4,21 +4,16 @@
  * It compiles in compat/mm.c as for the oldest, with a find_vma() of its own; no
  * page is pinned.
  */
+/* Another test has these names; the header shall declare ours. */
+#define noiommufd_pin_user_pages_fast	test_mm_pin_user_pages_fast
+#define noiommufd_pin_user_pages_remote	test_mm_pin_user_pages_remote
+
 #include <kunit/test.h>
 #include <linux/hugetlb.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 
-#undef HAVE_GUP_UNSHARES_COW
-#undef HAVE_GUP_MOVES_HUGETLB
-#define noiommufd_pin_user_pages_fast	test_mm_pin_user_pages_fast
-#define noiommufd_pin_user_pages_remote	test_mm_pin_user_pages_remote
-
-int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
-				  unsigned int gup_flags, struct page **pages);
-long noiommufd_pin_user_pages_remote(struct mm_struct *mm, unsigned long start,
-				     unsigned long nr, unsigned int gup_flags,
-				     struct page **pages);
+#define NOIOMMUFD_OLDEST_KERNEL
 
 /* As on an arm64 that ignores the top byte. */
 #undef untagged_addr
@@ -36,9 +31,12 @@ static struct vm_area_struct *test_find_vma(struct mm_struct *mm,
 }
 
 #define find_vma(mm, addr)		test_find_vma(mm, addr)
-#define is_vm_hugetlb_page(vma)		test_vma_hugetlb
+#define is_vm_hugetlb_page(vma)		((vma) == test_vma && test_vma_hugetlb)
 #undef mmap_assert_locked
-#define mmap_assert_locked(mm)
+#define mmap_assert_locked(mm)		((void)(mm))
+/* Which newer kernels do not have; no page is looked at. */
+#undef page_mapcount
+#define page_mapcount(page)		((void)(page), 1)
 
 #undef pr_fmt
 #include "../../compat/mm.c"

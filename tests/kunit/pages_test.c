@@ -169,7 +169,7 @@ static bool test_folio_is_at(struct page *page, unsigned long index)
 #define folio_nr_pages(folio)		(1UL << folio_order(folio))
 /* Page n of the file is what test_memory has there. */
 #define memfd_folio_is_at(file, folio, index) \
-	test_folio_is_at((struct page *)(folio), index)
+	((void)(file), test_folio_is_at((struct page *)(folio), index))
 #define memfd_can_pin(...)		false
 #define memfd_sealed_for_write(...)	false
 #undef memfd_pin_folios

@@ -27,6 +27,7 @@
 #include "harness.h"
 
 #define PCI_DEVICES	"/sys/bus/pci/devices"
+#define IOVA_BASE	"/sys/module/noiommufd/parameters/iova_base"
 #define NR_HUGEPAGES	"/proc/sys/vm/nr_hugepages"
 #define MONITOR		"/dev/ttyS2"
 
@@ -605,9 +606,9 @@ __u64 iova_base(void)
 
 	if (on_mainline())
 		return base;
-	f = fopen("/sys/module/noiommufd/parameters/iova_base", "r");
+	f = fopen(IOVA_BASE, "r");
 	if (!f || fscanf(f, "%llu", &base) != 1)
-		fail("the parameter iova_base of noiommufd: expected a number, got none");
+		fail("%s: expected a number, got none", IOVA_BASE);
 	fclose(f);
 	return base;
 }

@@ -41,6 +41,7 @@ help:
 	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
 	@echo '     RECORD=1                    what ran on which kernel goes into docs/kernels.md'
+	@echo 'make guest [KERNEL=...] [TESTS=pattern] [ARGS=...]  a part of them, quickly: no package; ARGS go to pytest'
 	@echo 'make check-all                   all of it on every kernel and flavour, every compiler, Linux 7.3: hours'
 	@echo 'make kunit [KERNEL=...] [ARGS=...]  the KUnit suites alone, by kunit.py under UML'
 	@echo 'make coverage                    what of the page table and the areas they run through'
@@ -151,6 +152,10 @@ demo:
 check:
 	@tests/guest/check '$(KERNEL)' '$(TESTS)' $(if $(filter command,$(origin KDIR)),'$(KDIR)' '$(IMAGE)')
 
+# The suite on modules of the tree as it is, without a package. ARGS go to pytest.
+guest:
+	@tests/run '$(KERNEL)' --tests '$(TESTS)' $(ARGS)
+
 # Every kernel, flavour and compiler, into docs/kernels.md.
 check-all:
 	@tests/guest/check-all $(PARTS)
@@ -179,4 +184,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

@@ -349,8 +349,30 @@ kdir_refused()
 	one_sentence "lacks CONFIG_MODULES" "${check[@]}" "$RUN/image"
 }
 
+# tests/runner, which make guest runs on: its own tests.
+runner_tests()
+{
+	local said
+	said=$(cd "$TOP/tests" && /usr/bin/python3 -B -m pytest -p no:cacheprovider -q test_runner.py 2>&1) && return
+	say "$(grep -m 1 '^FAILED' <<< "$said" || tail -n 1 <<< "$said")"
+	return 1
+}
+
+# make guest: one test of one program, and one that is not there.
+guest_loop()
+{
+	local said
+	said=$("$TOP/tests/run" "$1" --tests nodes.iommu_node 2>&1) &&
+		grep -qx '6 passed, 0 failed, 0 skipped' <<< "$said" || {
+		say "$(grep -m 1 '^FAILED' <<< "$said" || tail -n 1 <<< "$said")"
+		return 1
+	}
+	one_sentence "no test fits 'nodes.none'" "$TOP/tests/run" "$1" --tests nodes.none
+}
+
 host_tests()
 {
+	try host.runner runner_tests
 	try host.sum_of_tests sum_of_tests
 	try host.trouble_in_logs trouble_in_logs
 	try host.ends_of_guests ends_of_guests

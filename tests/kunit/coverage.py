@@ -58,8 +58,8 @@ def main():
         for key in keys:
             missed = sum(1 for count in branches[key] if not count)
             if missed or not lines[key]:
-                print(f"  {base}:{key[1]}: {'never run' if not lines[key] else f'{missed} of {len(branches[key])} branches not taken'}: "
-                      f"{text[base][key[1] - 1].strip()}")
+                what = f"{missed} of {len(branches[key])} branches not taken" if lines[key] else "never run"
+                print(f"  {base}:{key[1]}: {what}: {text[base][key[1] - 1].strip()}")
     if bad:
         print(f"coverage.py: at least {LINES} % of lines and {BRANCHES} % of branches are asked for: add tests.",
               file=sys.stderr)

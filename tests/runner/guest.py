@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest in QEMU: its image, its boot, and the judgement of its kernel's log.
+
+QEMU's own faults (docs/testing.md) are not ours: a guest that ended by one is
+booted again, twice at most.
+"""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import uuid
+from pathlib import Path
+
+from .ktap import Frames, Program, Result
+from .root import GUEST, LOGS, TOP, Failed, Root, programs, run, tell
+
+TROUBLE = re.compile(
+    r"WARNING|BUG|Oops|Call Trace|INFO: (possible|suspicious|task|rcu)|possible (circular|recursive)"
+    r"|suspicious RCU|inconsistent lock|KASAN|KCSAN|UBSAN|KFENCE|kmemleak|unreferenced object|leaked"
+    r"|general protection|stack segment|[uU]nable to handle|blocked for more than|soft lockup|hard LOCKUP"
+    r"|detected stall|refcount_t|corruption|Bad page|bad_page|use-after-free|Kernel panic|Out of memory|oom-kill")
+BOOTS = 3
+
+
+def log_trouble(log: str) -> str:
+    """What is wrong in a kernel's log, and what follows the first of it; "": nothing."""
+    # An extended regular expression a line, of which Python does not know one thing.
+    allowed = [re.compile(line.replace("[[:space:]]", r"\s"))
+               for line in (GUEST / "kernel-log.allow").read_text().splitlines() if line and not line.startswith("#")]
+    lines = log.replace("\r", "").splitlines()
+    found = [number for number, line in enumerate(lines)
+             if TROUBLE.search(line) and not any(known.search(line) for known in allowed)]
+    if not found:
+        return ""
+    return "\n".join([lines[number] for number in found[:20]] + ["From the first on:"] +
+                     lines[found[0]:found[0] + 41])
+
+
+def not_ours(status: int, log: str) -> str:
+    """What a guest ended by, if that was no fault of ours; "": it may be."""
+    log = log.replace("\r", "")
+    if trap := re.search(r"int3: 0000 \[#1\][\s\S]*?^([^\n]*Code:[^\n]*)$", log, re.M):
+        if " cc <" not in trap[1]:
+            return "QEMU ran an int3 that was not there any more"
+    if status != 124 and "loading out-of-tree module" not in log:
+        return f"it did not start: {log.splitlines()[-1] if log else 'it said nothing'}"
+    if log.rfind("PM: suspend entry") > log.rfind("PM: suspend exit") and not log_trouble(log):
+        return "it slept and did not wake up"
+    return ""
+
+
+def qemu(kernel: Path, image: Path, console: Path, files: Path, sockets: str) -> list[str]:
+    """The command for the machine that tests/guest/guest.sh describes."""
+    accel = os.environ.get("ACCEL", "tcg")
+    virtual = "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2"
+    machine = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
+        ["-accel", accel, "-cpu", "host"]
+    return ["qemu-system-x86_64", "-machine", "q35", *machine, *f"""
+        -m 2G -smp 2 -nodefaults -no-user-config -display none -no-reboot
+        -kernel {kernel} -initrd {image} -serial file:{console} -serial stdio
+        -chardev socket,id=port,abstract=on,path={sockets},server=on,wait=off -serial chardev:port
+        -chardev socket,id=monitor,abstract=on,path={sockets} -mon chardev=monitor,mode=control
+        -chardev socket,id=watch,abstract=on,path={sockets}-watch,server=on,wait=off -mon chardev=watch,mode=control
+        -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
+        -device edu,bus=pcie.0,addr=4,dma_mask=0xffffffffffffffff
+        -drive file={files}/disk,if=none,id=disk,format=raw,cache=unsafe
+        -device nvme,bus=pcie.0,addr=5,drive=disk,serial=noiommufd-nvme
+        -device pcie-root-port,bus=pcie.0,id=rp,slot=2,chassis=2,addr=6
+        -device edu,id=plugged,bus=rp,dma_mask=0xffffffffffffffff
+        -drive file={files}/slow-disk,if=none,id=slow,format=raw,cache=unsafe,throttling.bps-total=1048576
+        -device nvme,bus=pcie.0,addr=7,drive=slow,serial=noiommufd-slow
+        -netdev user,id=net,restrict=on
+        -device rtl8139,bus=pcie.0,addr=8,netdev=net,mac=52:54:00:12:34:56,romfile={files}/rom
+        -device pcie-root-port,bus=pcie.0,id=multi,slot=3,chassis=3,addr=9
+        -device virtio-rng-pci,id=first,bus=multi,addr=0.0,multifunction=on,aer=on
+        -device virtio-rng-pci,bus=multi,addr=0.1,aer=on
+        -device pci-bridge,bus=pcie.0,id=bridge,chassis_nr=4,addr=0xa,shpc=off
+        -device virtio-rng-pci,bus=bridge,addr=1 -device virtio-rng-pci,bus=bridge,addr=2
+        -device pcie-root-port,bus=pcie.0,id=sriov,slot=5,chassis=5,addr=0xb
+        -device nvme-subsys,id=virtual
+        -device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,{virtual}
+        -device VGA,bus=pcie.0,addr=0xc""".split(),
+            "-append", "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
+            "printk.devkmsg=on no_timer_check"]
+
+
+def disks(files: Path) -> None:
+    """The namespaces of the two NVMe controllers, and the network card's expansion ROM."""
+    for name in ("disk", "slow-disk"):
+        (files / name).unlink(missing_ok=True)
+        with open(files / name, "wb") as disk:
+            disk.truncate(128 << 20)
+    rom = b"\x55\xaa\x06" + bytes(21) + b"\x1c\0\0\0" + \
+        b"PCIR\xec\x10\x39\x81\0\0\x18\0\0\0\0\x02\x06\0\0\0\x03\x80\0\0"
+    (files / "rom").write_bytes(rom + b"R" * 3020)
+
+
+class Guest:
+    """A guest that runs programs of the suite; booted when the first result is asked for."""
+
+    def __init__(self, role: str, names: list[str], pattern: str) -> None:
+        self.root = Root(role)
+        self.names, self.pattern = names, pattern
+        self.console = LOGS / f"guest-{role}.console"
+        self.frames = Frames()
+        self.ended = threading.Event()
+        self.more = threading.Condition()
+        self.thread: threading.Thread | None = None
+        self.process: subprocess.Popen[str] | None = None
+        self.status = 0
+        self.why = ""
+
+    def image(self) -> Path:
+        """An initramfs: what all guests of its kernel have, then ours."""
+        base, files = self.root.base(), self.root.dir / "image"
+        shutil.rmtree(files, ignore_errors=True)
+        lib = files / "lib/modules" / self.root.kver
+        (lib / "updates").mkdir(parents=True)
+        # depmod has to see all; what is the base's goes again.
+        run("cp", "-al", base / "lib/modules" / self.root.kver, files / "lib/modules")
+        for module in self.root.modules():
+            shutil.copy(module, lib / "updates")
+        run("depmod", "-b", files, self.root.kver)
+        shutil.rmtree(lib / "kernel")
+        for name, mode, source in [("init", 0o755, GUEST / "init"),
+                                   ("sbin/noiommufd-run", 0o755, TOP / "tools/noiommufd-run")] + \
+                                  [(f"tests/{path.name}", 0o755, path) for path in programs(self.names)]:
+            (files / name).parent.mkdir(exist_ok=True)
+            shutil.copy(source, files / name)
+            (files / name).chmod(mode)
+        (files / "guest.conf").write_text(
+            f'MODE=check\nexport KILLS=3\nexport SLOW=1\nLEAKS=no\nTERMINAL=no\nPROGRAMS="{" ".join(self.names)}"\n'
+            f'PATTERN="{self.pattern}"\nEXAMPLE=\n')
+        cpio = base.with_suffix(".cpio")
+        if not cpio.exists():
+            run("sh", "-c", f"find . | cpio -o -H newc --quiet > {cpio}.part && mv {cpio}.part {cpio}", cwd=base)
+        image = self.root.dir / "image.cpio"
+        run("sh", "-c", f"(cat {cpio} && find . | cpio -o -H newc --quiet) > {image}", cwd=files)
+        return image
+
+    def boot_once(self, image: Path, limit: int) -> int:
+        """Run it to its end. 124: the time was up; 75: QEMU is at fault, why says how."""
+        self.frames, self.why = Frames(), ""
+        disks(self.root.dir)
+        name = f"noiommufd-{uuid.uuid4()}"
+        kernel = self.root.lower / "boot" / f"vmlinuz-{self.root.kver}"
+        watch = subprocess.Popen([GUEST / "watch", f"{name}-watch", self.console, "90"], text=True,
+                                 stdout=subprocess.PIPE)
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            if self.process:
+                self.process.kill()
+
+        with subprocess.Popen(qemu(kernel, image, self.console, self.root.dir, name), text=True, errors="replace",
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as self.process:
+            timer = threading.Timer(limit, expire)
+            timer.start()
+            assert self.process.stdout
+            with open(LOGS / f"guest-{self.root.role}.out", "w", encoding="utf-8") as out:
+                for line in self.process.stdout:
+                    out.write(line)
+                    with self.more:
+                        self.frames.feed(line)
+                        self.more.notify_all()
+            status = self.process.wait()
+            timer.cancel()
+        watch.terminate()
+        self.why = watch.communicate()[0].strip()
+        # Before 8.2 a processor may look a BAR up in a map that another just replaced.
+        if status == -signal.SIGSEGV:
+            self.why = "it died of SIGSEGV"
+        return 75 if self.why else 124 if expired.is_set() else status
+
+    def boot(self) -> None:
+        """Run it to an end that is its own."""
+        try:
+            LOGS.mkdir(parents=True, exist_ok=True)
+            image = self.image()
+            for left in range(BOOTS - 1, -1, -1):
+                self.status = self.boot_once(image, 1500)
+                log = self.console.read_text(errors="replace") if self.console.exists() else ""
+                if self.status != 75:
+                    self.why = not_ours(self.status, log)
+                if not self.why or not left:
+                    break
+                tell(f"  a boot ended by no fault of ours: {self.why}")
+        except (Failed, OSError) as error:
+            self.status, self.why = 1, str(error)
+        with self.more:
+            self.frames.end()
+            self.ended.set()
+            self.more.notify_all()
+
+    def start(self) -> None:
+        """Begin to boot, once."""
+        if not self.thread:
+            tell(f"guest {self.root.role}: {' '.join(self.names)} on {self.root.kver}")
+            self.thread = threading.Thread(target=self.boot, daemon=True)
+            self.thread.start()
+
+    def stop(self) -> None:
+        """It is not asked any more."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+        if self.thread:
+            self.thread.join()
+
+    def end(self) -> None:
+        """Wait until it has ended."""
+        self.start()
+        self.ended.wait()
+
+    def program(self, name: str) -> Program:
+        """A program that has ended."""
+        self.end()
+        if name not in self.frames.programs:
+            raise Failed(f"the guest did not come to {name}: {self.last_words()}")
+        return self.frames.programs[name]
+
+    def result(self, name: str, test: str) -> Result:
+        """The result of a test, as soon as it is there."""
+        self.start()
+        with self.more:
+            while True:
+                program = self.frames.programs.get(name)
+                if program and test in program.results:
+                    return program.results[test]
+                # Cut short in a boot that may be repeated, it may still come.
+                if self.ended.is_set() or (program and program.status is not None):
+                    break
+                self.more.wait(1)
+        if program and program.faults:
+            raise Failed(f"it did not run: {program.faults[0]}")
+        raise Failed(f"it did not run: {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Why the guest is not there any more, and the end of its kernel's log."""
+        log = self.console.read_text(errors="replace").replace("\r", "") if self.console.exists() else ""
+        return "\n".join([f"{self.why or f'QEMU ended with status {self.status}'}, see {self.console}",
+                          *log.splitlines()[-8:]])

@@ -442,15 +442,19 @@ static int iopt_fill_reserved(struct list_head *areas)
 	int rc;
 
 	list_for_each_entry(area, areas, item) {
-		rc = iopt_area_fill(area);
+		rc = iopt_walk_step();
+		if (!rc)
+			rc = iopt_area_fill(area);
 		if (rc)
 			goto err_unfill;
 	}
 	return 0;
 
 err_unfill:
-	list_for_each_entry_continue_reverse(area, areas, item)
+	list_for_each_entry_continue_reverse(area, areas, item) {
 		iopt_area_unfill(area);
+		cond_resched();
+	}
 	return rc;
 }
 
@@ -490,9 +494,12 @@ static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
 	unused = !rc && fill && iopt_is_unused(iopt);
 	up_write(&iopt->iova_rwsem);
 
-	if (rc && fill)
-		list_for_each_entry(area, areas, item)
+	if (rc && fill) {
+		list_for_each_entry(area, areas, item) {
 			iopt_area_unfill(area);
+			cond_resched();
+		}
+	}
 	if (unused)
 		iopt_unpin_unused(iopt);
 	return rc;

@@ -79,6 +79,16 @@ static int test_mutex_lock(struct mutex *lock)
 	return 0;
 }
 
+/* Looks for a fatal signal until there is one; or -1. */
+static long test_signal_after = -1;
+
+static bool test_fatal_signal(void)
+{
+	return test_signal_after >= 0 && !test_signal_after--;
+}
+
+#define fatal_signal_pending(task)	((void)(task), test_fatal_signal())
+
 /* In the middle of a lookup. */
 static void (*test_lookup_hook)(struct swpt *swpt);
 
@@ -298,6 +308,7 @@ static int iopt_test_init(struct kunit *test)
 	test_objects = 0;
 	test_fill_fails_after = -1;
 	test_killed_after = -1;
+	test_signal_after = -1;
 	test_change_fails_after = -1;
 	test_change_hook = NULL;
 	test_fill_hook = NULL;
@@ -320,6 +331,7 @@ static void iopt_test_exit(struct kunit *test)
 		return;
 	/* So that a test which failed leaves nothing behind. */
 	test_killed_after = -1;
+	test_signal_after = -1;
 	noiommufd_test_fail_after = -1;
 	t->iopt.nr_fillers = 0;
 	t->other.nr_fillers = 0;
@@ -956,6 +968,43 @@ static void iopt_test_in_add_hwpt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 2, t->rc);
 	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
 	test_remove_hwpt(&t->iopt);
+}
+
+/* A COPY of many areas can be killed, also if all of them are pinned already. */
+static void iopt_test_killed_in_copy(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	unsigned int i, killed = 0;
+	u64 iova = 0x10000, phys;
+	LIST_HEAD(areas);
+	int rc;
+
+	test_add_hwpt(test, &t->iopt, 0);
+	test_add_hwpt(test, &t->other, 0);
+	for (i = 0; i < 4; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				test_map_at(&t->iopt, 0x10000 + i * PAGE_SIZE,
+					    0x5000, PAGE_SIZE));
+	do {
+		KUNIT_ASSERT_EQ(test, 0,
+				iopt_clone_areas(&t->iopt, 0x10000,
+						 4 * PAGE_SIZE, &areas));
+		test_signal_after = killed;
+		rc = iopt_map_areas(&t->other, &areas, 4 * PAGE_SIZE, &iova,
+				    true, 0, NULL, NULL);
+		if (!rc)
+			break;
+		KUNIT_EXPECT_EQ(test, -EINTR, rc);
+		iopt_free_areas(&areas);
+		KUNIT_EXPECT_EQ(test, 4L, test_pinned);
+		KUNIT_EXPECT_EQ(test, -ENOENT,
+				test_phys(&t->other, iova, &phys));
+	} while (killed++ < 100);
+	test_signal_after = -1;
+	/* For each of them when it is placed, and when it is pinned. */
+	KUNIT_EXPECT_EQ(test, 8U, killed);
+	test_remove_hwpt(&t->iopt);
+	test_remove_hwpt(&t->other);
 }
 
 /* Every wait that a signal can end is ended: nothing has changed. */
@@ -1766,6 +1815,7 @@ static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_in_map),
 	KUNIT_CASE(iopt_test_hwpt_goes_in_map),
 	KUNIT_CASE(iopt_test_in_add_hwpt),
+	KUNIT_CASE(iopt_test_killed_in_copy),
 	KUNIT_CASE(iopt_test_killed),
 	KUNIT_CASE(iopt_test_lookup_retry),
 	KUNIT_CASE(iopt_test_lookup_runs),

@@ -1310,6 +1310,9 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt)
 	swpt_write_end(&iopt->swpt);
 out_unlock:
 	up_write(&iopt->iova_rwsem);
+	/* The last device may have gone meanwhile, and left all to this call. */
+	if (rc)
+		iopt_unpin_unused(iopt);
 	return rc;
 }
 

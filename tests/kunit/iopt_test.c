@@ -970,6 +970,38 @@ static void iopt_test_in_add_hwpt(struct kunit *test)
 	test_remove_hwpt(&t->iopt);
 }
 
+static void test_hook_last_device(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	atomic_set(&t->ictx.nr_devices, 0);
+	iopt_unpin_unused(&t->iopt);
+	t->hooked = true;
+}
+
+/* The last device goes while an HWPT is made, and then that fails. */
+static void iopt_test_device_goes_in_add_hwpt(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	test_fill_test = test;
+	atomic_set(&t->ictx.nr_devices, 1);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	test_add_hwpt(test, &t->iopt, 0);
+	test_remove_hwpt(&t->iopt);
+	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x20000, 0x9000,
+					     0x1000));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x30000, 0xa000,
+					     0x1000));
+	test_fill_hook = test_hook_last_device;
+	test_fill_fails_after = 1;
+	test_add_hwpt(test, &t->iopt, -EFAULT);
+	KUNIT_ASSERT_TRUE(test, t->hooked);
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+}
+
 /* A COPY of many areas can be killed, also if all of them are pinned already. */
 static void iopt_test_killed_in_copy(struct kunit *test)
 {
@@ -1815,6 +1847,7 @@ static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_in_map),
 	KUNIT_CASE(iopt_test_hwpt_goes_in_map),
 	KUNIT_CASE(iopt_test_in_add_hwpt),
+	KUNIT_CASE(iopt_test_device_goes_in_add_hwpt),
 	KUNIT_CASE(iopt_test_killed_in_copy),
 	KUNIT_CASE(iopt_test_killed),
 	KUNIT_CASE(iopt_test_lookup_retry),

@@ -570,6 +570,53 @@ TEST_LIMIT(hwpt_alloc_that_fails_is_never_seen, 60)
 	expect(failing.calls > 0);
 }
 
+struct hwpt_call {
+	struct setup s;
+	int error;
+};
+
+static void *alloc_hwpt(void *arg)
+{
+	struct hwpt_call *call = arg;
+	__u32 hwpt;
+
+	if (hwpt_alloc(call->s.iommu, call->s.devid, call->s.ioas, &hwpt))
+		call->error = errno;
+	return NULL;
+}
+
+/* The last device goes while an HWPT_ALLOC waits for a page; then that fails. */
+TEST(hwpt_alloc_fails_after_the_last_device)
+{
+	char *va = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)va, .len = 2 * PAGE },
+	};
+	struct hwpt_call call = {};
+	struct setup *s = &call.s;
+	pthread_t thread;
+	int fd;
+
+	skip_on_mainline("closing a device waits for a call that names it");
+	expect(va != MAP_FAILED);
+	setup_attached(s);
+	expect_ok(ioas_map(s->iommu, s->ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	expect_ok(dev_detach(s->dev));
+	expect_eq(vm_pin(), 8 * PAGE / KIB);
+	expect_ok(ioas_map(s->iommu, s->ioas, va, 2 * PAGE, GIB));
+	fd = userfault_open(&zero.range);
+	expect_eq(pthread_create(&thread, NULL, alloc_hwpt, &call), 0);
+	userfault_wait(fd);
+	expect_ok(close(s->dev));
+	expect_ok(munmap(va + PAGE, PAGE));
+	zero.range.len = PAGE;
+	expect_ok(ioctl(fd, UFFDIO_ZEROPAGE, &zero));
+	expect_eq(pthread_join(thread, NULL), 0);
+	expect_eq(call.error, EFAULT);
+	expect_eq(vm_pin(), 0);
+}
+
 /* Closed, in any order */
 
 TEST(close_the_device_first)

@@ -135,7 +135,7 @@ static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
 	hwpt = iommufd_find_auto_hwpt(ioas);
 	if (hwpt)
 		goto out_unlock;
-	hwpt = iommufd_hwpt_paging_alloc(ioas, true);
+	hwpt = iommufd_hwpt_paging_alloc(ioas, NULL);
 	if (IS_ERR(hwpt))
 		goto out_unlock;
 	hwpt->obj.users = 1;

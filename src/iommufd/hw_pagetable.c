@@ -24,44 +24,6 @@ void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj)
 		iommufd_object_unuse(hwpt->fault, false);
 }
 
-/**
- * iommufd_hwpt_paging_alloc() - give an IOAS an HWPT
- * @ioas: IOAS; the caller holds its hwpt_mutex
- * @auto_domain: it goes with the last device
- *
- * Return: HWPT, to be finalized or ended by iommufd_object_abort_and_destroy();
- * -ENOENT: the IOAS was destroyed; else as iopt_table_add_hwpt().
- */
-struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
-						      bool auto_domain)
-{
-	struct iommufd_hwpt_paging *hwpt;
-	int rc;
-
-	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
-
-	hwpt = iommufd_object_alloc(ioas->obj.ictx, hwpt,
-				    IOMMUFD_OBJ_HWPT_PAGING);
-	if (IS_ERR(hwpt))
-		return hwpt;
-
-	rc = iommufd_object_use(&ioas->obj);
-	if (rc)
-		goto err_abort;
-	rc = iopt_table_add_hwpt(&ioas->iopt);
-	if (rc)
-		goto err_unuse;
-	hwpt->ioas = ioas;
-	hwpt->auto_domain = auto_domain;
-	return hwpt;
-
-err_unuse:
-	iommufd_object_unuse(&ioas->obj, false);
-err_abort:
-	iommufd_object_abort(&hwpt->obj);
-	return ERR_PTR(rc);
-}
-
 /* The fault queue of an HWPT that is not finalized. */
 static int iommufd_hwpt_set_fault(struct iommufd_hwpt_paging *hwpt, u32 id)
 {
@@ -78,6 +40,69 @@ static int iommufd_hwpt_set_fault(struct iommufd_hwpt_paging *hwpt, u32 id)
 	return rc;
 }
 
+/* An HWPT, and the call that it is the answer to. */
+struct iommufd_hwpt_answer {
+	struct iommufd_hwpt_paging *hwpt;
+	struct iommufd_ucmd *ucmd;
+};
+
+static int iommufd_answer_hwpt(void *arg)
+{
+	struct iommufd_hwpt_answer *answer = arg;
+	struct iommu_hwpt_alloc *cmd = answer->ucmd->cmd;
+	int rc = 0;
+
+	if (cmd->flags & IOMMU_HWPT_FAULT_ID_VALID)
+		rc = iommufd_hwpt_set_fault(answer->hwpt, cmd->fault_id);
+	cmd->out_hwpt_id = answer->hwpt->obj.id;
+	return rc ?: iommufd_ucmd_respond(answer->ucmd, sizeof(*cmd));
+}
+
+/**
+ * iommufd_hwpt_paging_alloc() - give an IOAS an HWPT
+ * @ioas: IOAS; the caller holds its hwpt_mutex
+ * @ucmd: IOMMU_HWPT_ALLOC, which is answered; NULL: the HWPT goes with the last
+ *	device
+ *
+ * Return: HWPT, to be finalized; -ENOENT: the IOAS was destroyed, or there is no
+ * such fault queue; -EFAULT: it cannot be answered; else as iopt_table_add_hwpt().
+ * On failure nothing has changed.
+ */
+struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
+						      struct iommufd_ucmd *ucmd)
+{
+	struct iommufd_hwpt_answer answer = { .ucmd = ucmd };
+	struct iommufd_hwpt_paging *hwpt;
+	int rc;
+
+	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
+
+	hwpt = iommufd_object_alloc(ioas->obj.ictx, hwpt,
+				    IOMMUFD_OBJ_HWPT_PAGING);
+	if (IS_ERR(hwpt))
+		return hwpt;
+
+	rc = iommufd_object_use(&ioas->obj);
+	if (rc)
+		goto err_abort;
+	hwpt->ioas = ioas;
+	hwpt->auto_domain = !ucmd;
+	answer.hwpt = hwpt;
+	rc = iopt_table_add_hwpt(&ioas->iopt, ucmd ? iommufd_answer_hwpt : NULL,
+				 &answer);
+	if (rc)
+		goto err_unuse;
+	return hwpt;
+
+err_unuse:
+	if (hwpt->fault)
+		iommufd_object_unuse(hwpt->fault, false);
+	iommufd_object_unuse(&ioas->obj, false);
+err_abort:
+	iommufd_object_abort(&hwpt->obj);
+	return ERR_PTR(rc);
+}
+
 static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 				   struct iommufd_ioas *ioas)
 {
@@ -92,21 +117,12 @@ static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
 	if (rc)
 		return rc;
-	hwpt = iommufd_hwpt_paging_alloc(ioas, false);
+	hwpt = iommufd_hwpt_paging_alloc(ioas, ucmd);
 	mutex_unlock(&ioas->iopt.hwpt_mutex);
 	if (IS_ERR(hwpt))
 		return PTR_ERR(hwpt);
-
-	if (cmd->flags & IOMMU_HWPT_FAULT_ID_VALID)
-		rc = iommufd_hwpt_set_fault(hwpt, cmd->fault_id);
-	cmd->out_hwpt_id = hwpt->obj.id;
-	if (!rc)
-		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	if (rc)
-		iommufd_object_abort_and_destroy(&hwpt->obj);
-	else
-		iommufd_object_finalize(&hwpt->obj);
-	return rc;
+	iommufd_object_finalize(&hwpt->obj);
+	return 0;
 }
 
 int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)

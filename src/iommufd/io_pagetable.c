@@ -1279,12 +1279,18 @@ static void iopt_unfill_attempt(struct io_pagetable *iopt)
 /**
  * iopt_table_add_hwpt() - pin all that is mapped, and translate it
  * @iopt: address space; hwpt_mutex is held
+ * @ready: called when all is pinned, and only translating is left. Nothing but
+ *	hwpt_mutex is held. May be NULL.
+ * @arg: for @ready
  *
  * Return: 0; -EADDRINUSE: an area is not page aligned; -EFAULT, -ENOMEM,
- * -EINTR: see iopt_area_fill(). On failure nothing has changed.
+ * -EINTR: see iopt_area_fill(); or what @ready returned. On failure nothing has
+ * changed.
  */
-int iopt_table_add_hwpt(struct io_pagetable *iopt)
+int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
+			void *arg)
 {
+	bool first;
 	int rc;
 
 	lockdep_assert_held(&iopt->hwpt_mutex);
@@ -1292,16 +1298,23 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt)
 	rc = down_write_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	rc = iopt->nr_fillers ? 0 : iopt_check_alignment(iopt);
+	first = !iopt->nr_fillers;
+	rc = first ? iopt_check_alignment(iopt) : 0;
 	if (rc)
 		goto out_unlock;
 
 	iopt->nr_fillers++;
 	iopt->fill_gen++;
 	rc = iopt_fill_areas(iopt);
+	if (!rc && ready) {
+		up_write(&iopt->iova_rwsem);
+		rc = ready(arg);
+		down_write(&iopt->iova_rwsem);
+	}
 	if (rc) {
 		iopt->nr_fillers--;
-		if (!iopt->nr_fillers)
+		/* What was mapped beside another one may have been translated. */
+		if (first)
 			iopt_unfill_attempt(iopt);
 		goto out_unlock;
 	}

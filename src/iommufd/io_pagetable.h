@@ -212,7 +212,11 @@ int iopt_set_allow_iova(struct io_pagetable *iopt,
 			struct rb_root_cached *itree);
 int iopt_set_large_pages(struct io_pagetable *iopt, bool enable);
 
-int iopt_table_add_hwpt(struct io_pagetable *iopt);
+/* Does what is left to do for an HWPT; its errno undoes all. */
+typedef int (*iopt_ready_fn)(void *arg);
+
+int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
+			void *arg);
 void iopt_table_remove_hwpt(struct io_pagetable *iopt);
 void iopt_unpin_unused(struct io_pagetable *iopt);
 

@@ -87,7 +87,6 @@ struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
 					     enum iommufd_object_type type);
 void iommufd_object_finalize(struct iommufd_object *obj);
 void iommufd_object_abort(struct iommufd_object *obj);
-void iommufd_object_abort_and_destroy(struct iommufd_object *obj);
 struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
 					  enum iommufd_object_type type);
 void iommufd_put_object(struct iommufd_object *obj);
@@ -191,7 +190,7 @@ to_hwpt_paging(struct iommufd_object *obj)
 }
 
 struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
-						      bool auto_domain);
+						      struct iommufd_ucmd *ucmd);
 void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj);
 int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd);
 

@@ -105,19 +105,6 @@ void iommufd_object_abort(struct iommufd_object *obj)
 }
 
 /**
- * iommufd_object_abort_and_destroy() - end an object that nobody has seen
- * @obj: complete, not finalized
- *
- * Context: no lock is held.
- */
-void iommufd_object_abort_and_destroy(struct iommufd_object *obj)
-{
-	iommufd_object_pre_destroy(obj);
-	iommufd_object_destroy(obj);
-	iommufd_object_abort(obj);
-}
-
-/**
  * iommufd_get_object() - find an object and take a reference to it
  * @ictx: context
  * @id: its id

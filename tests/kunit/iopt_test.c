@@ -382,7 +382,7 @@ static int test_phys(struct io_pagetable *iopt, u64 iova, u64 *phys)
 static void test_add_hwpt(struct kunit *test, struct io_pagetable *iopt, int rc)
 {
 	mutex_lock(&iopt->hwpt_mutex);
-	KUNIT_EXPECT_EQ(test, rc, iopt_table_add_hwpt(iopt));
+	KUNIT_EXPECT_EQ(test, rc, iopt_table_add_hwpt(iopt, NULL, NULL));
 	mutex_unlock(&iopt->hwpt_mutex);
 }
 
@@ -1002,6 +1002,63 @@ static void iopt_test_device_goes_in_add_hwpt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 }
 
+/* What becomes of a MAP and an HWPT while another HWPT is about to be ready. */
+static void (*test_ready_hook)(struct kunit *test);
+static int test_ready_rc;
+
+static int test_ready(void *arg)
+{
+	struct kunit *test = arg;
+	struct iopt_test *t = test->priv;
+	u64 phys;
+
+	KUNIT_EXPECT_EQ(test, t->iopt.nr_hwpts ? 0 : -EOPNOTSUPP,
+			test_phys(&t->iopt, 0x10000, &phys));
+	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x20000, 0x9000,
+					     0x1000));
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+	if (test_ready_hook)
+		test_ready_hook(test);
+	return test_ready_rc;
+}
+
+static int test_add_ready_hwpt(struct kunit *test, int rc)
+{
+	struct iopt_test *t = test->priv;
+
+	test_ready_rc = rc;
+	mutex_lock(&t->iopt.hwpt_mutex);
+	rc = iopt_table_add_hwpt(&t->iopt, test_ready, test);
+	mutex_unlock(&t->iopt.hwpt_mutex);
+	return rc;
+}
+
+/* Nobody can translate by an HWPT that is not ready, and it leaves nothing. */
+static void iopt_test_hwpt_ready(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	u64 phys;
+
+	atomic_set(&t->ictx.nr_devices, 1);
+	test_ready_hook = NULL;
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
+					     0x2000));
+	KUNIT_EXPECT_EQ(test, -ENOENT, test_add_ready_hwpt(test, -ENOENT));
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(&t->iopt));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 0, test_add_ready_hwpt(test, 0));
+	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->iopt, 0x20000, &phys));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
+
+	/* What was translated stays, though the HWPT it was for has gone. */
+	test_ready_hook = test_hook_remove_hwpt;
+	KUNIT_EXPECT_EQ(test, -EFAULT, test_add_ready_hwpt(test, -EFAULT));
+	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
+	atomic_set(&t->ictx.nr_devices, 0);
+	iopt_unpin_unused(&t->iopt);
+}
+
 /* A COPY of many areas can be killed, also if all of them are pinned already. */
 static void iopt_test_killed_in_copy(struct kunit *test)
 {
@@ -1067,7 +1124,7 @@ static void iopt_test_killed(struct kunit *test)
 	EXPECT_KILLED(test_phys(iopt, 0x10000, &phys));
 	EXPECT_KILLED(iopt_get_phys_runs(iopt, 0x10fff, &runs));
 	mutex_lock(&iopt->hwpt_mutex);
-	EXPECT_KILLED(iopt_table_add_hwpt(iopt));
+	EXPECT_KILLED(iopt_table_add_hwpt(iopt, NULL, NULL));
 	mutex_unlock(&iopt->hwpt_mutex);
 #undef EXPECT_KILLED
 	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);
@@ -1255,7 +1312,7 @@ static void iopt_test_alloc_fails(struct kunit *test)
 				break;
 			case 3:
 				mutex_lock(&t->iopt.hwpt_mutex);
-				rc = iopt_table_add_hwpt(&t->iopt);
+				rc = iopt_table_add_hwpt(&t->iopt, NULL, NULL);
 				mutex_unlock(&t->iopt.hwpt_mutex);
 				break;
 			}
@@ -1848,6 +1905,7 @@ static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_hwpt_goes_in_map),
 	KUNIT_CASE(iopt_test_in_add_hwpt),
 	KUNIT_CASE(iopt_test_device_goes_in_add_hwpt),
+	KUNIT_CASE(iopt_test_hwpt_ready),
 	KUNIT_CASE(iopt_test_killed_in_copy),
 	KUNIT_CASE(iopt_test_killed),
 	KUNIT_CASE(iopt_test_lookup_retry),

@@ -327,22 +327,6 @@ static void object_test_references(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
 }
 
-/* One that failed last: it gives up what it has, and nobody has seen it. */
-static void object_test_abort_and_destroy(struct kunit *test)
-{
-	struct test_object *object, *used = test_make(test, IOMMUFD_OBJ_IOAS);
-
-	object = test_alloc(test_ctx(test), IOMMUFD_OBJ_HWPT_PAGING);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(object));
-	KUNIT_ASSERT_EQ(test, 0, iommufd_object_use(&used->obj));
-	object->uses = used;
-	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 2, IOMMUFD_OBJ_ANY));
-	iommufd_object_abort_and_destroy(&object->obj);
-	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
-	KUNIT_EXPECT_EQ(test, 2U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(test_ctx(test), 1));
-}
-
 static void object_test_users(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
@@ -481,7 +465,6 @@ static struct kunit_case object_cases[] = {
 	KUNIT_CASE(object_test_not_final),
 	KUNIT_CASE(object_test_types),
 	KUNIT_CASE(object_test_references),
-	KUNIT_CASE(object_test_abort_and_destroy),
 	KUNIT_CASE(object_test_users),
 	KUNIT_CASE(object_test_close),
 	KUNIT_CASE(object_test_alloc_fails),

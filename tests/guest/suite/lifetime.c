@@ -570,6 +570,27 @@ TEST_LIMIT(hwpt_alloc_that_fails_is_never_seen, 60)
 	expect(failing.calls > 0);
 }
 
+/* Bad input, and an answer that cannot be written: nothing stays pinned. */
+TEST(hwpt_alloc_that_fails_leaves_nothing)
+{
+	struct iommu_hwpt_alloc *alloc = mem(PAGE);
+	struct setup s;
+
+	setup_bound(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
+	*alloc = (struct iommu_hwpt_alloc){
+		.size = sizeof(*alloc), .flags = IOMMU_HWPT_FAULT_ID_VALID,
+		.dev_id = s.devid, .pt_id = s.ioas, .fault_id = 99999,
+	};
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_ALLOC, alloc), ENOENT);
+	expect_eq(vm_pin(), 0);
+	alloc->flags = 0;
+	expect_ok(mprotect(alloc, PAGE, PROT_READ));
+	expect_errno(ioctl(s.iommu, IOMMU_HWPT_ALLOC, alloc), EFAULT);
+	expect_eq(vm_pin(), 0);
+	expect_ok(object_destroy(s.iommu, s.ioas));
+}
+
 struct hwpt_call {
 	struct setup s;
 	int error;

@@ -190,7 +190,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 		noiommu_vfio_end_binding(binding);
 		binding = NULL;
 	}
-	vfio_pci_core_last_close(vdev);
+	vfio_pci_core_last_close(&dev->core, !noiommu_vfio_gone(dev));
 	mutex_unlock(&vdev->dev_set->lock);
 
 	if (binding && !noiommu_vfio_quiesce(dev)) {
@@ -236,6 +236,10 @@ static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 	struct noiommu_vfio_device *dev = df->dev;
 	struct vfio_device *vdev = &dev->core.vdev;
 	int ret;
+
+	/* Enabling it begins with a reset */
+	if (noiommu_vfio_gone(dev))
+		return -ENODEV;
 
 	vdev->open_count++;
 	ret = vfio_pci_core_enable(&dev->core);

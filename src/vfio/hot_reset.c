@@ -227,8 +227,8 @@ out_unlock:
  * @uptr: a struct vfio_pci_hot_reset with no group fd, which a cdev has no use
  *	for
  *
- * Return: 0; -ENODEV when there is no such reset; -EINVAL when it would hit a
- * device of somebody else; or another errno
+ * Return: 0; -ENODEV when there is no such reset, or the device was pulled out;
+ * -EINVAL when it would hit a device of somebody else; or another errno
  */
 long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 {
@@ -246,7 +246,7 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 	mutex_lock(&set->lock);
 	ret = walk_all(dev, &check);
 	if (!ret)
-		ret = reset_set(dev);
+		ret = noiommu_vfio_gone(dev) ? -ENODEV : reset_set(dev);
 	mutex_unlock(&set->lock);
 	return ret;
 }

@@ -109,6 +109,7 @@ to_noiommu_vfio(struct vfio_device *vdev)
 }
 
 /* vfio_pci.c */
+bool noiommu_vfio_gone(struct noiommu_vfio_device *dev);
 void noiommu_vfio_wake(struct vfio_pci_core_device *core);
 bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev);
 

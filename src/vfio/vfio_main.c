@@ -75,6 +75,14 @@ static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
 				   (unsigned long)arg);
 }
 
+/* The kernel would wait for the device, with device_lock held. */
+static long noiommu_vfio_reset(struct noiommu_vfio_device *dev)
+{
+	if (noiommu_vfio_gone(dev))
+		return -ENODEV;
+	return vfio_pci_core_ioctl(&dev->core.vdev, VFIO_DEVICE_RESET, 0);
+}
+
 static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 			       unsigned long arg)
 {
@@ -94,6 +102,8 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 		return noiommu_vfio_attach(df, uarg);
 	case VFIO_DEVICE_DETACH_IOMMUFD_PT:
 		return noiommu_vfio_detach(df, uarg);
+	case VFIO_DEVICE_RESET:
+		return noiommu_vfio_reset(df->dev);
 	case VFIO_DEVICE_IOEVENTFD:
 		return noiommu_vfio_ioeventfd(vdev, uarg);
 	case VFIO_DEVICE_FEATURE:
@@ -120,9 +130,16 @@ static ssize_t noiommu_vfio_read(struct file *filp, char __user *buf,
 static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
 				  size_t count, loff_t *ppos)
 {
+	struct noiommu_vfio_file *df = filp->private_data;
 	struct vfio_device *vdev = granted(filp);
 
-	return vdev ? vfio_pci_core_write(vdev, buf, count, ppos) : -EINVAL;
+	if (!vdev)
+		return -EINVAL;
+	/* A bit in there is a reset, for which see noiommu_vfio_reset() */
+	if (VFIO_PCI_OFFSET_TO_INDEX(*ppos) == VFIO_PCI_CONFIG_REGION_INDEX &&
+	    noiommu_vfio_gone(df->dev))
+		return -ENODEV;
+	return vfio_pci_core_write(vdev, buf, count, ppos);
 }
 
 static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)

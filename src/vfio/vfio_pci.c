@@ -182,6 +182,42 @@ static void noiommu_vfio_wait(struct noiommu_vfio_device *dev)
 }
 
 /**
+ * noiommu_vfio_gone - was the device pulled out?
+ * @dev: the device
+ *
+ * Whatever waits for such a device to answer waits a minute, and often more than
+ * once. The kernel marks it when the port above reports that its card is gone;
+ * until then the port itself is asked. A device that is there but does not
+ * answer is not gone: a reset of its bus has to end its DMA, and may bring it
+ * back.
+ *
+ * Return: true when there is nothing that could be reset, or do DMA
+ */
+bool noiommu_vfio_gone(struct noiommu_vfio_device *dev)
+{
+	struct pci_dev *pdev = pci_physfn(dev->core.pdev);
+	struct pci_dev *port = pdev;
+	u16 link, slot;
+
+	if (pdev->error_state == pci_channel_io_perm_failure)
+		return true;
+	if (pci_device_is_present(pdev))
+		return false;
+
+	/* A port that does not answer either may be a part of what was pulled */
+	do {
+		port = pci_upstream_bridge(port);
+	} while (port && !pci_device_is_present(port));
+
+	if (!port || (pci_pcie_type(port) != PCI_EXP_TYPE_ROOT_PORT &&
+		      pci_pcie_type(port) != PCI_EXP_TYPE_DOWNSTREAM))
+		return false;
+	pcie_capability_read_word(port, PCI_EXP_LNKSTA, &link);
+	pcie_capability_read_word(port, PCI_EXP_SLTSTA, &slot);
+	return !(link & PCI_EXP_LNKSTA_DLLLA) && !(slot & PCI_EXP_SLTSTA_PDS);
+}
+
+/**
  * noiommu_vfio_wake - bring a device out of D3hot, with its state
  * @core: the device; nobody else changes its power state meanwhile
  *
@@ -236,7 +272,7 @@ static void noiommu_vfio_drain(struct pci_dev *pdev)
 {
 	u16 cmd;
 
-	/* Pulled out */
+	/* It does not answer: nothing it says would mean anything */
 	if (!pci_device_is_present(pdev))
 		return;
 	/* A read pushes what the device posted before its answer */
@@ -258,8 +294,8 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 
 	lockdep_assert_held(&core->vdev.dev_set->lock);
 
-	/* Reset by close, or with a sibling of its set */
-	if (!core->needs_reset)
+	/* Reset by close, or with a sibling of its set; or not there any more */
+	if (!core->needs_reset || noiommu_vfio_gone(dev))
 		return 0;
 
 	if (core->reset_works) {

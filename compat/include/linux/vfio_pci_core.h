@@ -28,14 +28,24 @@ extern const struct pci_error_handlers noiommufd_err_handlers;
 
 /**
  * vfio_pci_core_last_close - close a device and count that
- * @vdev: the device, dev_set->lock is held
+ * @core: the device; dev_set->lock is held
+ * @reset: whether it may be reset, alone or with its bus
  *
  * vfio-pci-core resets the bus when nobody else in the set is open. From Linux
  * 6.1 it sees by the sum of the counts, this one included; before by any count
- * that is not 0.
+ * that is not 0. One more than there is keeps it from that.
  */
-static inline void vfio_pci_core_last_close(struct vfio_device *vdev)
+static inline void vfio_pci_core_last_close(struct vfio_pci_core_device *core,
+					    bool reset)
 {
+	struct vfio_device *vdev = &core->vdev;
+
+	lockdep_assert_held(&vdev->dev_set->lock);
+
+	if (!reset) {
+		core->reset_works = false;
+		vdev->open_count++;
+	}
 #ifdef HAVE_VFIO_DEVICE_SET_OPEN_COUNT
 	vfio_pci_core_close_device(vdev);
 	vdev->open_count--;
@@ -43,6 +53,8 @@ static inline void vfio_pci_core_last_close(struct vfio_device *vdev)
 	vdev->open_count--;
 	vfio_pci_core_close_device(vdev);
 #endif
+	if (!reset)
+		vdev->open_count--;
 }
 
 #endif /* NOIOMMUFD_COMPAT_VFIO_PCI_CORE_H */

@@ -23,6 +23,7 @@
 #define AER_FIRST	"0000:02:00.0"
 #define AER_SECOND	"0000:02:00.1"
 #define AER_ID		"first"		/* QEMU's name of the first */
+#define AER_PORT	"0000:00:09.0"	/* what they are plugged into */
 
 /* A device at work: DMA from one page to another, and its BAR mapped */
 struct user {
@@ -360,6 +361,219 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 	expect(!driver_has(user.bdf));
 	user_begin(&user, user.bdf);
 	user_close(&user);
+}
+
+/*
+ * Pulled out without a warning: when a slot's power is turned off, QEMU takes
+ * what is in it away, and asks nobody. The kernel hears of it by the port's
+ * interrupt, which is off until slot_listen().
+ */
+struct slot {
+	int config;			/* of the port */
+	unsigned int at;		/* its PCI Express capability */
+};
+
+static __u16 slot_read(const struct slot *slot, unsigned int reg)
+{
+	__u16 value;
+
+	expect_eq(pread(slot->config, &value, 2, slot->at + reg), 2);
+	return value;
+}
+
+static void slot_write(const struct slot *slot, unsigned int reg, __u16 value)
+{
+	expect_eq(pwrite(slot->config, &value, 2, slot->at + reg), 2);
+}
+
+/* A file of its config space; not by vfio */
+static int config_open(const char *bdf)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		test_skip("the guest has no device %s", bdf);
+	return fd;
+}
+
+static void slot_open(struct slot *slot, const char *port)
+{
+	__u8 id, next;
+
+	slot->config = config_open(port);
+	slot->at = PCI_CAPABILITY_LIST;
+	expect_eq(pread(slot->config, &next, 1, slot->at), 1);
+	do {
+		slot->at = next;
+		expect(slot->at);
+		expect_eq(pread(slot->config, &id, 1, slot->at), 1);
+		expect_eq(pread(slot->config, &next, 1, slot->at + 1), 1);
+	} while (id != PCI_CAP_ID_EXP);
+}
+
+static void slot_pull(const struct slot *slot)
+{
+	__u16 control = slot_read(slot, PCI_EXP_SLTCTL) & ~PCI_EXP_SLTCTL_HPIE;
+
+	slot_write(slot, PCI_EXP_SLTCTL, control | PCI_EXP_SLTCTL_PWR_OFF |
+		   PCI_EXP_SLTCTL_PWR_IND_OFF);
+	slot_write(slot, PCI_EXP_SLTCTL, control);
+	expect(!(slot_read(slot, PCI_EXP_SLTSTA) & PCI_EXP_SLTSTA_PDS));
+}
+
+static void slot_listen(const struct slot *slot)
+{
+	slot_write(slot, PCI_EXP_SLTCTL,
+		   slot_read(slot, PCI_EXP_SLTCTL) | PCI_EXP_SLTCTL_HPIE);
+}
+
+/* The kernel is told that the card is gone; see past_pciehp(). */
+static void slot_report(const struct slot *slot)
+{
+	if (!past_pciehp()) {
+		slot_listen(slot);
+		return;
+	}
+	spawn_command("echo 1 > /sys/bus/pci/devices/" AER_SECOND "/remove; "
+		      "echo 1 > /sys/bus/pci/devices/" AER_FIRST "/remove");
+}
+
+static void slot_wait(const struct slot *slot, __u16 power)
+{
+	const __u16 mask = PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PIC;
+	double end = now() + 20;
+
+	while ((slot_read(slot, PCI_EXP_SLTCTL) & mask) != power) {
+		expect(now() < end);
+		sleep_ms(20);
+	}
+}
+
+/* What the firmware does for devices that are there when it starts */
+static void report_errors(const char *bdf)
+{
+	int fd = config_open(bdf);
+	__u16 command;
+
+	expect_eq(pread(fd, &command, 2, PCI_COMMAND), 2);
+	command |= PCI_COMMAND_SERR;
+	expect_eq(pwrite(fd, &command, 2, PCI_COMMAND), 2);
+	close(fd);
+}
+
+static void slot_plug_in_again(const struct slot *slot)
+{
+	/* As this ends QEMU takes away whatever is in the slot. */
+	if (!past_pciehp())
+		slot_wait(slot, PCI_EXP_SLTCTL_PWR_OFF |
+			  PCI_EXP_SLTCTL_PWR_IND_OFF);
+	expect(qemu("device_add virtio-rng-pci,bus=multi,addr=0.1,aer=on"));
+	expect(qemu("device_add virtio-rng-pci,id=" AER_ID
+		    ",bus=multi,addr=0.0,multifunction=on,aer=on"));
+	if (past_pciehp()) {
+		join(spawn_command("echo 1 > /sys/bus/pci/rescan"));
+		slot_write(slot, PCI_EXP_SLTSTA,
+			   slot_read(slot, PCI_EXP_SLTSTA));
+		slot_listen(slot);
+	}
+	slot_wait(slot, PCI_EXP_SLTCTL_PWR_IND_ON);
+	report_errors(AER_FIRST);
+	report_errors(AER_SECOND);
+}
+
+/* No call on a device that is gone waits for it to answer. */
+static void expect_quick(const char *what, double began)
+{
+	double took = now() - began;
+
+	if (took > slow())
+		fail("%s: expected it to take less than %u s, got %.1f s", what,
+		     slow(), took);
+}
+
+TEST_LIMIT(pulled_out_while_open, 150)
+{
+	struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
+	const __u32 flr = PCI_EXP_DEVCTL_BCR_FLR;
+	struct vfio_region_info config;
+	struct setup first, second;
+	long long before = pins();
+	unsigned int control;
+	struct slot slot;
+	double began;
+	int asked;
+	char *va;
+
+	skip_on_mainline("vfio-pci resets a device that is gone");
+	slot_open(&slot, AER_PORT);
+	first.iommu = iommu_open();
+	first.dev = cdev_open(AER_FIRST);
+	expect_ok(dev_bind(first.dev, first.iommu, &first.devid));
+	first.ioas = new_ioas(first.iommu);
+	attach(first.dev, first.ioas);
+	va = mem(4 * PAGE);
+	expect_ok(ioas_map(first.iommu, first.ioas, va, 4 * PAGE, 0));
+	bus_master(first.dev, true);
+	asked = expect_ok(eventfd(0, EFD_NONBLOCK));
+	set_eventfd(first.dev, VFIO_PCI_REQ_IRQ_INDEX, asked);
+	second.dev = cdev_open(AER_SECOND);
+	expect_ok(dev_bind(second.dev, first.iommu, &second.devid));
+	region_info(first.dev, VFIO_PCI_CONFIG_REGION_INDEX, &config);
+	control = config_capability(first.dev, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL;
+	expect_pins(before + 4);
+
+	/* The kernel does not know yet. */
+	slot_pull(&slot);
+	began = now();
+	expect_errno(ioctl(first.dev, VFIO_DEVICE_RESET), ENODEV);
+	expect_quick("VFIO_DEVICE_RESET", began);
+	began = now();
+	expect_errno(ioctl(first.dev, VFIO_DEVICE_PCI_HOT_RESET, &reset),
+		     ENODEV);
+	expect_quick("VFIO_DEVICE_PCI_HOT_RESET", began);
+	began = now();
+	expect_errno(pwrite(first.dev, &flr, 2, config.offset + control), ENODEV);
+	expect_quick("a reset by config space", began);
+	began = now();
+	close(second.dev);
+	expect_quick("close", began);
+	second.dev = cdev_open(AER_SECOND);
+	began = now();
+	expect_errno(dev_bind(second.dev, first.iommu, &second.devid), ENODEV);
+	expect_quick("VFIO_DEVICE_BIND_IOMMUFD", began);
+	close(second.dev);
+
+	/* Now it does, and waits for us. */
+	slot_report(&slot);
+	if (!signalled(asked, 20000))
+		fail("REQ: expected it within 20 s, got nothing");
+	expect_errno(ioctl(first.dev, VFIO_DEVICE_RESET), ENODEV);
+	expect_pins(before + 4);
+	began = now();
+	close(first.dev);
+	close(first.iommu);
+	expect_quick("close", began);
+	expect_pins(before);
+	wait_for_path("/sys/bus/pci/devices/" AER_FIRST, false);
+	wait_for_path("/sys/bus/pci/devices/" AER_SECOND, false);
+	expect_quick("removal", began);
+
+	slot_plug_in_again(&slot);
+	first.dev = cdev_open(AER_FIRST);
+	expect_ok(dev_bind(first.dev, iommu_open(), &first.devid));
+	expect_ok(ioctl(first.dev, VFIO_DEVICE_RESET));
+	close(first.dev);
+
+	/* Nobody has it open. */
+	slot_pull(&slot);
+	began = now();
+	slot_report(&slot);
+	wait_for_path("/sys/bus/pci/devices/" AER_FIRST, false);
+	expect_quick("removal", began);
+	slot_plug_in_again(&slot);
 }
 
 /* Errors */

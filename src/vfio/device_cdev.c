@@ -303,11 +303,15 @@ long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 		return -ENOMEM;
 	mutex_init(&binding->attach_lock);
 
+	/* Both may be held by a close, for as long as a device takes to reset */
 	if (mutex_lock_killable(&dev->bind_lock)) {
 		ret = -EINTR;
 		goto err_free;
 	}
-	mutex_lock(&vdev->dev_set->lock);
+	if (mutex_lock_killable(&vdev->dev_set->lock)) {
+		ret = -EINTR;
+		goto err_unlock_bind;
+	}
 	if (df->binding) {
 		ret = -EINVAL;
 		goto err_unlock;
@@ -356,6 +360,7 @@ err_put:
 	noiommufd_ctx_put(binding->ictx);
 err_unlock:
 	mutex_unlock(&vdev->dev_set->lock);
+err_unlock_bind:
 	mutex_unlock(&dev->bind_lock);
 err_free:
 	mutex_destroy(&binding->attach_lock);

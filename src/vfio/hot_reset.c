@@ -166,7 +166,10 @@ long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
 	if (!fill.devices)
 		return -ENOMEM;
 
-	mutex_lock(&set->lock);
+	if (mutex_lock_killable(&set->lock)) {
+		ret = -EINTR;
+		goto out_free;
+	}
 	ret = walk_all(dev, &fill);
 	mutex_unlock(&set->lock);
 	if (ret)
@@ -243,7 +246,8 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 	if (hdr.argsz < minsz || hdr.flags || hdr.count)
 		return -EINVAL;
 
-	mutex_lock(&set->lock);
+	if (mutex_lock_killable(&set->lock))
+		return -EINTR;
 	ret = walk_all(dev, &check);
 	if (!ret)
 		ret = noiommu_vfio_gone(dev) ? -ENODEV : reset_set(dev);

@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <linux/pci_regs.h>
+
 #include "harness.h"
 
 #define BAR		VFIO_PCI_BAR4_REGION_INDEX
@@ -528,6 +530,137 @@ TEST(others_read_the_bar_meanwhile)
 		join(pid);
 		fn_close(&reader->fn);
 		fn_close(&first);
+	}
+}
+
+/*
+ * A card that is there but does not answer: its port takes another bus for its
+ * own. The kernel waits up to a minute for the end of a reset of it, which the
+ * last close is, and nobody gets at its other function meanwhile. Whoever waits
+ * for that can be killed.
+ */
+#define PORT		"/sys/bus/pci/devices/0000:00:09.0/config"
+
+struct closer {
+	int iommu;
+	bool bound, mute, closing, closed;
+};
+
+static void close_slowly(void *arg)
+{
+	struct closer *closer = arg;
+	int dev = cdev_open(pairs[0][0]);
+	__u32 devid;
+
+	expect_ok(dev_bind(dev, closer->iommu, &devid));
+	set_flag(&closer->bound);
+	while (!flag(&closer->mute))
+		sleep_ms(1);
+	set_flag(&closer->closing);
+	close(dev);
+	set_flag(&closer->closed);
+}
+
+static void wait_flag(const bool *what)
+{
+	while (!flag(what))
+		sleep_ms(1);
+}
+
+struct waiter {
+	int dev, iommu;
+};
+
+static void wait_bind(void *arg)
+{
+	struct waiter *waiter = arg;
+	__u32 devid;
+
+	dev_bind(waiter->dev, waiter->iommu, &devid);
+}
+
+static void wait_hot_reset(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	hot_reset(waiter->dev);
+}
+
+static void wait_info(void *arg)
+{
+	struct waiter *waiter = arg;
+	struct info info;
+
+	get_info(waiter->dev, &info);
+}
+
+/* Does it wait, and does it end at once when it is killed? */
+static bool waits_and_dies(void (*fn)(void *arg), struct waiter *waiter)
+{
+	double end = now() + slow();
+	pid_t pid = spawn(fn, waiter);
+	int status;
+
+	sleep_ms(200 * slow());
+	expect_eq(waitpid(pid, &status, WNOHANG), 0);
+	expect_ok(kill(pid, SIGKILL));
+	while (!waitpid(pid, &status, WNOHANG)) {
+		if (now() > end)
+			return false;
+		sleep_ms(1);
+	}
+	return true;
+}
+
+TEST_LIMIT(who_waits_for_a_close_can_be_killed, 150)
+{
+	static const struct {
+		const char *name;
+		void (*fn)(void *arg);
+		bool bound;
+	} calls[] = {
+		{ "BIND", wait_bind, false },
+		{ "PCI_HOT_RESET", wait_hot_reset, true },
+		{ "GET_PCI_HOT_RESET_INFO", wait_info, true },
+	};
+	struct closer *closer = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS);
+	int iommu = iommu_open(), port = open(PORT, O_RDWR);
+	struct waiter waiter = { .iommu = iommu };
+	__u8 bus, none = 0;
+	unsigned int i;
+	__u32 devid;
+	pid_t pid;
+	bool ok;
+
+	skip_on_mainline("nobody who waits there can be killed");
+	if (port < 0)
+		test_skip("the guest has no " PORT);
+	driver_bind(pairs[0][0]);
+	expect_eq(pread(port, &bus, 1, PCI_SECONDARY_BUS), 1);
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
+		*closer = (struct closer){ .iommu = iommu };
+		waiter.dev = cdev_open(pairs[0][1]);
+		if (calls[i].bound)
+			expect_ok(dev_bind(waiter.dev, iommu, &devid));
+		pid = spawn(close_slowly, closer);
+		wait_flag(&closer->bound);
+		expect_eq(pwrite(port, &none, 1, PCI_SECONDARY_BUS), 1);
+		set_flag(&closer->mute);
+		wait_flag(&closer->closing);
+		sleep_ms(100 * slow());
+		ok = waits_and_dies(calls[i].fn, &waiter);
+		expect(!flag(&closer->closed));
+		expect_eq(pwrite(port, &bus, 1, PCI_SECONDARY_BUS), 1);
+		join(pid);
+		if (!ok)
+			fail("%s beside a close: expected it to be killed, got its end with the close",
+			     calls[i].name);
+		/* What it had begun is undone. */
+		if (!calls[i].bound)
+			expect_ok(dev_bind(waiter.dev, iommu, &devid));
+		expect_ok(hot_reset(waiter.dev));
+		close(waiter.dev);
 	}
 }
 

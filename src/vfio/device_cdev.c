@@ -16,6 +16,7 @@
 #include <linux/file.h>
 #include <linux/kdev_t.h>
 #include <linux/noiommufd.h>
+#include <linux/pid.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/uuid.h>
@@ -134,7 +135,7 @@ int noiommu_vfio_open(struct inode *inode, struct file *filp)
 	}
 
 	df->dev = dev;
-	df->pid = task_tgid_nr(current);
+	df->pid = get_pid(task_tgid(current));
 	get_task_comm(df->comm, current);
 	spin_lock(&dev->files_lock);
 	list_add_tail(&df->entry, &dev->files);
@@ -221,6 +222,7 @@ int noiommu_vfio_release(struct inode *inode, struct file *filp)
 	spin_lock(&dev->files_lock);
 	list_del(&df->entry);
 	spin_unlock(&dev->files_lock);
+	put_pid(df->pid);
 	kfree(df);
 
 	/* remove may go on from here */

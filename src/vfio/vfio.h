@@ -13,7 +13,8 @@
  *   binding->attach_lock            @attached; held around attach and detach,
  *                                   never together with dev_set->lock
  *   noiommufd's own locks           below both
- *   dev->files_lock                 @files, @unquiet; a leaf
+ *   dev->files_lock                 @files, @unquiet; what is inside of it are
+ *                                   locks of a process that has one open
  */
 #ifndef __NOIOMMU_VFIO_H
 #define __NOIOMMU_VFIO_H
@@ -87,15 +88,15 @@ struct noiommu_vfio_device {
  * @binding: set once by BIND under dev_set->lock, ended by the last close
  * @access_granted: BIND is complete: the other calls may use @binding
  * @entry: on &noiommu_vfio_device.files
- * @pid: who opened it, for messages
- * @comm: the same
+ * @pid: the process that opened it, for messages; with a reference
+ * @comm: its name then
  */
 struct noiommu_vfio_file {
 	struct noiommu_vfio_device *dev;
 	struct noiommu_vfio_binding *binding;
 	bool access_granted;
 	struct list_head entry;
-	pid_t pid;
+	struct pid *pid;
 	char comm[TASK_COMM_LEN];
 };
 

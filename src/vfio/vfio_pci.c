@@ -12,9 +12,14 @@
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/fdtable.h>
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/pid.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
 #include <linux/security.h>
 #include <linux/vfio.h>
 
@@ -130,26 +135,70 @@ err_put:
 	return ret;
 }
 
+static int noiommu_vfio_is_file(const void *df, struct file *filp,
+				unsigned int fd)
+{
+	return filp->private_data == df;
+}
+
+/* Does the process that opened it have a descriptor of it still? */
+static bool noiommu_vfio_opener_has(struct noiommu_vfio_file *df)
+{
+	struct task_struct *leader, *task;
+	bool found = false, has = false;
+
+	lockdep_assert_held(&df->dev->files_lock);
+
+	rcu_read_lock();
+	leader = pid_task(df->pid, PIDTYPE_TGID);
+	if (!leader)
+		goto out_unlock;
+	/* Threads share their files; those that have ended have none */
+	for_each_thread(leader, task) {
+		task_lock(task);
+		found = task->files;
+		has = found && iterate_fd(task->files, 0, noiommu_vfio_is_file, df);
+		task_unlock(task);
+		if (found)
+			break;
+	}
+out_unlock:
+	rcu_read_unlock();
+	return has;
+}
+
+/*
+ * Names a process that has the device, if the one that opened it does. Who else
+ * may have a descriptor or a mapping, only a look at every process would tell.
+ */
 static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 {
+	const char *node = dev_name(vfio_device_dev(&dev->core.vdev));
 	struct noiommu_vfio_file *df;
 	char comm[TASK_COMM_LEN];
 	unsigned int n = 0;
+	bool has = false;
 	pid_t pid = 0;
 
 	spin_lock(&dev->files_lock);
 	list_for_each_entry(df, &dev->files, entry) {
-		if (n++)
+		n++;
+		if (has)
 			continue;
-		pid = df->pid;
+		has = noiommu_vfio_opener_has(df);
+		pid = pid_nr(df->pid);
 		memcpy(comm, df->comm, sizeof(comm));
 	}
 	spin_unlock(&dev->files_lock);
 
-	if (n)
+	if (has)
 		pci_notice(dev->core.pdev,
-			   "unbind waits for %u open file(s) of %s; the first was opened by %s (pid %d)\n",
-			   n, dev_name(vfio_device_dev(&dev->core.vdev)), comm, pid);
+			   "unbind waits for %u open file(s) of %s: %s (pid %d) has one\n",
+			   n, node, comm, pid);
+	else if (n)
+		pci_notice(dev->core.pdev,
+			   "unbind waits for %u open file(s) of %s: %s (pid %d) opened one but no longer has it; to see who does: lsof | grep %s\n",
+			   n, node, comm, pid, node);
 }
 
 /* Asks the user every 10 s to let go, and says every minute who that is. */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -115,7 +116,7 @@ static void expect_removal_waits(struct user *user, unsigned int files)
 	expect(!cdev_name(user->bdf, name, sizeof(name)));
 	/* Said after REQ, by another process */
 	snprintf(line, sizeof(line), "waits for %u open file", files);
-	snprintf(who, sizeof(who), "by removal (pid %d)", getpid());
+	snprintf(who, sizeof(who), ": removal (pid %d) has one", getpid());
 	sleep_ms(100);
 	if (on_mainline())
 		return;
@@ -268,6 +269,113 @@ TEST(unbind_then_killed)
 	expect_eq(waitpid(pid, NULL, 0), pid);
 	join(user.remover);
 	expect_pins(user.pins);
+}
+
+/* Who is it that unbind waits for? */
+
+struct opener {
+	int fd;
+	bool opened, drop, dropped;
+};
+
+static void open_and_pass_on(void *arg)
+{
+	struct opener *opener = arg;
+
+	opener->fd = cdev_open(edu());
+	set_flag(&opener->opened);
+	while (!flag(&opener->drop))
+		sleep_ms(1);
+	close(opener->fd);
+	set_flag(&opener->dropped);
+	hold(NULL);
+}
+
+/* A file that another process has opened, which lives and has it, too */
+static int open_by_another(struct opener *opener, pid_t *pid)
+{
+	*opener = (struct opener){};
+	*pid = spawn(open_and_pass_on, opener);
+	while (!flag(&opener->opened))
+		sleep_ms(1);
+	return expect_ok(syscall(SYS_pidfd_getfd,
+				 expect_ok(syscall(SYS_pidfd_open, *pid, 0)),
+				 opener->fd, 0));
+}
+
+/* Of the device's last unbind: the one line about it, and what it says */
+static void expect_named(unsigned long long log, unsigned int files, pid_t pid,
+			 const char *what)
+{
+	char line[64], who[64];
+	double end = now() + 5 * slow();
+
+	snprintf(line, sizeof(line), "unbind waits for %u open file", files);
+	snprintf(who, sizeof(who), "removal (pid %d) %s", pid, what);
+	while (!kmsg_count(log, KERN_NOTICE, edu(), line)) {
+		if (now() > end)
+			fail("the kernel's log: expected \"%s\", got nothing",
+			     line);
+		sleep_ms(10);
+	}
+	if (kmsg_count(log, KERN_NOTICE, line, who) != 1)
+		fail("the kernel's log: expected \"%s\", got another one", who);
+}
+
+TEST(unbind_names_who_has_the_file)
+{
+	static const char passed_on[] = "opened one but no longer has it; to see who does: lsof | grep noiommu-vfio";
+	struct opener *opener = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS);
+	unsigned long long log;
+	pid_t pid, remover;
+	int fd, own;
+
+	skip_on_mainline("vfio does not say who it is");
+	/* The process that opened it */
+	fd = open_by_another(opener, &pid);
+	log = kmsg_mark();
+	remover = spawn_unbind(edu());
+	expect_named(log, 1, pid, "has one");
+	set_flag(&opener->drop);
+	close(fd);
+	join(remover);
+
+	/* It lives, and has passed it on. */
+	driver_bind(edu());
+	fd = open_by_another(opener, &pid);
+	set_flag(&opener->drop);
+	while (!flag(&opener->dropped))
+		sleep_ms(1);
+	log = kmsg_mark();
+	remover = spawn_unbind(edu());
+	expect_named(log, 1, pid, passed_on);
+	close(fd);
+	join(remover);
+
+	/* It is gone. */
+	driver_bind(edu());
+	fd = open_by_another(opener, &pid);
+	expect_ok(kill(pid, SIGKILL));
+	expect_eq(waitpid(pid, NULL, 0), pid);
+	log = kmsg_mark();
+	remover = spawn_unbind(edu());
+	expect_named(log, 1, pid, passed_on);
+	close(fd);
+	join(remover);
+
+	/* It is gone, and another one lives. */
+	driver_bind(edu());
+	fd = open_by_another(opener, &pid);
+	expect_ok(kill(pid, SIGKILL));
+	expect_eq(waitpid(pid, NULL, 0), pid);
+	own = cdev_open(edu());
+	log = kmsg_mark();
+	remover = spawn_unbind(edu());
+	expect_named(log, 2, getpid(), "has one");
+	close(fd);
+	close(own);
+	join(remover);
 }
 
 /* Whoever waits may be killed, but only once the device is free. */

@@ -61,7 +61,7 @@ static const char *noiommu_vfio_refusal(struct pci_dev *pdev, int *err)
 		return "its SR-IOV VFs are enabled: echo 0 > sriov_numvfs first";
 
 	*err = security_locked_down(LOCKDOWN_PCI_ACCESS);
-	return *err ? "kernel lockdown forbids it: boot without lockdown" : NULL;
+	return *err ? "kernel lockdown forbids it: turn Secure Boot off, or boot without lockdown=" : NULL;
 }
 
 /* Devices that share a reset share a set. */

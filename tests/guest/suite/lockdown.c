@@ -35,7 +35,8 @@ TEST(no_device_is_taken_any_more)
 			     edu_behind_bridge()));
 	expect(!driver_has(edu_behind_bridge()));
 	expect_eq(kmsg_count(log, KERN_ERR, edu_behind_bridge(),
-			     "kernel lockdown forbids it"), 1);
+			     "kernel lockdown forbids it: turn Secure Boot off"),
+		  1);
 
 	/* As with the unsafe switch: the node that is there works. */
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 0));

@@ -2,6 +2,16 @@
 # What a user types; `make help` lists it. The kernel build itself is in Kbuild.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
+
+# Where a kbuild is, and how far: what the make of a kernel hands to all that it
+# calls, or a user has for building kernels, is not for the one that we call. It
+# would take KDIR for a tree that it may write to.
+kbuild := O M MO KBUILD_OUTPUT KBUILD_EXTMOD KBUILD_EXTMOD_OUTPUT KBUILD_SRC \
+	  KCONFIG_CONFIG sub_make_done building_out_of_srctree srctree objtree \
+	  srcroot abs_srctree abs_objtree VPATH
+unexport $(kbuild)
+MAKEOVERRIDES := $(filter-out $(addsuffix =%,$(kbuild)),$(MAKEOVERRIDES))
+
 KREL := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' '$(KDIR)/include/generated/utsrelease.h' 2>/dev/null)
 
 # The architecture of that tree, and the one to build for, as the kernel names it.

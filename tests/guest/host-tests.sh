@@ -304,6 +304,31 @@ bad_kdirs()
 	modules_refused "$dir" "has no Module.symvers"
 }
 
+# Nothing of kbuild's own state reaches the kernel's make.
+kbuild_state_kept_out()
+{
+	local dir=$RUN/kbuild-state said
+	mkdir -p "$dir/include/generated" "$dir/include/config"
+	echo '#define UTS_RELEASE "7.0-none"' > "$dir/include/generated/utsrelease.h"
+	touch "$dir/include/config/auto.conf" "$dir/Module.symvers"
+	printf '#define CONFIG_VFIO_PCI_CORE 1\n#define CONFIG_NET 1\n' > "$dir/include/generated/autoconf.h"
+	# shellcheck disable=SC2016 # for make
+	printf 'modules:\n\t@for v in %s; do eval "echo $$v=\\$$$$v"; done > state; echo "O=$(O) $(origin O)" >> state; exit 1\n' \
+		'sub_make_done KBUILD_OUTPUT KBUILD_EXTMOD_OUTPUT srctree objtree abs_srctree abs_objtree building_out_of_srctree KCONFIG_CONFIG O' > "$dir/Makefile"
+	sub_make_done=1 KBUILD_OUTPUT=x KBUILD_EXTMOD_OUTPUT=x srctree=x objtree=x abs_srctree=x abs_objtree=x \
+		building_out_of_srctree=1 KCONFIG_CONFIG=x \
+		make -C "$TOP" modules KDIR="$dir" OUT="$RUN/kbuild-out" O=x KBUILD_OUTPUT=y > "$LOGS/kbuild-state.log" 2>&1 || true
+	[ -s "$dir/state" ] || {
+		say "the kernel's make was not called: see $LOGS/kbuild-state.log"
+		return 1
+	}
+	said=$(grep -v '=\( undefined\)\?$' "$dir/state" | paste -sd' ')
+	[ -z "$said" ] || {
+		say "the kernel's make got $said"
+		return 1
+	}
+}
+
 # tools/noiommufd-run, with files for nodes.
 run_over_node()
 {
@@ -384,6 +409,7 @@ host_tests()
 	try host.noiommufd_run run_over_node
 	try host.kdir_refused kdir_refused
 	try host.bad_kdirs bad_kdirs
+	try host.kbuild_state_kept_out kbuild_state_kept_out
 	scripts_copy
 	try host.demo_without_root without_root
 	try host.demo_not_on_debian not_debian

@@ -387,8 +387,8 @@ rpm_tests()
 	try rpm.dkms_installs rpm_installs noiommufd-dkms updates/dkms
 }
 
-# A read-only source tree with a blank in its path, built by an ordinary user;
-# with sparse, for the test after this one.
+# A read-only source tree with a blank in its path, built by an ordinary user, and
+# as if the make of a kernel called it; with sparse, for the test after this one.
 readonly_tree()
 {
 	local dir="$copy/tmp/read only" log=$LOGS/readonly.log
@@ -398,7 +398,7 @@ readonly_tree()
 	mount --bind "$dir" "$dir" && mount -o remount,bind,ro "$dir"
 	chown 65534:65534 "$copy/tmp/home"
 	in_root setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp/home \
-		make -C "/tmp/read only" modules KDIR="/lib/modules/$kver/build" W=1 C=2 > "$log" 2>&1 || {
+		sub_make_done=1 KBUILD_OUTPUT=/tmp/nothing make -C "/tmp/read only" modules KDIR="/lib/modules/$kver/build" W=1 C=2 > "$log" 2>&1 || {
 		say "$(grep -m 1 -iE 'error|read-only|denied' "$log" || tail -n 1 "$log")"
 		return 1
 	}

@@ -12,6 +12,17 @@ kbuild := O M MO KBUILD_OUTPUT KBUILD_EXTMOD KBUILD_EXTMOD_OUTPUT KBUILD_SRC \
 unexport $(kbuild)
 MAKEOVERRIDES := $(filter-out $(addsuffix =%,$(kbuild)),$(MAKEOVERRIDES))
 
+# The version, for packages, DKMS and modinfo: that of debian/changelog, or where
+# DKMS has the source, of dkms.conf. Between releases it ends in "~git" there, and
+# the commit follows: how many there are up to it, and its name.
+PKGVER := $(or $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog 2>/dev/null),$(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf))
+ifneq ($(and $(filter %~git,$(PKGVER)),$(wildcard .git)),)
+git := git -c safe.directory='*' --no-optional-locks
+commit := $(shell $(git) rev-list --count HEAD 2>/dev/null).$(shell $(git) rev-parse --short HEAD 2>/dev/null)
+dirty := $(if $(shell $(git) status --porcelain -uno 2>/dev/null),+dirty)
+PKGVER := $(PKGVER)$(addsuffix $(dirty),$(filter-out .,$(commit)))
+endif
+
 KREL := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' '$(KDIR)/include/generated/utsrelease.h' 2>/dev/null)
 
 # The architecture of that tree, and the one to build for, as the kernel names it.
@@ -58,6 +69,7 @@ help:
 	@echo 'make conformance                 every call, side by side with mainline Linux 7.3, then on the stock kernels'
 	@echo 'make selftests                   ours and the kernel'\''s own, on mainline Linux 7.3 and on ours'
 	@echo 'make bench [ROW=name]            instructions a call takes, beside mainline Linux 7.3 (docs/performance.md)'
+	@echo 'make version                     the version of all of these'
 	@echo 'make clean                       remove what was built (build/, but not build/cache)'
 
 kdir-check:
@@ -66,11 +78,22 @@ kdir-check:
 	@test -z '$(KARCH)' || test '$(KARCH)' = '$(arch)' || { echo 'noiommufd: $(KDIR) is of a kernel for $(KARCH), not $(arch): give ARCH=$(KARCH) and CROSS_COMPILE=<prefix of its compiler>, or another KDIR' >&2; exit 1; }
 	@test -e '$(KDIR)/Module.symvers' || { echo 'noiommufd: $(KDIR) has no Module.symvers: build that kernel with its modules (make modules) first' >&2; exit 1; }
 
+version:
+	@echo '$(PKGVER)'
+
+# Of two packages the one of the later commit is the newer.
+version-check:
+ifneq ($(and $(git),$(filter %~git,$(PKGVER))),)
+	@echo 'noiommufd: the commit is a part of the version, and git does not say which it is: install git (Debian: apt-get install git)' >&2; exit 1
+endif
+	@test -z "$(git)" || test "$$($(git) rev-parse --is-shallow-repository)" != true || { echo 'noiommufd: the version counts commits, and this clone does not have all of them: git fetch --unshallow' >&2; exit 1; }
+
 # New links each time (a source may be gone), old objects stay.
 modules: kdir-check
 	@mkdir -p '$(out)'
 	@find '$(out)' -type l -delete
 	@cp -rs '$(CURDIR)/Kbuild' '$(CURDIR)/src' '$(CURDIR)/compat' '$(out)/'
+	@echo '$(PKGVER)' >'$(out)/VERSION'
 	@test ! -d tests/kunit || { mkdir -p '$(out)/tests' && cp -rs '$(CURDIR)/tests/kunit' '$(out)/tests/'; }
 	+@bash '$(out)/compat/run-probes' '$(KDIR)' '$(out)'
 	$(MAKE) $(jobs) -C '$(KDIR)' M='$(out)' modules
@@ -98,41 +121,46 @@ endif
 	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(if $(MODULE_SIG_KEY),$(signed),$(unsigned))
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
-# The version, in one place.
-PKGVER := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog 2>/dev/null)
-deb := build/noiommufd-dkms_$(PKGVER)_all.deb
-
 shipped := Kbuild Makefile COPYING dkms.conf src compat debian tools
 
-# Built from a copy of what the package needs, in build/deb.
-deb:
-	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
-	@rm -rf build/deb && mkdir -p build/deb/noiommufd-$(PKGVER)
-	@cp -r $(shipped) build/deb/noiommufd-$(PKGVER)/
-	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
-	@cp build/deb/$(notdir $(deb)) $(deb)
-	@echo 'Built: $(CURDIR)/$(deb)'
-
-# The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros.
-define rpmbuild
-	@command -v rpmbuild >/dev/null || { echo 'noiommufd: the tool that builds the package is not here: install rpm-build (Debian: apt-get install rpm)' >&2; exit 1; }
-	@rm -rf build/rpm && mkdir -p build/rpm/SOURCES
-	@tar -czf build/rpm/SOURCES/noiommufd-$(PKGVER).tar.gz --transform 's|^|noiommufd-$(PKGVER)/|' $(shipped)
-	MAKEFLAGS= rpmbuild -bb --define '_topdir $(CURDIR)/build/rpm' --define 'noiommufd_version $(PKGVER)' $(2) rpm/$(1).spec
-	@cp build/rpm/RPMS/*/$(1)-*.rpm build/
-	@echo 'Built:' build/$(1)-*.rpm
+# A copy of what a package needs, in directory $(1).
+define source_copy
+	@rm -rf $(1) && mkdir -p $(1)/noiommufd-$(PKGVER)
+	@cp -r $(shipped) $(1)/noiommufd-$(PKGVER)/
+	@sed -i '1s/(.*)/($(PKGVER))/' $(1)/noiommufd-$(PKGVER)/debian/changelog
 endef
 
-rpm:
-	$(call rpmbuild,noiommufd-dkms)
+deb: version-check
+	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
+	$(call source_copy,build/deb)
+	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
+	@rm -f build/noiommufd-dkms_*.deb
+	@cp build/deb/noiommufd-dkms_$(PKGVER)_all.deb build/
+	@echo 'Built: $(CURDIR)/build/noiommufd-dkms_$(PKGVER)_all.deb'
 
-rpm-kmod: kdir-check
-	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(KDIR)' --define 'noiommufd_krel $(KREL)')
+# The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros,
+# $(3) what older packages of it in build/ are called.
+define rpmbuild
+	@command -v rpmbuild >/dev/null || { echo 'noiommufd: the tool that builds the package is not here: install rpm-build (Debian: apt-get install rpm)' >&2; exit 1; }
+	$(call source_copy,build/rpm)
+	@mkdir build/rpm/SOURCES
+	@tar -C build/rpm -czf build/rpm/SOURCES/noiommufd-$(PKGVER).tar.gz noiommufd-$(PKGVER)
+	MAKEFLAGS= rpmbuild -bb --define '_topdir $(CURDIR)/build/rpm' --define 'noiommufd_version $(PKGVER)' $(2) rpm/$(1).spec
+	@rm -f $(3)
+	@cp build/rpm/RPMS/*/*.rpm build/
+	@cd build/rpm/RPMS && for f in */*.rpm; do echo "Built: $(CURDIR)/build/$${f#*/}"; done
+endef
+
+rpm: version-check
+	$(call rpmbuild,noiommufd-dkms,,build/noiommufd-dkms-*.rpm)
+
+rpm-kmod: version-check kdir-check
+	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/kmod-noiommufd-*-1.$(subst -,_,$(KREL)).*.rpm)
 
 # Without a package: the same files, handed to dkms.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)
 
-dkms-install:
+dkms-install: version-check
 	@command -v dkms >/dev/null || { echo 'noiommufd: dkms is not installed: install it from your distribution (Debian: apt-get install dkms)' >&2; exit 1; }
 	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-install' >&2; exit 1; }
 	@test ! -e $(dkmssrc) || $(MAKE) --no-print-directory dkms-remove
@@ -194,4 +222,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

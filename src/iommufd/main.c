@@ -606,4 +606,5 @@ module_exit(iommufd_exit);
 
 MODULE_DESCRIPTION("iommufd for devices without an IOMMU");
 MODULE_AUTHOR("The noiommufd developers");
+MODULE_VERSION(NOIOMMUFD_VERSION);
 MODULE_LICENSE("GPL");

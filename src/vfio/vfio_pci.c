@@ -467,5 +467,7 @@ static void __exit noiommu_vfio_exit(void)
 }
 module_exit(noiommu_vfio_exit);
 
-MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("VFIO PCI devices without an IOMMU, with an iommufd cdev");
+MODULE_AUTHOR("The noiommufd developers");
+MODULE_VERSION(NOIOMMUFD_VERSION);
+MODULE_LICENSE("GPL");

@@ -304,6 +304,74 @@ bad_kdirs()
 	modules_refused "$dir" "has no Module.symvers"
 }
 
+# commit_now DIR: what is in DIR, as one more commit.
+commit_now()
+{
+	git -C "$1" add -A && git -C "$1" -c user.name=a -c user.email=b commit -q --allow-empty -m c
+}
+
+# version_is DIR PATTERN: the version there.
+version_is()
+{
+	local said
+	said=$(make -s --no-print-directory -C "$1" version)
+	# shellcheck disable=SC2053 # a pattern
+	[[ $said == $2 ]] || {
+		say "the version is '$said', not $2"
+		return 1
+	}
+}
+
+# The version of packages moves with each commit, upward, and to the release.
+version_moves()
+{
+	local dir=$RUN/version said hash before after
+	mkdir "$dir"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir" -xf -
+	sed -i '1s/(.*)/(7.2~git)/' "$dir/debian/changelog"
+	version_is "$dir" 7.2~git || return
+	git -C "$dir" init -q && commit_now "$dir" || return
+	hash=$(git -C "$dir" rev-parse --short HEAD)
+	version_is "$dir" "7.2~git1.$hash" || return
+	before=$(make -s --no-print-directory -C "$dir" version)
+	commit_now "$dir" && commit_now "$dir" || return
+	after=$(make -s --no-print-directory -C "$dir" version)
+	version_is "$dir" '7.2~git3.*' || return
+	dpkg --compare-versions "$before" lt "$after" && dpkg --compare-versions "$after" lt 7.2 || {
+		say "to dpkg, $before, $after and 7.2 do not follow each other"
+		return 1
+	}
+	echo >> "$dir/Kbuild"
+	version_is "$dir" '7.2~git3.*+dirty' || return
+	git -C "$dir" checkout -q Kbuild
+	git clone -q --depth 1 "file://$dir" "$dir-shallow" || return
+	! said=$(make -s -C "$dir-shallow" deb 2>&1) && grep -q 'git fetch --unshallow' <<< "$said" || {
+		say "make deb in a shallow clone: $(tail -n 1 <<< "$said")"
+		return 1
+	}
+	# Another user's tree, as with sudo
+	chown -R 65534:65534 "$dir" && version_is "$dir" "$after" || return
+	make -C "$dir" deb > "$LOGS/version.log" 2>&1 < /dev/null && touch "$dir/build/noiommufd-dkms_1_all.deb" &&
+		make -C "$dir" deb > "$LOGS/version.log" 2>&1 < /dev/null || {
+		say "make deb fails: see $LOGS/version.log"
+		return 1
+	}
+	[ "$(cd "$dir/build" && echo *.deb)" = "noiommufd-dkms_${after}_all.deb" ] &&
+		[ "$(dpkg-deb -f "$dir/build/"*.deb Version)" = "$after" ] || {
+		say "make deb of $after leaves $(cd "$dir/build" && echo *.deb)"
+		return 1
+	}
+	sed -i '1s/(.*)/(7.2)/' "$dir/debian/changelog"
+	version_is "$dir" 7.2 || return
+	# Here, too, there is no commit after a release that is of its version.
+	said=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/debian/changelog")
+	[ ! -e "$TOP/.git" ] || [[ $said == *~git ]] ||
+		[ "$(git -C "$TOP" rev-list -1 HEAD -- debian/changelog)" = "$(git -C "$TOP" rev-parse HEAD)" ] || {
+		say "debian/changelog says $said, which is released: begin the next one, that ends in ~git"
+		return 1
+	}
+}
+
 # Nothing of kbuild's own state reaches the kernel's make.
 kbuild_state_kept_out()
 {
@@ -410,6 +478,7 @@ host_tests()
 	try host.kdir_refused kdir_refused
 	try host.bad_kdirs bad_kdirs
 	try host.kbuild_state_kept_out kbuild_state_kept_out
+	try host.version_moves version_moves
 	scripts_copy
 	try host.demo_without_root without_root
 	try host.demo_not_on_debian not_debian

@@ -24,6 +24,23 @@ modules_updated()
 	done
 }
 
+# Modules, DKMS's directory and the package have one version.
+one_version()
+{
+	local m version
+	version=$(in_root dpkg-query -W -f '${Version}' noiommufd-dkms)
+	[ -d "$copy/usr/src/noiommufd-$version" ] || {
+		say "the package is of version $version, and its source in $(cd "$copy/usr/src" && echo noiommufd-*)"
+		return 1
+	}
+	for m in noiommufd noiommu-vfio-pci; do
+		[ "$(in_root modinfo -k "$1" -F version "$m")" = "$version" ] || {
+			say "the package is of version $version, and $m of '$(in_root modinfo -k "$1" -F version "$m")'"
+			return 1
+		}
+	done
+}
+
 files_shipped()
 {
 	local f
@@ -338,7 +355,7 @@ uncompressed() { sed 's/\.\(gz\|xz\|zst\)$//'; }
 rpm_dkms_files()
 {
 	in_root sh -c 'rpm -qlp /tmp/source/build/noiommufd-dkms-*.rpm' |
-		grep -vE '^/usr/(src/noiommufd-[0-9.]*|share/licenses/.*)/' | uncompressed |
+		grep -vE '^/usr/(src/noiommufd-[^/]*|share/licenses/.*)/' | uncompressed |
 		same "files of noiommufd-dkms" /etc/modprobe.d/noiommufd.conf /usr/include/noiommufd \
 			/usr/include/noiommufd/{iommufd,noiommufd,vfio}.h /usr/sbin/noiommufd-run \
 			/usr/share/man/man8/noiommufd-run.8 /usr/share/licenses/noiommufd-dkms-"$1" \
@@ -374,7 +391,7 @@ rpm_installs()
 rpm_tests()
 {
 	local version
-	version=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/debian/changelog")
+	version=$(make -s --no-print-directory -C "$RUN/source" version)
 	wanted rpm.build || wanted rpm.dkms_files || wanted rpm.kmod_files ||
 		wanted rpm.dkms_installs || wanted rpm.kmod_installs || return 0
 	matched=yes
@@ -505,6 +522,7 @@ package_tests()
 	step package.install package_install "$1"
 	try package.dkms_installed dkms_installed "$kver"
 	try package.modules_in_updates modules_updated "$kver"
+	try package.one_version one_version "$kver"
 	try package.no_warnings no_warnings "$kver"
 	try package.installed_in_30_s took_at_most 30 "$RUN/install-time"
 	try package.probed_in_10_s probes_quick "$kver"

@@ -43,6 +43,7 @@ static int test_xa_alloc(struct xarray *xa, u32 *id, void *entry,
 #undef MODULE_AUTHOR
 #undef MODULE_DESCRIPTION
 #undef MODULE_LICENSE
+#undef MODULE_VERSION
 #undef __init
 #undef __exit
 #define module_init(...)
@@ -50,6 +51,7 @@ static int test_xa_alloc(struct xarray *xa, u32 *id, void *entry,
 #define MODULE_AUTHOR(...)
 #define MODULE_DESCRIPTION(...)
 #define MODULE_LICENSE(...)
+#define MODULE_VERSION(...)
 #define __init			__maybe_unused
 #define __exit			__maybe_unused
 

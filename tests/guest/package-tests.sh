@@ -235,10 +235,50 @@ dkms_skips()
 		say "dkms does not say once that $2: $(paste -sd' ' <<< "$said")"
 		return 1
 	}
-	in_root dkms autoinstall -k "$1" > /dev/null 2>&1 || {
-		say "dkms autoinstall -k $1 fails"
-		return 1
-	}
+	autoinstall_skips "$1"
+}
+
+# dkms 2.8, 3.0 and newest, by the suites that have them. None for the copy's own.
+DKMS=('' bullseye sid)
+
+# dkms_of SUITE: puts the dkms of that suite into the copy.
+dkms_of()
+{
+	local conf version debs
+	[ -n "$1" ] || return 0
+	conf=$(index "$1") || return
+	version=$(APT_CONFIG=$conf apt-cache show --no-all-versions dkms | sed -n 's/^Version: //p')
+	debs=debs-dkms-$1_${version}_$(recipe_hash debs_make "$MIRROR")
+	cached "$debs" debs_make "$conf" dkms || return
+	dpkg-deb --fsys-tarfile "$CACHE/$debs"/*.deb | tar -C "$copy" -x --keep-directory-symlink
+}
+
+# autoinstall_skips KVER: it is not asked to build for that kernel, however dkms
+# is told which it is.
+autoinstall_skips()
+{
+	local options said
+	for options in "autoinstall -k $1" "autoinstall --kernelver $1" "autoinstall --kernelver=$1" \
+		"autoinstall -k $1/x86_64" "autoinstall -a x86_64 --kernelver=$1" "-k $1 autoinstall" \
+		"--kernelver=$1/x86_64 autoinstall"; do
+		# shellcheck disable=SC2086 # words
+		said=$(in_root dkms $options 2>&1) && ! grep -q 'exclusive\|Error' <<< "$said" &&
+			grep -q "not built for $1: " <<< "$said" || {
+			say "dkms $options: $(paste -sd' ' <<< "$said")"
+			return 1
+		}
+	done
+}
+
+# every_autoinstall_skips KVER: by each dkms.
+every_autoinstall_skips()
+{
+	local suite
+	cp -a "$copy/usr/sbin/dkms" "$copy/tmp/dkms"
+	for suite in "${DKMS[@]}"; do
+		dkms_of "$suite" && autoinstall_skips "$1" || return
+		cp -a "$copy/tmp/dkms" "$copy/usr/sbin/dkms"
+	done
 }
 
 # direct_build_stops KVER REASON: make modules against it stops with one #error.
@@ -290,6 +330,7 @@ native_kernel()
 	mkdir "$copy/lib/modules/$name"
 	ln -s "/usr/src/linux-headers-$name" "$copy/lib/modules/$name/build"
 	try package.native_skipped_by_dkms dkms_skips "$name" "it offers the noiommu cdev itself"
+	try package.native_skipped_by_every_dkms every_autoinstall_skips "$name"
 	try package.native_direct_build_stops direct_build_stops "$name" NATIVE=1
 	try package.native_built_by_hand native_built "$name"
 	rm -r "$headers-native" "$copy/lib/modules/$name"

@@ -155,7 +155,7 @@ rpm: version-check
 	$(call rpmbuild,noiommufd-dkms,,build/noiommufd-dkms-*.rpm)
 
 rpm-kmod: version-check kdir-check
-	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/kmod-noiommufd-*-1.$(subst -,_,$(KREL)).*.rpm)
+	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/noiommufd-common-*.rpm 'build/kmod-noiommufd-$(KREL)'-[0-9]*.rpm)
 
 # Without a package: the same files, handed to dkms.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)

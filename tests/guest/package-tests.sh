@@ -356,13 +356,13 @@ purged()
 	nothing_left
 }
 
-# rpm_step SAID COMMAND...: in the copy, with a log; SAID when it fails.
-rpm_step()
+# in_copy SAID COMMAND...: in the copy, with a log; SAID when it fails.
+in_copy()
 {
-	local said=$1
+	local said=$1 log=$LOGS/packages.log
 	shift
-	in_root "$@" >> "$LOGS/rpm.log" 2>&1 || {
-		say "$said: see $LOGS/rpm.log"
+	in_root "$@" >> "$log" 2>&1 || {
+		say "$said: see $log"
 		return 1
 	}
 }
@@ -371,11 +371,10 @@ rpm_step()
 rpms_build()
 {
 	source_copy
-	: > "$LOGS/rpm.log"
-	rpm_step "apt could not install rpm" sh -c \
+	in_copy "apt could not install rpm" sh -c \
 		'apt-get update && apt-get install -y --no-install-recommends rpm' &&
-		rpm_step "make rpm fails" make -C /tmp/source rpm &&
-		rpm_step "make rpm-kmod fails" make -C /tmp/source rpm-kmod KDIR="/lib/modules/$kver/build"
+		in_copy "make rpm fails" make -C /tmp/source rpm &&
+		in_copy "make rpm-kmod fails" make -C /tmp/source rpm-kmod KDIR="/lib/modules/$kver/build"
 }
 
 # same WHAT, got on standard input, and wanted as arguments.
@@ -405,44 +404,103 @@ rpm_dkms_files()
 
 rpm_kmod_files()
 {
-	in_root sh -c 'rpm -qlp /tmp/source/build/kmod-noiommufd-*.rpm' | grep -v /licenses/ | uncompressed |
-		same "files of kmod-noiommufd" /etc/modprobe.d/noiommufd.conf /usr/sbin/noiommufd-run \
-			/usr/share/man/man8/noiommufd-run.8 "/lib/modules/$kver/extra/noiommufd" \
+	in_root sh -c "rpm -qlp /tmp/source/build/kmod-noiommufd-$kver-*.rpm" | grep -v /licenses/ | uncompressed |
+		same "files of kmod-noiommufd" "/lib/modules/$kver/extra/noiommufd" \
 			"/lib/modules/$kver/extra/noiommufd"/{noiommufd,noiommu-vfio-pci}.ko || return
+	in_root sh -c 'rpm -qlp /tmp/source/build/noiommufd-common-*.rpm' | grep -v /licenses/ | uncompressed |
+		same "files of noiommufd-common" /etc/modprobe.d/noiommufd.conf /usr/sbin/noiommufd-run \
+			/usr/share/man/man8/noiommufd-run.8 || return
 	in_root sh -c 'rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm' |
 		grep -v '^post' |
 		same "scriptlets of kmod-noiommufd" "depmod -a $kver || :" "depmod -a $kver || :"
 }
 
-# Installed, the modules are there; erased, nothing is. $1: package, $2: where.
+# Installed, the modules are there; erased, nothing is. $1: where, then packages.
 rpm_installs()
 {
-	local m path
-	rpm_step "rpm could not install $1" sh -c "rpm -i --nodeps /tmp/source/build/$1-*.rpm" || return
+	local where=$1 m path files
+	shift
+	files=("${@/#//tmp/source/build/}")
+	in_copy "rpm could not install $*" sh -c "rpm -i --nodeps ${files[*]/%/-*.rpm}" || return
 	for m in noiommufd noiommu-vfio-pci; do
 		path=$(in_root modinfo -k "$kver" -n "$m" 2>&1)
-		[[ $path == */$2/$m.ko* ]] || {
-			say "after rpm -i $1, $m is at '$path'"
+		[[ $path == */$where/$m.ko* ]] || {
+			say "after rpm -i $*, $m is at '$path'"
 			return 1
 		}
 	done
-	rpm_step "rpm could not erase $1" rpm -e "$1" && nothing_left
+	in_copy "rpm could not erase $*" rpm -e "$@" && nothing_left
+}
+
+# kmod_at VERSION KERNEL: the kmod package has put that version there.
+kmod_at()
+{
+	local m said
+	for m in noiommufd noiommu-vfio-pci; do
+		said=$(in_root modinfo -F version "/lib/modules/$2/extra/noiommufd/$m.ko" 2>&1)
+		[ "$said" = "$1" ] || {
+			say "for kernel $2 there is $m of '$said', not of $1"
+			return 1
+		}
+	done
+}
+
+# rpm_kmod VERSION KERNEL: the package for that kernel, with modules that are
+# quickly built, is installed over what is there.
+rpm_kmod()
+{
+	sed -i "1s/(.*)/($1)/" "$copy/tmp/kmod/debian/changelog"
+	in_copy "make rpm-kmod fails" make -C /tmp/kmod rpm-kmod KDIR="/usr/src/linux-headers-$2" &&
+		in_copy "rpm could not install it" sh -c \
+			"rpm -U --nodeps --replacepkgs /tmp/kmod/build/noiommufd-common-$1-*.rpm /tmp/kmod/build/kmod-noiommufd-$2-$1-*.rpm" &&
+		kmod_at "$1" "$2"
+}
+
+# The modules of one kernel do not take away those of another, and newer ones
+# of a kernel replace the older.
+rpm_kmods()
+{
+	local dir=$copy/tmp/kmod other=6.0-other headers=$copy/usr/src/linux-headers-6.0-other
+	mkdir -p "$dir"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir" -xf -
+	cat > "$dir/Kbuild" <<-'EOF'
+		obj-m := noiommufd.o noiommu-vfio-pci.o
+		noiommufd-y := src/small.o
+		noiommu-vfio-pci-y := src/small2.o
+		ccflags-y := -DNOIOMMUFD_VERSION='"$(shell cat $(src)/VERSION)"'
+	EOF
+	printf '#include <linux/module.h>\nMODULE_VERSION(NOIOMMUFD_VERSION);\nMODULE_LICENSE("GPL");\n' |
+		tee "$dir/src/small.c" > "$dir/src/small2.c"
+	echo : > "$dir/compat/run-probes"
+	cp -a "$copy/usr/src/linux-headers-$kver" "$headers"
+	sed -i "s/\".*\"/\"$other\"/" "$headers/include/generated/utsrelease.h"
+	sed -i "s/KERNELRELEASE = .*/KERNELRELEASE = $other/" "$headers/.kernelvariables"
+	rpm_kmod 7.1 "$kver" && rpm_kmod 7.1 "$other" && kmod_at 7.1 "$kver" &&
+		rpm_kmod 7.2~git5.abc "$kver" && kmod_at 7.1 "$other" || return
+	in_root rpm -q --requires "kmod-noiommufd-$other" | grep -qx "kernel-uname-r = $other" || {
+		say "the package for $other does not want that kernel"
+		return 1
+	}
+	in_copy "rpm could not erase them" rpm -e "kmod-noiommufd-$kver" "kmod-noiommufd-$other" noiommufd-common || return
+	rm -rf "$headers" "${copy:?}/lib/modules/$other"
+	nothing_left
 }
 
 rpm_tests()
 {
 	local version
 	version=$(make -s --no-print-directory -C "$RUN/source" version)
-	wanted rpm.build || wanted rpm.dkms_files || wanted rpm.kmod_files ||
-		wanted rpm.dkms_installs || wanted rpm.kmod_installs || return 0
+	wanted rpm.build || wanted rpm.dkms_files || wanted rpm.kmod_files || wanted rpm.dkms_installs ||
+		wanted rpm.kmod_installs || wanted rpm.kmods_of_two_kernels || return 0
 	matched=yes
 	# With TESTS, package.purge may have been left out.
 	in_root apt-get purge -y noiommufd-dkms > "$LOGS/rpm-purge.log" 2>&1 || true
 	step rpm.build rpms_build
 	try rpm.dkms_files rpm_dkms_files "$version"
 	try rpm.kmod_files rpm_kmod_files
-	try rpm.kmod_installs rpm_installs kmod-noiommufd extra/noiommufd
-	try rpm.dkms_installs rpm_installs noiommufd-dkms updates/dkms
+	try rpm.kmod_installs rpm_installs extra/noiommufd "kmod-noiommufd-$kver" noiommufd-common
+	try rpm.dkms_installs rpm_installs updates/dkms noiommufd-dkms
+	try rpm.kmods_of_two_kernels rpm_kmods
 }
 
 # A read-only source tree with a blank in its path, built by an ordinary user, and

@@ -163,24 +163,24 @@ dkmssrc = /usr/src/noiommufd-$(PKGVER)
 dkms-install: version-check
 	@command -v dkms >/dev/null || { echo 'noiommufd: dkms is not installed: install it from your distribution (Debian: apt-get install dkms)' >&2; exit 1; }
 	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-install' >&2; exit 1; }
-	@test ! -e $(dkmssrc) || $(MAKE) --no-print-directory dkms-remove
 	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo 'noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel (Debian: apt-get install linux-headers-amd64)' >&2; exit 1; }
-	mkdir -p $(dkmssrc)
+	@$(MAKE) --no-print-directory dkms-remove
+	mkdir -p $(dkmssrc)/tools
 	cp -r Kbuild Makefile src compat $(dkmssrc)/
+	cp tools/dkms-setup $(dkmssrc)/tools/
 	rm -f $(dkmssrc)/compat/README.md
 	sed 's/#MODULE_VERSION#/$(PKGVER)/' dkms.conf >$(dkmssrc)/dkms.conf
-	dkms add noiommufd/$(PKGVER)
-	@for d in /lib/modules/*/build/; do \
-		k=$${d#/lib/modules/}; k=$${k%/build/}; \
-		MAKEFLAGS= dkms install noiommufd/$(PKGVER) -k $$k; s=$$?; \
-		test $$s = 0 || test $$s = 77 || exit $$s; \
-	done
+	MAKEFLAGS= tools/dkms-setup install $(PKGVER)
 
+# Whatever version it is. A directory there may be a user's own.
 dkms-remove:
 	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-remove' >&2; exit 1; }
-	@! dpkg-query -S $(dkmssrc)/dkms.conf >/dev/null 2>&1 || { echo 'noiommufd: this version was installed as a package: apt-get remove noiommufd-dkms' >&2; exit 1; }
-	@test -z "$$(dkms status noiommufd/$(PKGVER))" || dkms remove noiommufd/$(PKGVER) --all
-	rm -rf $(dkmssrc)
+	@! dpkg-query -S '/usr/src/noiommufd-*/dkms.conf' >/dev/null 2>&1 && ! rpm -q noiommufd-dkms >/dev/null 2>&1 || { echo 'noiommufd: it was installed as a package: remove noiommufd-dkms (Debian: apt-get remove noiommufd-dkms)' >&2; exit 1; }
+	@tools/dkms-setup clear
+	@for d in /usr/src/noiommufd-*/; do \
+		v=$${d#/usr/src/noiommufd-}; \
+		! grep -qsx "PACKAGE_VERSION=\"$${v%/}\"" "$$d/dkms.conf" || { echo "rm -rf $$d"; rm -rf "$$d"; }; \
+	done
 
 # In guests with stock kernels; KERNEL is a role in tests/guest/kernels.
 demo:

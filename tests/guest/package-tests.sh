@@ -503,6 +503,126 @@ rpm_tests()
 	try rpm.kmods_of_two_kernels rpm_kmods
 }
 
+# small_source VERSION: as /tmp/small/VERSION in the copy, this tree with modules
+# that take no time: nothing but a version, as modinfo has it.
+small_source()
+{
+	local dir=$copy/tmp/small/$1
+	mkdir -p "$dir"
+	tar -C "$TOP" --exclude=./build --exclude=./.git -cf - . | tar -C "$dir" -xf -
+	sed -i "1s/(.*)/($1)/" "$dir/debian/changelog"
+	sed -i 's|^MAKE\[0\]=.*|MAKE[0]="sh src/small"|' "$dir/dkms.conf"
+	cat > "$dir/src/small" <<-'EOF'
+		version=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+		mkdir -p build/dkms
+		for m in noiommufd noiommu-vfio-pci; do
+			printf '.section .modinfo,"a"\n.asciz "version=%s"\n' "$version" | as -o build/dkms/$m.ko - || exit
+		done
+	EOF
+}
+
+# found VERSION WHAT: of that version are the modules that the kernel finds.
+found()
+{
+	local m said
+	for m in noiommufd noiommu-vfio-pci; do
+		said=$(in_root modinfo -k "$kver" -F version "$m" 2>&1)
+		[ "$said" = "$1" ] || {
+			say "dkms $(in_root dkms --version): after $2 of $1, $m is of '$said'"
+			return 1
+		}
+	done
+}
+
+# by_hand VERSION, by_deb VERSION, by_rpm VERSION: that one is installed so, over what is there.
+by_hand()
+{
+	in_copy "make dkms-install of $1 fails" make -C "/tmp/small/$1" dkms-install && found "$1" "make dkms-install"
+}
+
+by_deb()
+{
+	in_copy "the deb of $1 cannot be installed" sh -c "apt-get install -y --allow-downgrades /tmp/small/$1/build/*.deb" &&
+		found "$1" "apt-get install"
+}
+
+by_rpm()
+{
+	in_copy "the rpm of $1 cannot be installed" sh -c "rpm -U --nodeps --oldpackage --replacepkgs /tmp/small/$1/build/noiommufd-dkms-*.rpm" &&
+		found "$1" "rpm -U"
+}
+
+# Modules of others that kernels find first are said to be in the way.
+in_the_way()
+{
+	local other=$copy/lib/modules/$kver/updates/noiommufd.ko
+	in_root cp "/tmp/small/7.1/README.md" "/lib/modules/$kver/updates/noiommufd.ko" && in_root depmod "$kver" || return
+	! in_root make -C /tmp/small/7.2 dkms-install > "$RUN/said" 2>&1 &&
+		grep -q "^noiommufd: kernel $kver finds ${other#"$copy"}, and not" "$RUN/said" || {
+		say "with modules of others there, make dkms-install ended with '$(tail -n 1 "$RUN/said")'"
+		return 1
+	}
+	rm "$other"
+	in_root depmod "$kver"
+}
+
+# The versions of dkms_upgrades, as packages. 7.2~git5.abc is older than 7.2, but
+# newer in the eyes of dkms.
+small_packages()
+{
+	local v
+	in_root apt-get purge -y noiommufd-dkms > "$LOGS/packages.log" 2>&1 || true
+	in_copy "apt could not install rpm" sh -c \
+		'apt-get update && apt-get install -y --no-install-recommends rpm' || return
+	for v in 7.1 7.2~git5.abc 7.2; do
+		small_source "$v"
+		make -C "$copy/tmp/small/$v" deb >> "$LOGS/packages.log" 2>&1 < /dev/null || {
+			say "make deb fails: see $LOGS/packages.log"
+			return 1
+		}
+		in_copy "make rpm fails" make -C "/tmp/small/$v" rpm || return
+	done
+}
+
+# One version over another, up and down, in each way, by the dkms of that suite.
+dkms_upgrades()
+{
+	local suite=$1
+	dkms_of "$suite" || return
+	# By hand, and the package over that.
+	by_hand 7.2~git5.abc && by_hand 7.2 && by_hand 7.1 &&
+		in_copy "dkms uninstall fails" dkms uninstall -m noiommufd -v 7.1 -k "$kver" &&
+		in_copy "dkms autoinstall fails" dkms autoinstall --kernelver="$kver/x86_64" &&
+		found 7.1 "dkms autoinstall" && in_the_way &&
+		by_deb 7.2~git5.abc && by_deb 7.2 && by_deb 7.1 || return
+	! in_root make -C /tmp/small/7.2 dkms-install >> "$LOGS/packages.log" 2>&1 || {
+		say "make dkms-install puts a second one beside the package"
+		return 1
+	}
+	in_copy "apt could not purge the package" apt-get purge -y noiommufd-dkms &&
+		in_copy "make dkms-remove fails" make -C /tmp/small/7.2 dkms-remove && nothing_left || return
+	# As on Fedora, where DKMS has another directory.
+	cp -a "$copy/etc/os-release" "$RUN/os-release.$suite"
+	rm "$copy/etc/os-release"
+	echo ID=fedora > "$copy/etc/os-release"
+	by_rpm 7.2~git5.abc && by_rpm 7.2 && by_rpm 7.2 && by_rpm 7.1 &&
+		in_copy "rpm could not erase the package" rpm -e noiommufd-dkms && nothing_left || return
+	rm "$copy/etc/os-release"
+	cp -a "$RUN/os-release.$suite" "$copy/etc/os-release"
+}
+
+# One version over another, by each dkms.
+upgrade_tests()
+{
+	wanted dkms.packages || wanted dkms.upgrades_by_3.0 || wanted dkms.upgrades_by_2.8 ||
+		wanted dkms.upgrades_by_newest || return 0
+	matched=yes
+	step dkms.packages small_packages
+	try dkms.upgrades_by_3.0 dkms_upgrades ''
+	try dkms.upgrades_by_2.8 dkms_upgrades bullseye
+	try dkms.upgrades_by_newest dkms_upgrades sid
+}
+
 # A read-only source tree with a blank in its path, built by an ordinary user, and
 # as if the make of a kernel called it; with sparse, for the test after this one.
 readonly_tree()

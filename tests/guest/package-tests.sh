@@ -611,13 +611,39 @@ dkms_upgrades()
 	cp -a "$RUN/os-release.$suite" "$copy/etc/os-release"
 }
 
+# image_has VERSION: of that version is the driver in the initramfs.
+image_has()
+{
+	local dir=$copy/tmp/initramfs said
+	rm -rf "$dir"
+	in_root unmkinitramfs "/boot/initrd.img-$kver" /tmp/initramfs
+	said=$(modinfo -F version "$(find "$dir" -name 'noiommu-vfio-pci.ko*')" 2>&1)
+	[ "$said" = "$1" ] || {
+		say "with version $1 installed, the initramfs has '$said'"
+		return 1
+	}
+}
+
+# Who takes the modules into the initramfs gets those of the upgrade there, too.
+initramfs_follows()
+{
+	local etc=$copy/etc/initramfs-tools
+	install -m 755 "$TOP/examples/initramfs/hook" "$etc/hooks/noiommufd"
+	printf 'MODULES=list\nCOMPRESS=gzip\n' > "$etc/conf.d/noiommufd"
+	in_copy "there is no initramfs" update-initramfs -c -k "$kver" &&
+		by_deb 7.1 && image_has 7.1 && by_deb 7.2 && image_has 7.2 &&
+		in_copy "apt could not purge the package" apt-get purge -y noiommufd-dkms || return
+	rm "$etc/hooks/noiommufd" "$etc/conf.d/noiommufd" "$copy/boot/initrd.img-$kver"
+}
+
 # One version over another, by each dkms.
 upgrade_tests()
 {
-	wanted dkms.packages || wanted dkms.upgrades_by_3.0 || wanted dkms.upgrades_by_2.8 ||
+	wanted dkms.packages || wanted dkms.initramfs_follows || wanted dkms.upgrades_by_3.0 || wanted dkms.upgrades_by_2.8 ||
 		wanted dkms.upgrades_by_newest || return 0
 	matched=yes
 	step dkms.packages small_packages
+	try dkms.initramfs_follows initramfs_follows
 	try dkms.upgrades_by_3.0 dkms_upgrades ''
 	try dkms.upgrades_by_2.8 dkms_upgrades bullseye
 	try dkms.upgrades_by_newest dkms_upgrades sid

@@ -552,18 +552,19 @@ by_rpm()
 		found "$1" "rpm -U"
 }
 
-# Modules of others that kernels find first are said to be in the way.
+# Modules of others that kernels find first are said to be in the way. (dkms 3.2
+# puts them aside.)
 in_the_way()
 {
-	local other=$copy/lib/modules/$kver/updates/noiommufd.ko
-	in_root cp "/tmp/small/7.1/README.md" "/lib/modules/$kver/updates/noiommufd.ko" && in_root depmod "$kver" || return
+	local other=/lib/modules/$kver/updates/noiommufd.ko
+	by_hand 7.1 && in_root cp /tmp/small/7.1/README.md "$other" && in_root depmod "$kver" || return
 	! in_root make -C /tmp/small/7.2 dkms-install > "$RUN/said" 2>&1 &&
-		grep -q "^noiommufd: kernel $kver finds ${other#"$copy"}, and not" "$RUN/said" || {
+		grep -q "^noiommufd: kernel $kver finds $other, and not" "$RUN/said" || {
 		say "with modules of others there, make dkms-install ended with '$(tail -n 1 "$RUN/said")'"
 		return 1
 	}
-	rm "$other"
-	in_root depmod "$kver"
+	rm "$copy$other"
+	in_copy "make dkms-remove fails" make -C /tmp/small/7.2 dkms-remove && nothing_left
 }
 
 # The versions of dkms_upgrades, as packages. 7.2~git5.abc is older than 7.2, but
@@ -593,7 +594,7 @@ dkms_upgrades()
 	by_hand 7.2~git5.abc && by_hand 7.2 && by_hand 7.1 &&
 		in_copy "dkms uninstall fails" dkms uninstall -m noiommufd -v 7.1 -k "$kver" &&
 		in_copy "dkms autoinstall fails" dkms autoinstall --kernelver="$kver/x86_64" &&
-		found 7.1 "dkms autoinstall" && in_the_way &&
+		found 7.1 "dkms autoinstall" &&
 		by_deb 7.2~git5.abc && by_deb 7.2 && by_deb 7.1 || return
 	! in_root make -C /tmp/small/7.2 dkms-install >> "$LOGS/packages.log" 2>&1 || {
 		say "make dkms-install puts a second one beside the package"
@@ -639,12 +640,13 @@ initramfs_follows()
 # One version over another, by each dkms.
 upgrade_tests()
 {
-	wanted dkms.packages || wanted dkms.initramfs_follows || wanted dkms.upgrades_by_3.0 || wanted dkms.upgrades_by_2.8 ||
-		wanted dkms.upgrades_by_newest || return 0
+	wanted dkms.packages || wanted dkms.initramfs_follows || wanted dkms.in_the_way ||
+		wanted dkms.upgrades_by_3.0 || wanted dkms.upgrades_by_2.8 || wanted dkms.upgrades_by_newest || return 0
 	matched=yes
 	step dkms.packages small_packages
 	try dkms.initramfs_follows initramfs_follows
 	try dkms.upgrades_by_3.0 dkms_upgrades ''
+	try dkms.in_the_way in_the_way
 	try dkms.upgrades_by_2.8 dkms_upgrades bullseye
 	try dkms.upgrades_by_newest dkms_upgrades sid
 }

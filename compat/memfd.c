@@ -64,7 +64,7 @@ bool memfd_folio_is_at(struct file *memfd, struct folio *folio, pgoff_t index)
 	struct address_space *mapping = READ_ONCE(folio_page(folio, 0)->mapping);
 	pgoff_t first = folio_page(folio, 0)->index;
 #endif
-#ifndef HAVE_HUGETLB_BASE_INDEX
+#ifdef HAVE_HUGETLB_BASEPAGE_INDEX
 	struct super_block *sb = file_inode(memfd)->i_sb;
 
 	if (sb->s_magic == HUGETLBFS_MAGIC)

@@ -21,10 +21,13 @@
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
 
-/* For KUnit: what only older kernels need is compiled, wherever it runs. */
-#ifdef NOIOMMUFD_OLDEST_KERNEL
-#undef HAVE_GUP_UNSHARES_COW
-#undef HAVE_GUP_MOVES_HUGETLB
+/* For KUnit, what only older kernels need is compiled wherever it runs. */
+#if defined(NOIOMMUFD_OLDEST_KERNEL) || !defined(HAVE_FAULT_FLAG_UNSHARE) || \
+	defined(HAVE_GUP_MUST_UNSHARE_LACKS_VMA)
+#define GUP_KEEPS_COW
+#endif
+#if defined(NOIOMMUFD_OLDEST_KERNEL) || defined(HAVE_FOLLOW_HUGETLB_PAGE)
+#define GUP_LEAVES_HUGETLB
 #endif
 
 /**
@@ -41,7 +44,7 @@ struct pin_plan {
 	bool own;
 };
 
-#ifdef HAVE_GUP_MOVES_HUGETLB
+#ifndef GUP_LEAVES_HUGETLB
 
 static inline bool vma_matters(unsigned int gup_flags)
 {
@@ -84,7 +87,7 @@ static void plan_hugetlb(struct vm_area_struct *vma, struct pin_plan *plan)
 /* The flags that a read-only pin needs in addition. */
 static unsigned int unshare_flags(const struct vm_area_struct *vma)
 {
-#ifndef HAVE_GUP_UNSHARES_COW
+#ifdef GUP_KEEPS_COW
 	/* Without VM_READ none: the pin shall fail. */
 	if (vma->vm_flags & VM_READ &&
 	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE)

@@ -4,8 +4,10 @@
  * took huge pages that were reserved for others, or for nobody: a BUG().
  */
 #include <linux/hugetlb.h>
-#ifndef CONTROL
 /* Its arguments changed too, and do not matter. */
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#ifdef CONTROL
+bool hugetlb_reserve_pages(/* any */);
+#else
 long hugetlb_reserve_pages(/* any */);
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* vfio: Export the device set open count, Linux 6.1: how close counts. */
 #include <linux/vfio.h>
-#ifndef CONTROL
+#ifdef CONTROL
+int vfio_device_set_open_count;
+#else
 unsigned int (*probe)(struct vfio_device_set *dev_set) = vfio_device_set_open_count;
 #endif

@@ -147,6 +147,44 @@ probes_alone()
 	done
 }
 
+# probes_as_recorded ROLE: the answers are those in tests/compat/expected.
+probes_as_recorded()
+{
+	local file=tests/compat/expected/${1%%-*} found
+	[ -e "$TOP/$file" ] || {
+		say "none are recorded for role $1"
+		return "$SKIP"
+	}
+	found=$(cd "$copy/tmp/probes/compat/probe" && grep . ./*.fact |
+		sed 's|^\./\(.*\)\.fact:| \1 |; s/^ //' | LC_ALL=C sort | diff "$TOP/$file" -) || {
+		say "$(grep '^[<>]' <<< "$found" | paste -sd' '): if that is right, record it in $file"
+		return 1
+	}
+}
+
+# A name that is misspelt where the fact holds is not taken for its answer: no
+# control compiles there. Where the fact does not hold, each does.
+probes_misspelt()
+{
+	local dir=$copy/tmp/misspelt/compat f want found
+	mkdir "$copy/tmp/misspelt"
+	cp -r "$TOP/compat" "$copy/tmp/misspelt/"
+	sed -i 's/^#endif$/int misspelt = no_such_name;\n&/' "$dir"/probe/*.c
+	! in_root bash /tmp/misspelt/compat/run-probes "/lib/modules/$1/build" /tmp/misspelt > /dev/null 2>&1 || {
+		say "run-probes does not stop"
+		return 1
+	}
+	for f in "$dir"/probe/*.c; do
+		f=${f##*/} f=${f%.c} want=no
+		! grep -q "^#define HAVE_${f^^} " "$copy/tmp/probes/compat/generated/features.h" || want=broken
+		found=$(< "$dir/probe/$f.fact")
+		[ "$found" = $want ] || {
+			say "compat/probe/$f.c with a misspelt name says $found, not $want"
+			return 1
+		}
+	done
+}
+
 # The read path of the module for kernel $1 takes no lock.
 read_path_unlocked()
 {
@@ -773,7 +811,11 @@ package_tests()
 	try package.no_warnings no_warnings "$kver"
 	try package.installed_in_30_s took_at_most 30 "$RUN/install-time"
 	try package.probed_in_10_s probes_quick "$kver"
-	[ "$suite" = no ] || try package.probes_alone probes_alone "$kver"
+	try package.probes_as_recorded probes_as_recorded "$1"
+	[ "$suite" = no ] || {
+		try package.probes_misspelt probes_misspelt "$kver"
+		try package.probes_alone probes_alone "$kver"
+	}
 	[ ! -s "$RUN/probe-time" ] ||
 		say "  (processor time: installed in $(took "$RUN/install-time") s, probed in $(took "$RUN/probe-time") s; by the clock in $(cut -d' ' -f3 "$RUN/install-time") s and $(cut -d' ' -f3 "$RUN/probe-time") s)"
 	try package.read_path_unlocked read_path_unlocked "$kver"

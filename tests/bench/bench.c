@@ -4,8 +4,7 @@
  * pin memory, to translate it, to give it back. Under QEMU's "-icount shift=0"
  * the time stamp counter moves by one an instruction.
  *
- *	bench [-p ROW] BACKEND...	count
- *	bench -c BACKEND...		translate on one core, and on two at once
+ *	bench [-p ROW] BACKEND...
  *
  * A backend is "mainline" or "ours" (iommufd and a noiommu cdev; where they
  * are, the environment says: see iommufd_open()), "io_uring" (registered
@@ -25,7 +24,6 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <libgen.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,8 +36,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
@@ -76,7 +72,6 @@
 #define MEM_FIRST_SMALL	1
 #define MEM_ROUNDS	3
 /* Calls of a round on one core or two */
-#define CORE_CALLS	200000
 
 [[gnu::noreturn, gnu::format(printf, 1, 2)]]
 static void die(const char *fmt, ...)
@@ -1177,84 +1172,6 @@ static void bench(const char *backend, const struct memory *mem)
 		die("there is no backend '%s'", backend);
 }
 
-/*
- * Two cores.
- */
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
-/*
- * Seconds that it takes the cores to translate CORE_CALLS times each. Not
- * threads: then ioctl() itself would count references to the file.
- */
-static double on_cores(struct iommufd *io, int cores, __u64 iova,
-		       int *ready)
-{
-	double began, longest = 0, took;
-	int core, i, status, pipes[2];
-
-	expect(!pipe(pipes));
-	__atomic_store_n(ready, 0, __ATOMIC_SEQ_CST);
-	for (core = 0; core < cores; core++) {
-		__u64 length = PAGE;
-		cpu_set_t set;
-
-		if (fork())
-			continue;
-		CPU_ZERO(&set);
-		CPU_SET(core, &set);
-		expect(!sched_setaffinity(0, sizeof(set), &set));
-		__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
-		while (__atomic_load_n(ready, __ATOMIC_SEQ_CST) < cores)
-			;
-		began = now();
-		for (i = 0; i < CORE_CALLS; i++)
-			get_pa(io, io->ioas, iova, &length);
-		took = now() - began;
-		expect(write(pipes[1], &took, sizeof(took)) == sizeof(took));
-		_exit(0);
-	}
-	for (core = 0; core < cores; core++) {
-		expect(wait(&status) > 0 && !status);
-		expect(read(pipes[0], &took, sizeof(took)) == sizeof(took));
-		if (took > longest)
-			longest = took;
-	}
-	close(pipes[0]);
-	close(pipes[1]);
-	return longest;
-}
-
-/* What two cores get done, in percent of what one does */
-static void bench_cores(const char *name)
-{
-	int *ready = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const __u64 iova = 0x7000000000;
-	struct iommufd io;
-	int i;
-
-	expect(ready != MAP_FAILED);
-	iommufd_open(&io, name);
-	map(&io, small_pages(PAGE), PAGE, iova);
-	for (i = 0; i < BIG_ROUNDS; i++) {
-		double one = on_cores(&io, 1, iova, ready);
-		double two = on_cores(&io, 2, iova, ready);
-
-		begin(name, "two_cores_percent", NULL);
-		spent = 200 * one / two;
-		end();
-	}
-	iommufd_close(&io);
-	munmap(ready, PAGE);
-}
-
 /* Is this kind of memory, or "4k", what is asked for? */
 static bool wanted(const char *kind)
 {
@@ -1266,30 +1183,20 @@ static bool wanted(const char *kind)
 int main(int argc, char **argv)
 {
 	static const char *const kinds[] = { "hugetlb", "thp", "scattered" };
-	bool cores = false;
 	struct memory mem;
 	size_t k;
 	int c, i;
 
-	while ((c = getopt(argc, argv, "cp:")) != -1) {
-		if (c == 'c')
-			cores = true;
-		else if (c == 'p')
-			profiled = optarg;
-		else
+	while ((c = getopt(argc, argv, "p:")) != -1) {
+		if (c != 'p')
 			return 2;
+		profiled = optarg;
 	}
 
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	expect(pagemap >= 0);
 	drop_ipc_lock();
 	calibrate();
-	if (cores) {
-		for (i = optind; i < argc; i++)
-			bench_cores(argv[i]);
-		rows_print();
-		return 0;
-	}
 
 	for (i = optind; i < argc && wanted("4k"); i++)
 		bench(argv[i], NULL);

@@ -133,8 +133,6 @@ END {
 	print "own, that is a floor. mlock() keeps memory from being swapped out, but not from being" > page
 	print "moved; pagemap is read at once for all of it. A missed target is excused only where" > page
 	print "such a bound, measured in the same run, is above it.\n" > page
-	print "Two cores that translate at the same time get " number(median["two_cores_percent", "ours"]) " % of what one gets done" > page
-	print "(mainline: " number(median["two_cores_percent", "mainline"]) " %), by the clock, in an emulator that has a thread for each.\n" > page
 
 	print "## How it is measured\n" > page
 	print "`make bench` builds Linux 7.3 (" source ") with its noiommu cdev and" > page

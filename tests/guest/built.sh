@@ -168,4 +168,14 @@ in_tree()
 			return 1
 		}
 	done
+	# Beside an iommufd that is built in, ours cannot be: vmlinux would not link
+	# (check-all: tests/guest/vmlinux).
+	"$tree/scripts/config" --file "$dir/.config" --enable IOMMU_SUPPORT --enable IOMMUFD \
+		--enable NOIOMMUFD --enable NOIOMMUFD_KUNIT_TEST
+	make -s -C "$tree" O="$dir" olddefconfig > "$log" 2>&1 < /dev/null &&
+		grep -qx CONFIG_IOMMUFD=y "$dir/.config" && ! grep -q '^CONFIG_NOIOMMUFD.*=y' "$dir/.config" &&
+		grep -qx CONFIG_NOIOMMUFD=m "$dir/.config" || {
+		say "beside iommufd there is $(grep '^CONFIG_.*IOMMUFD.*=' "$dir/.config" | paste -sd' ')"
+		return 1
+	}
 }

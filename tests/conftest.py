@@ -16,15 +16,14 @@ from typing import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from runner.guest import Guest, log_trouble
+from runner.guest import log_trouble
 from runner.ktap import Result
 from runner.root import GUEST, Failed
+from runner.session import OWN_GUEST, Session
 
 TEST = re.compile(r"^TEST(?:_LIMIT)?\((\w+)", re.M)
-# Guests of their own have these.
-ELSEWHERE = {"harness", "twins", "suspend", "lockdown"}
 WHOLE = ("load", "programs", "unload", "end", "log")
-GUESTS = pytest.StashKey[dict[str, Guest]]()
+SESSION = pytest.StashKey[Session]()
 
 
 def order() -> dict[str, tuple[int, str]]:
@@ -43,24 +42,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("noiommufd")
     group.addoption("--kernel", default="6.1", help="roles of tests/guest/kernels, separated by blanks (default: 6.1)")
     group.addoption("--tests", default="", help='a glob on "program.test", "program" or "test"')
+    group.addoption("--package", action="store_true", help="the modules are those of our package, built by DKMS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Guests of this run, by role."""
-    config.stash[GUESTS] = dict[str, Guest]()
+    """What this run makes."""
+    config.stash[SESSION] = Session(config.getoption("--package"), config.getoption("--tests"))
 
 
 class GuestItem(pytest.Item):
     """A result that a guest gives."""
 
-    def __init__(self, *, role: str, program: str, test: str, **more: object) -> None:
+    def __init__(self, *, role: str, kind: str, program: str, test: str, **more: object) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
-        self.role, self.program, self.test = role, program, test
+        self.role, self.kind, self.program, self.test = role, kind, program, test
+        # With pytest-xdist, one process has all of a role.
+        self.add_marker(pytest.mark.xdist_group(role))
 
     def runtest(self) -> None:
         """Wait for it and pass it on."""
-        guest = self.config.stash[GUESTS][self.role]
-        judge(guest.result(self.program, self.test))
+        judge(self.config.stash[SESSION].guest(self.role, self.kind).result(self.program, self.test))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """What the guest said is all there is to show."""
@@ -77,7 +78,7 @@ class WholeItem(GuestItem):
     """What concerns a guest as a whole."""
 
     def runtest(self) -> None:
-        guest = self.config.stash[GUESTS][self.role]
+        guest = self.config.stash[SESSION].guest(self.role, self.kind)
         guest.end()
         if self.test in ("load", "unload"):
             program = guest.program(f"guest-{self.test}")
@@ -85,7 +86,8 @@ class WholeItem(GuestItem):
                 judge(result)
             expect(not program.faults, "\n".join(program.faults))
         elif self.test == "programs":
-            faults = [f"{name}: {fault}" for name in guest.names for fault in guest.program(name).faults]
+            names = guest.spec.programs + (["example", "lockdown"] if guest.spec.example else [])
+            faults = [f"{name}: {fault}" for name in names for fault in guest.program(name).faults]
             expect(not faults, "\n".join(faults))
         elif self.test == "end":
             expect(guest.status == 0 and not guest.why, guest.last_words())
@@ -117,7 +119,8 @@ class SuiteFile(pytest.File):
                 continue
             for test in TEST.findall(self.path.read_text()):
                 if fits(self.config.getoption("--tests"), program, test):
-                    yield GuestItem.from_parent(self, name=f"{test}[{role}]", role=role, program=program, test=test)
+                    yield GuestItem.from_parent(self, name=f"{test}[{role}]", role=role, program=program, test=test,
+                                                kind=OWN_GUEST.get(program, "suite"))
 
 
 class WholeFile(pytest.File):
@@ -125,53 +128,50 @@ class WholeFile(pytest.File):
 
     def collect(self) -> Iterator[GuestItem]:
         for role in self.config.getoption("--kernel").split():
-            for test in WHOLE:
-                yield WholeItem.from_parent(self, name=f"{test}[{role}]", role=role, program="guest", test=test)
+            for kind in ("suite", *OWN_GUEST.values()):
+                for test in WHOLE:
+                    yield WholeItem.from_parent(self, name=f"{test}[{role}-{kind}]", role=role, kind=kind,
+                                                program="guest", test=test)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """The C files of the suite, and the file that has their order."""
-    if file_path.parent != GUEST / "suite" or file_path.stem in ELSEWHERE:
-        return None
     found: pytest.Collector | None = None
-    if file_path.suffix == ".c":
-        found = SuiteFile.from_parent(parent, path=file_path)
-    elif file_path.name == "order":
-        found = WholeFile.from_parent(parent, path=file_path)
+    if file_path.parent == GUEST / "suite" and file_path.stem != "harness":
+        if file_path.suffix == ".c":
+            found = SuiteFile.from_parent(parent, path=file_path)
+        elif file_path.name == "order":
+            found = WholeFile.from_parent(parent, path=file_path)
     return found
 
 
 @pytest.hookimpl(trylast=True)  # type: ignore[misc]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """By guest, and in it in the order in which the programs run; then make the guests."""
-    places = order()
-    pattern = config.getoption("--tests")
+    """By guest, and in it in the order in which the programs run; a guest that has nothing to run is left out."""
+    session, places = config.stash[SESSION], order()
+    last = places["unload"][0]
     ours = [item for item in items if isinstance(item, GuestItem)]
-    programs = {item.role: {} for item in ours}  # type: dict[str, dict[str, None]]
-    ours.sort(key=lambda item: (item.role, item.program == "guest",
-                                places.get(item.program, (places["unload"][0] - 0.5,))[0]))
+    ours.sort(key=lambda item: (item.role, item.kind, item.program == "guest", item.program == "lockdown",
+                                places.get(item.program, (last - 0.5,))[0]))
     for item in ours:
-        if item.program != "guest":
-            programs[item.role][item.program] = None
-    chosen = [item for item in ours if programs[item.role]]
-    if pattern and not chosen:
-        raise pytest.UsageError(f"no test fits '{pattern}'")
+        names = session.wanted.setdefault((item.role, item.kind), [])
+        if item.program not in ("guest", *names):
+            names.append(item.program)
+    chosen = [item for item in ours if session.wanted[item.role, item.kind]]
+    if session.tests and not chosen:
+        raise pytest.UsageError(f"no test fits '{session.tests}'")
+    tests = [item.test for item in chosen if item.program != "guest"]
+    if len(tests) == 1:
+        # The program runs it alone.
+        session.tests = tests[0]
     others: list[pytest.Item] = [item for item in items if not isinstance(item, GuestItem)]
     items[:] = [*others, *chosen]
-    if config.option.collectonly:
-        return
-    for role, names in programs.items():
-        tests = {item.test for item in chosen if item.role == role and item.program != "guest"}
-        if names:
-            # One test: the program runs it alone.
-            only = pattern or (tests.pop() if len(tests) == 1 else "")
-            config.stash[GUESTS][role] = Guest(role, list(names), only)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """No guest outlives the run."""
-    for guest in config.stash.get(GUESTS, {}).values():
-        guest.stop()
+    """Nothing outlives the run."""
+    if SESSION in config.stash:
+        config.stash[SESSION].close()
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ktap import Frames, Program, Result
@@ -53,13 +54,55 @@ def not_ours(status: int, log: str) -> str:
     return ""
 
 
-def qemu(kernel: Path, image: Path, console: Path, files: Path, sockets: str) -> list[str]:
-    """The command for the machine that tests/guest/guest.sh describes."""
+@dataclass
+class Spec:
+    """What a guest runs, and how; kills, slow and leaks are for its programs."""
+    programs: list[str]
+    pattern: str = ""
+    mode: str = "check"
+    example: str = ""
+    kills: int = 3
+    slow: int = 1
+    leaks: bool = False
+    # More devices, kernel parameters, files of the image, and both processors in one thread
+    devices: list[str] = field(default_factory=list)
+    append: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+    thread: str = "multi"
+    limit: int = 1500
+
+    def conf(self) -> str:
+        """For the guest's init."""
+        return (f'MODE={self.mode}\nexport KILLS={self.kills}\nexport SLOW={self.slow}\n'
+                f'LEAKS={"yes" if self.leaks else "no"}\nTERMINAL=no\nPROGRAMS="{" ".join(self.programs)}"\n'
+                f'PATTERN="{self.pattern}"\nEXAMPLE="{self.example}"\n')
+
+
+def iommu(files: Path) -> tuple[list[str], str]:
+    """Devices and parameters of a guest with an IOMMU: behind root ports that it does
+    not manage, and others that it does, devices of the same kinds."""
+    words = ["-device intel-iommu,intremap=off -device pxb-pcie,id=free,bus_nr=32,bypass_iommu=on"]
+    words += [f"-device pcie-root-port,bus=pcie.0,id=managed{i},slot=1{i},chassis=1{i}" for i in (1, 2)]
+    words += [f"-device pcie-root-port,bus=free,id=free{i},slot=2{i},chassis=2{i}" for i in (1, 2, 3)]
+    words += [f"-drive driver=null-co,if=none,id=disk-{i},size=128M "
+              f"-device nvme,bus={i},drive=disk-{i},serial=noiommufd-twin" for i in ("managed1", "free1")]
+    words += [f"-netdev user,id=net-{i},restrict=on -device rtl8139,bus={i},netdev=net-{i},"
+              f"mac=52:54:00:12:34:56,romfile={files}/rom" for i in ("managed2", "free2")]
+    words += ["-device edu,bus=free3,dma_mask=0xffffffffffffffff"]
+    return " ".join(words).split(), "intel_iommu=on"
+
+
+def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sockets: str) -> list[str]:
+    """The command. The guest's devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
+    at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card with I/O ports, a BAR of less
+    than a page and a ROM; no IOMMU. For resets, a card of two functions at 02:00 and two devices behind a
+    conventional bridge, 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for refusals a VGA
+    at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the third serial port leads to QEMU's monitor."""
     accel = os.environ.get("ACCEL", "tcg")
     virtual = "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2"
-    machine = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
+    machine = ["-accel", f"tcg,thread={spec.thread},tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
         ["-accel", accel, "-cpu", "host"]
-    return ["qemu-system-x86_64", "-machine", "q35", *machine, *f"""
+    return ["qemu-system-x86_64", "-machine", "q35", *machine, *spec.devices, *f"""
         -m 2G -smp 2 -nodefaults -no-user-config -display none -no-reboot
         -kernel {kernel} -initrd {image} -serial file:{console} -serial stdio
         -chardev socket,id=port,abstract=on,path={sockets},server=on,wait=off -serial chardev:port
@@ -85,7 +128,7 @@ def qemu(kernel: Path, image: Path, console: Path, files: Path, sockets: str) ->
         -device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,{virtual}
         -device VGA,bus=pcie.0,addr=0xc""".split(),
             "-append", "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
-            "printk.devkmsg=on no_timer_check"]
+            f"printk.devkmsg=on no_timer_check {spec.append}"]
 
 
 def disks(files: Path) -> None:
@@ -100,12 +143,12 @@ def disks(files: Path) -> None:
 
 
 class Guest:
-    """A guest that runs programs of the suite; booted when the first result is asked for."""
+    """A guest, booted when the first result is asked for."""
 
-    def __init__(self, role: str, names: list[str], pattern: str) -> None:
-        self.root = Root(role)
-        self.names, self.pattern = names, pattern
-        self.console = LOGS / f"guest-{role}.console"
+    def __init__(self, name: str, root: Root, spec: Spec) -> None:
+        self.name, self.root, self.spec = name, root, spec
+        self.dir = root.dir / name
+        self.console, self.out = LOGS / f"{name}.console", LOGS / f"{name}.out"
         self.frames = Frames()
         self.ended = threading.Event()
         self.more = threading.Condition()
@@ -116,39 +159,39 @@ class Guest:
 
     def image(self) -> Path:
         """An initramfs: what all guests of its kernel have, then ours."""
-        base, files = self.root.base(), self.root.dir / "image"
+        base, files = self.root.base(), self.dir / "image"
         shutil.rmtree(files, ignore_errors=True)
         lib = files / "lib/modules" / self.root.kver
-        (lib / "updates").mkdir(parents=True)
+        lib.parent.mkdir(parents=True)
         # depmod has to see all; what is the base's goes again.
-        run("cp", "-al", base / "lib/modules" / self.root.kver, files / "lib/modules")
+        run("cp", "-al", base / "lib/modules" / self.root.kver, lib.parent)
+        (lib / "updates").mkdir(exist_ok=True)
         for module in self.root.modules():
             shutil.copy(module, lib / "updates")
         run("depmod", "-b", files, self.root.kver)
-        shutil.rmtree(lib / "kernel")
-        for name, mode, source in [("init", 0o755, GUEST / "init"),
-                                   ("sbin/noiommufd-run", 0o755, TOP / "tools/noiommufd-run")] + \
-                                  [(f"tests/{path.name}", 0o755, path) for path in programs(self.names)]:
-            (files / name).parent.mkdir(exist_ok=True)
+        shutil.rmtree(lib / "kernel", ignore_errors=True)
+        suite = [name for name in self.spec.programs if (GUEST / f"suite/{name}.c").exists()]
+        more = {"init": GUEST / "init", "sbin/noiommufd-run": TOP / "tools/noiommufd-run", **self.spec.files,
+                **{f"tests/{path.name}": path for path in programs(suite)}}
+        for name, source in more.items():
+            (files / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, files / name)
-            (files / name).chmod(mode)
-        (files / "guest.conf").write_text(
-            f'MODE=check\nexport KILLS=3\nexport SLOW=1\nLEAKS=no\nTERMINAL=no\nPROGRAMS="{" ".join(self.names)}"\n'
-            f'PATTERN="{self.pattern}"\nEXAMPLE=\n')
-        cpio = base.with_suffix(".cpio")
+        for config in ("etc/modprobe.d", "lib/modprobe.d"):
+            if (self.root.path / config).is_dir():
+                shutil.copytree(self.root.path / config, files / config, symlinks=False)
+        (files / "guest.conf").write_text(self.spec.conf())
+        cpio, image = base.with_suffix(".cpio"), self.dir / "image.cpio"
         if not cpio.exists():
             run("sh", "-c", f"find . | cpio -o -H newc --quiet > {cpio}.part && mv {cpio}.part {cpio}", cwd=base)
-        image = self.root.dir / "image.cpio"
         run("sh", "-c", f"(cat {cpio} && find . | cpio -o -H newc --quiet) > {image}", cwd=files)
         return image
 
-    def boot_once(self, image: Path, limit: int) -> int:
+    def boot_once(self, image: Path) -> int:
         """Run it to its end. 124: the time was up; 75: QEMU is at fault, why says how."""
         self.frames, self.why = Frames(), ""
-        disks(self.root.dir)
+        disks(self.dir)
         name = f"noiommufd-{uuid.uuid4()}"
-        kernel = self.root.lower / "boot" / f"vmlinuz-{self.root.kver}"
-        watch = subprocess.Popen([GUEST / "watch", f"{name}-watch", self.console, "90"], text=True,
+        watch = subprocess.Popen([GUEST / "watch", f"{name}-watch", self.console, str(90 * self.spec.slow)], text=True,
                                  stdout=subprocess.PIPE)
         expired = threading.Event()
 
@@ -157,12 +200,13 @@ class Guest:
             if self.process:
                 self.process.kill()
 
-        with subprocess.Popen(qemu(kernel, image, self.console, self.root.dir, name), text=True, errors="replace",
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as self.process:
-            timer = threading.Timer(limit, expire)
+        command = qemu(self.spec, self.root.kernel(), image, self.console, self.dir, name)
+        with subprocess.Popen(command, text=True, errors="replace", stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as self.process:
+            timer = threading.Timer(self.spec.limit, expire)
             timer.start()
             assert self.process.stdout
-            with open(LOGS / f"guest-{self.root.role}.out", "w", encoding="utf-8") as out:
+            with open(self.out, "w", encoding="utf-8") as out:
                 for line in self.process.stdout:
                     out.write(line)
                     with self.more:
@@ -181,9 +225,10 @@ class Guest:
         """Run it to an end that is its own."""
         try:
             LOGS.mkdir(parents=True, exist_ok=True)
+            self.dir.mkdir(parents=True, exist_ok=True)
             image = self.image()
             for left in range(BOOTS - 1, -1, -1):
-                self.status = self.boot_once(image, 1500)
+                self.status = self.boot_once(image)
                 log = self.console.read_text(errors="replace") if self.console.exists() else ""
                 if self.status != 75:
                     self.why = not_ours(self.status, log)
@@ -200,7 +245,7 @@ class Guest:
     def start(self) -> None:
         """Begin to boot, once."""
         if not self.thread:
-            tell(f"guest {self.root.role}: {' '.join(self.names)} on {self.root.kver}")
+            tell(f"guest {self.name}: {' '.join(self.spec.programs)} on {self.root.kver}")
             self.thread = threading.Thread(target=self.boot, daemon=True)
             self.thread.start()
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -41,18 +42,17 @@ def run(*command: str | Path, log: Path | None = None, cwd: Path | None = None) 
 
 
 class Root:
-    """A role's cached root file system, with a throw-away layer over it."""
+    """A role's cached root file system, over which a throw-away layer can be mounted."""
 
     def __init__(self, role: str) -> None:
-        self.role = role
         done = subprocess.run(["bash", "-euc", '. "$0"; root_cached "$1" >&2; printf "%s\\n" "$root" "$kver"',
                                str(GUEST / "lib.sh"), role], text=True, check=False, stdout=subprocess.PIPE)
         if done.returncode:
             raise Failed(f"there is no root file system of role {role}: see above")
         lower, self.kver = done.stdout.split()
-        self.lower = Path(lower)
-        self.dir = BUILD / role
+        self.role, self.lower, self.dir = role, Path(lower), BUILD / role
         self.path = self.lower
+        self.built: list[Path] = []
         self.dir.mkdir(parents=True, exist_ok=True)
         # Its directory is one run's at a time, until that ends.
         self.lock = open(self.dir / ".lock", "w", encoding="utf-8")
@@ -63,18 +63,22 @@ class Root:
             fcntl.flock(self.lock, fcntl.LOCK_EX)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Path]:
-        """Mounted with its layer, for chroot(); in a mount namespace of the run's."""
+    def opened(self, name: str = "layer") -> Iterator[Path]:
+        """Mounted with a layer, for chroot(); in a mount namespace of the run's."""
         # A tmpfs, for BUILD may itself lie on an overlay.
-        layer = self.dir / "layer"
+        layer = self.dir / name
         layer.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", layer)
-        for name in ("upper", "work", "root"):
-            (layer / name).mkdir()
+        for part in ("upper", "work", "root"):
+            (layer / part).mkdir()
         root = layer / "root"
         run("mount", "-t", "overlay", "-o", f"lowerdir={self.lower},upperdir={layer}/upper,workdir={layer}/work",
             "overlay", root)
         run("mount", "-t", "proc", "proc", root / "proc")
+        (root / "dev/pts").mkdir(exist_ok=True)
+        run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", root / "dev/pts")
+        (root / "dev/ptmx").unlink(missing_ok=True)
+        (root / "dev/ptmx").symlink_to("pts/ptmx")
         try:
             self.path = root
             yield root
@@ -85,10 +89,16 @@ class Root:
     def chroot(self, *command: str | Path, log: Path | None = None) -> str:
         """What a command says that runs in it."""
         return run("chroot", self.path, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-                   "HOME=/root", *command, log=log)
+                   "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "INITRD=No", *command, log=log)
+
+    def kernel(self) -> Path:
+        """What QEMU boots."""
+        return self.lower / "boot" / f"vmlinuz-{self.kver}"
 
     def modules(self) -> list[Path]:
         """Our modules for its kernel, built in it from this tree as it is."""
+        if self.built:
+            return self.built
         out, log = self.dir / "modules", LOGS / f"guest-{self.role}-modules.log"
         out.mkdir(parents=True, exist_ok=True)
         with self.opened() as root:
@@ -97,7 +107,8 @@ class Root:
                 run("mount", "--bind", source, root / "tmp" / name)
             self.chroot("make", "-s", "-C", "/tmp/source", "modules", "OUT=/tmp/out",
                         f"KDIR=/lib/modules/{self.kver}/build", log=log)
-        return [out / "noiommufd.ko", out / "noiommu-vfio-pci.ko"]
+        self.built = [out / "noiommufd.ko", out / "noiommu-vfio-pci.ko"]
+        return self.built
 
     def base(self) -> Path:
         """What each guest of its kernel has: programs, libraries, the kernel's modules."""
@@ -130,6 +141,32 @@ class Root:
             shutil.copy(config, part / "kernel.config")
         part.rename(base)
         return base
+
+
+def source_copy(to: Path) -> None:
+    """This tree, without what was built in it, and without what git keeps."""
+    to.mkdir(parents=True, exist_ok=True)
+    run("sh", "-c", f"tar -C '{TOP}' --exclude=./build --exclude=./.git -cf - . | tar -C '{to}' -xf -")
+
+
+class PackageRoot(Root):
+    """A root file system in which our package is installed, until the run ends."""
+
+    def __init__(self, role: str, deb: Path, stack: contextlib.ExitStack) -> None:
+        super().__init__(role)
+        stack.enter_context(self.opened("package"))
+        shutil.copy(deb, self.path / "tmp")
+        self.log = LOGS / f"{role}-install.log"
+        before, began = os.times(), time.monotonic()
+        # With the warnings of W=1
+        self.chroot("env", "KBUILD_EXTRA_WARN=1", "apt-get", "install", "-y", f"/tmp/{deb.name}", log=self.log)
+        after = os.times()
+        # Of processors, and by the clock
+        self.took = (after.children_user + after.children_system - before.children_user - before.children_system,
+                     time.monotonic() - began)
+
+    def modules(self) -> list[Path]:
+        return sorted((self.path / "lib/modules" / self.kver / "updates/dkms").glob("noiommu*.ko*"))
 
 
 def programs(names: list[str]) -> list[Path]:

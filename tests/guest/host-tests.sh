@@ -451,6 +451,17 @@ runner_tests()
 	return 1
 }
 
+# The minutes of CI's parts, as docs/testing.md has them: there is room for no more.
+ci_minutes()
+{
+	local sum
+	sum=$(awk -F'|' '/^## What CI runs/ { on = 1; next } /^## / { on = 0 }
+		on && $4 + 0 { n += $4 } END { printf "%.1f", n }' "$TOP/docs/testing.md")
+	awk -v sum="$sum" 'BEGIN { exit !(sum > 0 && sum <= 68) }' && return
+	say "docs/testing.md has CI take $sum minutes, of 68 at most"
+	return 1
+}
+
 # make guest: one test of one program, and one that is not there.
 guest_loop()
 {
@@ -466,6 +477,7 @@ guest_loop()
 host_tests()
 {
 	try host.runner runner_tests
+	try host.ci_minutes ci_minutes
 	try host.sum_of_tests sum_of_tests
 	try host.trouble_in_logs trouble_in_logs
 	try host.ends_of_guests ends_of_guests

@@ -20,6 +20,7 @@
 #include <linux/mm.h>
 #include <linux/printk.h>
 #include <linux/sched/mm.h>
+#include <linux/uaccess.h>
 
 /* For KUnit, what only older kernels need is compiled wherever it runs. */
 #if defined(NOIOMMUFD_OLDEST_KERNEL) || !defined(HAVE_FAULT_FLAG_UNSHARE) || \

@@ -203,7 +203,7 @@ kunit:
 	@tests/kunit/run '$(KERNEL)' $(ARGS)
 
 coverage:
-	@tests/kunit/guest --coverage
+	@tests/kunit/run --coverage
 
 # Side by side with mainline; ROW is one of tests/bench/targets.
 bench:

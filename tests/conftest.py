@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest suite as pytest items: one a TEST() of a program and kernel.
+"""The guest suite as pytest items, one a TEST() of a program and kernel; and KUnit's cases.
 
     tests/run --kernel 6.1 -k bind tests/guest/suite
 
@@ -16,6 +16,7 @@ from typing import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from runner import kunit
 from runner.guest import log_trouble
 from runner.ktap import Result
 from runner.root import GUEST, Failed
@@ -23,6 +24,8 @@ from runner.session import OWN_GUEST, Session
 
 TEST = re.compile(r"^TEST(?:_LIMIT)?\((\w+)", re.M)
 WHOLE = ("load", "programs", "unload", "end", "log")
+# What concerns a guest, or all suites, as a whole
+WHOLES = ("guest", "kunit")
 SESSION = pytest.StashKey[Session]()
 
 
@@ -123,6 +126,35 @@ class SuiteFile(pytest.File):
                                                 kind=OWN_GUEST.get(program, "suite"))
 
 
+class KunitItem(GuestItem):
+    """A case of a KUnit suite; of program "kunit", what concerns all of them."""
+
+    def runtest(self) -> None:
+        found = self.config.stash[SESSION].kunit(self.role)
+        if self.program == "kunit":
+            expect(not found.faults, "\n".join(found.faults))
+            return
+        name = f"{self.program}.{self.test}"
+        expect(name in found.results, f"{name}: it did not run" + "".join(f"\n{fault}" for fault in found.faults))
+        judge(found.results[name])
+
+
+class KunitFile(pytest.File):
+    """The suites of a file, on the source of each kernel, of which flavours are, and as modules."""
+
+    def collect(self) -> Iterator[GuestItem]:
+        roles = [role for role in self.config.getoption("--kernel").split() if role != "debug" and "-" not in role]
+        for role in [*roles, "guest"]:
+            for suite, test in (name.split(".") for name in kunit.cases(self.path)):
+                if fits(self.config.getoption("--tests"), suite, test):
+                    yield KunitItem.from_parent(self, name=f"{suite}.{test}[{role}]", role=role, kind="kunit",
+                                                program=suite, test=test)
+            # Once, and whatever is selected
+            if self.path.name == "swpt_test.c":
+                yield KunitItem.from_parent(self, name=f"all[{role}]", role=role, kind="kunit", program="kunit",
+                                            test="all")
+
+
 class WholeFile(pytest.File):
     """The order of the suite's programs stands for its guests."""
 
@@ -142,6 +174,8 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
             found = SuiteFile.from_parent(parent, path=file_path)
         elif file_path.name == "order":
             found = WholeFile.from_parent(parent, path=file_path)
+    elif file_path.parent == kunit.KUNIT and file_path.name.endswith("_test.c"):
+        found = KunitFile.from_parent(parent, path=file_path)
     return found
 
 
@@ -151,16 +185,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session, places = config.stash[SESSION], order()
     last = places["unload"][0]
     ours = [item for item in items if isinstance(item, GuestItem)]
-    ours.sort(key=lambda item: (item.role, item.kind, item.program == "guest", item.program == "lockdown",
+    ours.sort(key=lambda item: (item.role, item.kind, item.program in WHOLES, item.program == "lockdown",
                                 places.get(item.program, (last - 0.5,))[0]))
     for item in ours:
         names = session.wanted.setdefault((item.role, item.kind), [])
-        if item.program not in ("guest", *names):
+        if item.program not in (*WHOLES, *names):
             names.append(item.program)
     chosen = [item for item in ours if session.wanted[item.role, item.kind]]
     if session.tests and not chosen:
         raise pytest.UsageError(f"no test fits '{session.tests}'")
-    tests = [item.test for item in chosen if item.program != "guest"]
+    tests = [item.test for item in chosen if item.program not in WHOLES]
     if len(tests) == 1:
         # The program runs it alone.
         session.tests = tests[0]

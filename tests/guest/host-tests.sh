@@ -446,7 +446,7 @@ kdir_refused()
 runner_tests()
 {
 	local said
-	said=$(cd "$TOP/tests" && /usr/bin/python3 -B -m pytest -p no:cacheprovider -q test_runner.py 2>&1) && return
+	said=$(cd "$TOP/tests" && /usr/bin/python3 -B -m pytest -p no:cacheprovider -q test_runner.py test_kunit.py 2>&1) && return
 	say "$(grep -m 1 '^FAILED' <<< "$said" || tail -n 1 <<< "$said")"
 	return 1
 }

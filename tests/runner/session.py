@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
+from typing import Callable
 
+from . import kunit
 from .guest import Guest, Spec, iommu
 from .root import BUILD, GUEST, LOGS, TESTS, TOP, PackageRoot, Root, run, source_copy
 
@@ -57,6 +59,11 @@ class Session:
                 **{f"conformance/{path.name}": path for path in
                    (source / "compare.awk", source / "excused.txt", source / "mainline-7.3.txt",
                     TOP / "docs/deviations.md")}}
+
+    @functools.cached_property
+    def kunit(self) -> Callable[[str], kunit.Suites]:
+        """What the KUnit suites said on the kernel of a role, or as modules (guest)."""
+        return functools.cache(kunit.suites)
 
     def guest(self, role: str, kind: str) -> Guest:
         """The guest of that kind, which runs what is wanted of it."""

@@ -10,9 +10,12 @@
  * probe and remove run under device_lock. It is never waited for anywhere
  * else: remove holds it while it waits for the last close.
  */
+#include <linux/cc_platform.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/dma-map-ops.h>
 #include <linux/fdtable.h>
+#include <linux/ioport.h>
 #include <linux/iommu.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -21,8 +24,11 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/security.h>
+#include <linux/swiotlb.h>
 #include <linux/vfio.h>
+#include <xen/xen.h>
 
+#include "reach.h"
 #include "vfio.h"
 
 #define RESET_RETRY_MS 10
@@ -40,8 +46,41 @@ const struct vfio_device_ops noiommu_vfio_ops = {
 	VFIO_PCI_CORE_LIFE_CYCLE_OPS
 };
 
-/* Why not to take a device, or NULL; *@err is the errno that goes with it. */
-static const char *noiommu_vfio_refusal(struct pci_dev *pdev, int *err)
+static int noiommu_vfio_misses_ram(struct resource *ram, void *reach)
+{
+	return !noiommu_vfio_reaches_ram(reach, ram->start, ram->end);
+}
+
+/* Is the physical address of a page what this device has to be given for it? */
+static bool noiommu_vfio_reaches(struct pci_dev *pdev,
+				 struct noiommu_vfio_reach *reach)
+{
+	struct device *dev = &pdev->dev;
+
+	*reach = (struct noiommu_vfio_reach) {
+		.xen_pv = xen_pv_domain(),
+		.encrypted = cc_platform_has(CC_ATTR_MEM_ENCRYPT),
+		.restricted = is_swiotlb_for_alloc(dev),
+		.incoherent = !dev_is_dma_coherent(dev),
+		.limit = dev->bus_dma_limit,
+		.ranges = dev->dma_range_map,
+	};
+	if (!noiommu_vfio_reaches_memory(reach))
+		return false;
+	if (!reach->limit && !reach->ranges)
+		return true;
+	return walk_iomem_res_desc(IORES_DESC_NONE,
+				   IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY,
+				   0, -1, reach, noiommu_vfio_misses_ram) <= 0;
+}
+
+/*
+ * Why not to take a device, or NULL; *@err is the errno that goes with it. The
+ * sentence may be in @reach.
+ */
+static const char *noiommu_vfio_refusal(struct pci_dev *pdev,
+					struct noiommu_vfio_reach *reach,
+					int *err)
 {
 	struct iommu_group *group = iommu_group_get(&pdev->dev);
 
@@ -53,6 +92,8 @@ static const char *noiommu_vfio_refusal(struct pci_dev *pdev, int *err)
 		return "this is a bridge: only endpoints can be driven";
 	if (pdev->class >> 8 == PCI_CLASS_DISPLAY_VGA)
 		return "this is a VGA device: not supported";
+	if (!noiommu_vfio_reaches(pdev, reach))
+		return reach->why;
 	if (!enable_unsafe_noiommu_mode)
 		return "unsafe no-IOMMU mode is off; to turn it on: echo 1 > " UNSAFE_MODE;
 
@@ -94,11 +135,12 @@ static void noiommu_vfio_probe_power(struct noiommu_vfio_device *dev)
 static int noiommu_vfio_probe(struct pci_dev *pdev,
 			      const struct pci_device_id *id)
 {
+	struct noiommu_vfio_reach reach;
 	struct noiommu_vfio_device *dev;
 	const char *refusal;
 	int ret;
 
-	refusal = noiommu_vfio_refusal(pdev, &ret);
+	refusal = noiommu_vfio_refusal(pdev, &reach, &ret);
 	if (refusal) {
 		pci_err(pdev, "refused: %s\n", refusal);
 		return ret;

@@ -84,7 +84,11 @@ static long test_signal_after = -1;
 
 static bool test_fatal_signal(void)
 {
-	return test_signal_after >= 0 && !test_signal_after--;
+	if (test_signal_after > 0)
+		test_signal_after--;
+	else if (!test_signal_after)
+		return true;
+	return false;
 }
 
 #define fatal_signal_pending(task)	((void)(task), test_fatal_signal())
@@ -227,8 +231,17 @@ int iopt_area_fill(struct iopt_area *area)
 	return rc;
 }
 
+/* Called while an area is unpinned, which nobody holds up. */
+static void (*test_unfill_hook)(struct kunit *test);
+
 void iopt_area_unfill(struct iopt_area *area)
 {
+	void (*hook)(struct kunit *test) = test_unfill_hook;
+
+	if (hook) {
+		test_unfill_hook = NULL;
+		hook(test_fill_test);
+	}
 	mutex_lock(&area->pages->mutex);
 	swpt_pages_drop(&area->pages->swpt, &area->swpt, test_release, NULL);
 	mutex_unlock(&area->pages->mutex);
@@ -312,6 +325,7 @@ static int iopt_test_init(struct kunit *test)
 	test_change_fails_after = -1;
 	test_change_hook = NULL;
 	test_fill_hook = NULL;
+	test_unfill_hook = NULL;
 	test_lookup_hook = NULL;
 	if (!test_iova_base)
 		test_iova_base = iopt_iova_base;
@@ -1081,6 +1095,7 @@ static void iopt_test_killed_in_copy(struct kunit *test)
 		test_signal_after = killed;
 		rc = iopt_map_areas(&t->other, &areas, 4 * PAGE_SIZE, &iova,
 				    true, 0, NULL, NULL);
+		test_signal_after = -1;
 		if (!rc)
 			break;
 		KUNIT_EXPECT_EQ(test, -EINTR, rc);
@@ -1089,7 +1104,6 @@ static void iopt_test_killed_in_copy(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, -ENOENT,
 				test_phys(&t->other, iova, &phys));
 	} while (killed++ < 100);
-	test_signal_after = -1;
 	/* For each of them when it is placed, and when it is pinned. */
 	KUNIT_EXPECT_EQ(test, 8U, killed);
 	test_remove_hwpt(&t->iopt);
@@ -1778,6 +1792,102 @@ static void iopt_test_shut(struct kunit *test)
 	atomic_set(&t->ictx.nr_devices, 0);
 }
 
+static void test_add_hwpt_work(struct work_struct *work)
+{
+	struct iopt_test *t = container_of(work, struct iopt_test, work);
+
+	mutex_lock(&t->iopt.hwpt_mutex);
+	t->rc = iopt_table_add_hwpt(&t->iopt, NULL, NULL);
+	mutex_unlock(&t->iopt.hwpt_mutex);
+}
+
+static void test_cut_work(struct work_struct *work)
+{
+	struct iopt_test *t = container_of(work, struct iopt_test, work);
+
+	t->rc = test_cut(&t->iopt, 0x10fff);
+}
+
+static void test_hook_in_unfill(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+
+	reinit_completion(&test_waits);
+	queue_work(system_unbound_wq, &t->work);
+	KUNIT_EXPECT_NE(test, 0UL,
+			wait_for_completion_timeout(&test_waits, 60 * HZ));
+	t->hooked = true;
+}
+
+/* An area that is being unpinned is waited for, and pinned or cut after that. */
+static void iopt_test_in_unpin(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+
+	test_fill_test = test;
+	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x2000));
+	test_add_hwpt(test, iopt, 0);
+	INIT_WORK(&t->work, test_add_hwpt_work);
+	test_unfill_hook = test_hook_in_unfill;
+	test_remove_hwpt(iopt);
+	KUNIT_ASSERT_TRUE(test, t->hooked);
+	flush_work(&t->work);
+	KUNIT_EXPECT_EQ(test, 0, t->rc);
+	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
+
+	t->hooked = false;
+	INIT_WORK(&t->work, test_cut_work);
+	test_unfill_hook = test_hook_in_unfill;
+	test_remove_hwpt(iopt);
+	KUNIT_ASSERT_TRUE(test, t->hooked);
+	flush_work(&t->work);
+	KUNIT_EXPECT_EQ(test, 0, t->rc);
+	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
+	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x11000, 0x1000));
+}
+
+/* Each walk over areas can be ended at each of them, and leaves all as it was. */
+static void iopt_test_signal_in_walks(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct io_pagetable *iopt = &t->iopt;
+	u64 unmapped, iova;
+	LIST_HEAD(areas);
+	unsigned int i;
+
+	for (i = 1; i <= 3; i++)
+		KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, i * PAGE_SIZE,
+						     0x5000, PAGE_SIZE));
+#define EXPECT_WALK(times, call)                                          \
+	do {                                                              \
+		int __rc = -EINTR;                                        \
+									  \
+		for (i = 0; i < 100 && __rc == -EINTR; i++) {             \
+			test_signal_after = i;                            \
+			__rc = call;                                      \
+			KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);      \
+		}                                                         \
+		test_signal_after = -1;                                   \
+		KUNIT_EXPECT_EQ(test, 0, __rc);                           \
+		KUNIT_EXPECT_EQ(test, (times) + 1U, i);                   \
+	} while (0)
+	EXPECT_WALK(3, iopt_clone_areas(iopt, PAGE_SIZE, 3 * PAGE_SIZE,
+					&areas));
+	iopt_free_areas(&areas);
+	EXPECT_WALK(3, iopt_set_large_pages(iopt, false));
+	iova = 0;
+	/* Each area, the place behind the last, and one to be placed */
+	EXPECT_WALK(5, iopt_map_user_pages(iopt, &iova, 0x5000, PAGE_SIZE, true,
+					   IOPT_ALLOC_IOVA, NULL, NULL));
+	KUNIT_EXPECT_EQ(test, 4 * PAGE_SIZE, iova);
+	EXPECT_WALK(4, iopt_unmap_all(iopt, &unmapped));
+	KUNIT_EXPECT_EQ(test, 4 * PAGE_SIZE, unmapped);
+#undef EXPECT_WALK
+}
+
 /* What CHANGE_PROCESS does, in two address spaces. */
 static int test_change(struct iopt_test *t)
 {
@@ -1892,6 +2002,8 @@ static struct kunit_case iopt_area_cases[] = {
 	KUNIT_CASE(iopt_test_in_cut),
 	KUNIT_CASE(iopt_test_answer),
 	KUNIT_CASE(iopt_test_shut),
+	KUNIT_CASE(iopt_test_in_unpin),
+	KUNIT_CASE(iopt_test_signal_in_walks),
 	KUNIT_CASE(iopt_test_change_process),
 	KUNIT_CASE(iopt_test_change_process_unmapped),
 	KUNIT_CASE(iopt_test_map),

@@ -79,11 +79,13 @@ class Root:
         run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", root / "dev/pts")
         (root / "dev/ptmx").unlink(missing_ok=True)
         (root / "dev/ptmx").symlink_to("pts/ptmx")
+        # There may be a layer already.
+        below = self.path
         try:
             self.path = root
             yield root
         finally:
-            self.path = self.lower
+            self.path = below
             run("umount", "-R", "-l", layer)
 
     def chroot(self, *command: str | Path, log: Path | None = None) -> str:
@@ -116,8 +118,7 @@ class Root:
         if base.exists():
             return base
         # Of another kernel
-        for old in self.dir.glob("base-*"):
-            shutil.rmtree(old)
+        run("rm", "-rf", *self.dir.glob("base-*"))
         part = self.dir / "part"
         shutil.rmtree(part, ignore_errors=True)
         for name in ("bin", "sbin", "etc", f"lib/modules/{self.kver}"):

@@ -102,7 +102,9 @@ static const char *noiommu_vfio_refusal(struct pci_dev *pdev,
 		return "its SR-IOV VFs are enabled: echo 0 > sriov_numvfs first";
 
 	*err = security_locked_down(LOCKDOWN_PCI_ACCESS);
-	return *err ? "kernel lockdown forbids it: turn Secure Boot off, or boot without lockdown=" : NULL;
+	if (*err)
+		return "kernel lockdown forbids it: turn Secure Boot off, or drop lockdown=";
+	return NULL;
 }
 
 /* Devices that share a reset share a set. */

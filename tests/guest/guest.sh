@@ -154,8 +154,9 @@ image_make()
 # at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card
 # with I/O ports, a BAR of less than a page and a ROM; no IOMMU. For resets, a
 # card of two functions at 02:00 and two devices behind a conventional bridge,
-# 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for
-# refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
+# 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; another
+# card of two functions at 07:00, behind a switch that is behind a port at
+# 00:0d.0; and for refusals a VGA at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the
 # guest's third serial port leads to QEMU's monitor. The caller may add devices
 # (qemu_more) and kernel parameters (append_more), and have both processors
 # emulated by one thread (tcg_thread=single).
@@ -199,6 +200,11 @@ boot_once()
 		-device nvme-subsys,id=virtual \
 		-device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2 \
 		-device VGA,bus=pcie.0,addr=0xc \
+		-device pcie-root-port,bus=pcie.0,id=above,slot=6,chassis=6,addr=0xd \
+		-device x3130-upstream,bus=above,id=switch \
+		-device xio3130-downstream,bus=switch,id=below,slot=7,chassis=7 \
+		-device virtio-rng-pci,bus=below,addr=0.0,multifunction=on \
+		-device virtio-rng-pci,bus=below,addr=0.1 \
 		< /dev/null || status=$?
 	# It looks every few seconds; what it had to say it has said.
 	kill "$watch" 2> /dev/null || true

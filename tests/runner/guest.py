@@ -96,8 +96,9 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
     """The command. The guest's devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
     at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card with I/O ports, a BAR of less
     than a page and a ROM; no IOMMU. For resets, a card of two functions at 02:00 and two devices behind a
-    conventional bridge, 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; and for refusals a VGA
-    at 00:0c.0. Slots are hot-plugged by PCIe's own means, and the third serial port leads to QEMU's monitor."""
+    conventional bridge, 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; another card of two
+    functions at 07:00, behind a switch that is behind a port at 00:0d.0; and for refusals a VGA at 00:0c.0. Slots are
+    hot-plugged by PCIe's own means, and the third serial port leads to QEMU's monitor."""
     accel = os.environ.get("ACCEL", "tcg")
     virtual = "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2"
     machine = ["-accel", f"tcg,thread={spec.thread},tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
@@ -126,7 +127,12 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
         -device pcie-root-port,bus=pcie.0,id=sriov,slot=5,chassis=5,addr=0xb
         -device nvme-subsys,id=virtual
         -device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,{virtual}
-        -device VGA,bus=pcie.0,addr=0xc""".split(),
+        -device VGA,bus=pcie.0,addr=0xc
+        -device pcie-root-port,bus=pcie.0,id=above,slot=6,chassis=6,addr=0xd
+        -device x3130-upstream,bus=above,id=switch
+        -device xio3130-downstream,bus=switch,id=below,slot=7,chassis=7
+        -device virtio-rng-pci,bus=below,addr=0.0,multifunction=on
+        -device virtio-rng-pci,bus=below,addr=0.1""".split(),
             "-append", "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
             f"printk.devkmsg=on no_timer_check {spec.append}"]
 

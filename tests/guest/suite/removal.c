@@ -324,7 +324,8 @@ static void expect_named(unsigned long long log, unsigned int files, pid_t pid,
 
 TEST(unbind_names_who_has_the_file)
 {
-	static const char passed_on[] = "opened one but no longer has it; to see who does: lsof | grep noiommu-vfio";
+	static const char passed_on[] =
+		"opened one but no longer has it; to see who does: lsof | grep noiommu-vfio";
 	struct opener *opener = mem_flags(PAGE, PROT_READ | PROT_WRITE,
 					  MAP_SHARED | MAP_ANONYMOUS);
 	unsigned long long log;

@@ -136,7 +136,9 @@ struct iommu_ioas_allow_iovas {
 
 /**
  * enum iommufd_ioas_map_flags - flags of IOAS_MAP, IOAS_MAP_FILE, IOAS_COPY
- * @IOMMU_IOAS_MAP_FIXED_IOVA: map at the IOVA given; else the kernel picks one
+ * @IOMMU_IOAS_MAP_FIXED_IOVA: map at the IOVA given; else the kernel picks one:
+ *	noiommufd, unlike Linux 7.3, where no memory is, from 0x4000888000000000
+ *	on (its parameter iova_base)
  * @IOMMU_IOAS_MAP_WRITEABLE: the device may write
  * @IOMMU_IOAS_MAP_READABLE: the device may read
  */
@@ -163,7 +165,9 @@ enum iommufd_ioas_map_flags {
  * EINVAL: neither READABLE nor WRITEABLE, @length 0, or not aligned. EOVERFLOW:
  * a range ends beyond 2^64 - 1. EEXIST: something is mapped there. ENOSPC:
  * there is no IOVA left for it. EFAULT: not memory, or read-only. ENOMEM: over
- * RLIMIT_MEMLOCK.
+ * RLIMIT_MEMLOCK; or, before Linux 6.6, a huge page in ZONE_MOVABLE.
+ * EADDRNOTAVAIL: before Linux 6.6, READABLE alone, a private mapping of hugetlbfs
+ * without PROT_WRITE whose page the process would lose at its first write.
  */
 struct iommu_ioas_map {
 	__u32 size;

@@ -4,6 +4,7 @@
  * same whatever becomes of the mapping, and the length is right.
  */
 #include <signal.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "harness.h"
@@ -287,6 +288,43 @@ TEST(memfd_huge)
 	memset(va, 1, HUGE_PAGE);
 	expect_pas(&s, PAGE, va, HUGE_PAGE);
 	expect_eq(contiguous(&s, PAGE, U64_MAX), HUGE_PAGE);
+}
+
+static const char *machine(void)
+{
+	static struct utsname name;
+
+	expect_ok(uname(&name));
+	return name.machine;
+}
+
+/* An arm64 ignores the top byte of an address, where heaps keep a tag. */
+TEST(tagged_pointer)
+{
+	static const unsigned long tags[] = { 0, 0x5aUL << 56, 0xffUL << 56 };
+	unsigned int i, write;
+	struct setup s;
+
+	if (strcmp(machine(), "aarch64"))
+		test_skip("addresses have no tags on this machine");
+	setup_attached(&s);
+	for (i = 0; i < ARRAY_SIZE(tags); i++) {
+		for (write = 0; write < 2; write++) {
+			char *va = mem_flags(PAGE, PROT_READ | PROT_WRITE,
+					     MAP_PRIVATE | MAP_ANONYMOUS);
+			__u64 iova = GIB, pa;
+
+			expect_ok(ioas_map_flags(s.iommu, s.ioas,
+						 IOMMU_IOAS_MAP_FIXED_IOVA |
+						 (write ? MAP_RW : MAP_READ),
+						 (void *)((uintptr_t)va | tags[i]),
+						 PAGE, &iova));
+			pa = pa_of(s.iommu, s.ioas, iova);
+			*va = 1;
+			expect_eq(pa, pagemap_pa(va));
+			expect_ok(ioas_unmap(s.iommu, s.ioas, iova, PAGE, NULL));
+		}
+	}
 }
 
 TEST(read_only_memory)

@@ -631,6 +631,7 @@ TEST(who_waits_for_a_close_can_be_killed)
 					  MAP_SHARED | MAP_ANONYMOUS);
 	int iommu = iommu_open(), port = open(PORT, O_RDWR);
 	struct waiter waiter = { .iommu = iommu };
+	unsigned long long mark;
 	__u8 bus, none = 0xff;
 	unsigned int i;
 	__u32 devid;
@@ -649,12 +650,24 @@ TEST(who_waits_for_a_close_can_be_killed)
 			expect_ok(dev_bind(waiter.dev, iommu, &devid));
 		pid = spawn(close_slowly, closer);
 		wait_flag(&closer->bound);
+		mark = kmsg_mark();
 		expect_eq(pwrite(port, &none, 1, PCI_SECONDARY_BUS), 1);
 		set_flag(&closer->mute);
 		wait_flag(&closer->closing);
 		sleep_ms(100 * slow());
-		ok = waits_and_dies(calls[i].fn, &waiter);
-		expect(!flag(&closer->closed));
+		/*
+		 * From 7.3 on, the kernel does not begin a reset of a function
+		 * that does not answer. The bus of both is not reset while the
+		 * other one is bound.
+		 */
+		if (calls[i].bound &&
+		    kmsg_count(mark, 7, behind_switch[0], "unable to FLR")) {
+			wait_flag(&closer->closed);
+			ok = true;
+		} else {
+			ok = waits_and_dies(calls[i].fn, &waiter);
+			expect(!flag(&closer->closed));
+		}
 		expect_eq(pwrite(port, &bus, 1, PCI_SECONDARY_BUS), 1);
 		join(pid);
 		if (!ok)

@@ -59,7 +59,7 @@ help:
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   install by DKMS without a package, for each kernel'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
-	@echo 'make check [KERNEL=...] [TESTS=pattern]   all tests'
+	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
 	@echo '     RECORD=1                    what ran on which kernel goes into docs/kernels.md'
 	@echo 'make guest [KERNEL=...] [TESTS=pattern] [ARGS=...]  a part of them, quickly: no package; ARGS go to pytest'
@@ -184,38 +184,43 @@ dkms-remove:
 
 # In guests with stock kernels; KERNEL is a role in tests/guest/kernels.
 demo:
-	@tests/guest/demo $(KERNEL)
+	@tests/run -m runner.demo '$(KERNEL)'
 
-# With KDIR on the command line: on the kernel of that build tree alone.
+# What the guest of the suite runs
+suite := guest/suite guest/init conformance selftests
+
+# With KDIR on the command line: on the kernel of that build tree alone. ARGS go to pytest.
 check:
-	@tests/guest/check '$(KERNEL)' '$(TESTS)' $(if $(filter command,$(origin KDIR)),'$(KDIR)' '$(IMAGE)')
+	@tests/run -m pytest --tests '$(TESTS)' $(if $(and $(KDIR),$(filter command,$(origin KDIR))),\
+		--kdir '$(KDIR)' --image '$(IMAGE)' $(ARGS) $(suite),\
+		-n 2 --package $(if $(KERNEL),--kernel '$(KERNEL)',--daily) $(ARGS))
 
-# The suite on modules of the tree as it is, without a package. ARGS go to pytest.
+# The suite on modules of the tree as it is, without a package.
 guest:
-	@tests/run '$(KERNEL)' --tests '$(TESTS)' $(ARGS)
+	@tests/run -m pytest --kernel '$(KERNEL)' --tests '$(TESTS)' $(ARGS) $(suite)
 
 # Every kernel, flavour and compiler, into docs/kernels.md.
 check-all:
-	@tests/guest/check-all $(PARTS)
+	@MORE_PACKAGES='libcap-dev uuid-dev' tests/run -m runner.all $(PARTS)
 
 # ARGS go to kunit.py.
 kunit:
-	@tests/kunit/run '$(KERNEL)' $(ARGS)
+	@tests/run -m runner.kunit $(KERNEL) -- $(ARGS)
 
 coverage:
-	@tests/kunit/run --coverage
+	@tests/run -m runner.kunit --coverage
 
 # Side by side with mainline; ROW is one of tests/bench/targets.
 bench:
-	@tests/bench/run $(ROW)
+	@MORE_PACKAGES=gnuplot-nox tests/run -m runner.bench $(ROW)
 
 # On Linux 7.3, where mainline's answers are to be had, then as a part of check.
 conformance:
-	@tests/conformance/run
-	@tests/guest/check '$(KERNEL)' conformance
+	@tests/run -m pytest reference/test_conformance_7_3.py
+	@$(MAKE) --no-print-directory check TESTS=conformance
 
 selftests:
-	@tests/selftests/run
+	@MORE_PACKAGES='libcap-dev uuid-dev' tests/run -m pytest reference/test_selftests_7_3.py
 
 # The cache of guests takes long to fill again; it is never stale.
 clean:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge of KUnit's nested KTAP: what must count as a failure does."""
+"""The judge of KUnit's results, behind kunit.py: what must count as a failure does."""
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
-from runner.kunit import Suites
+from runner.kunit import KUNIT, cases, parse
 
 
 def suite(*tests: str, plan: str = "1..2", end: str = "ok 1 s") -> str:
     """A suite of these lines, as KUnit indents them; more blanks for the results of parameters."""
     return "\n".join(["KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: s", f"    {plan}",
-                      *(f"    {line}" for line in tests), end])
+                      *(f"    {line}" for line in tests), end, ""])
 
 
 def params(*results: str, plan: str = "", end: str = "ok 1 a") -> list[str]:
@@ -19,43 +22,56 @@ def params(*results: str, plan: str = "", end: str = "ok 1 a") -> list[str]:
             *(f"    {line}" for line in results), "# a: pass:1 fail:0 skip:0 total:1", end, "ok 2 b"]
 
 
-@pytest.mark.parametrize("text, passed, skipped, failed, faults", [
-    (suite("ok 1 a", "ok 2 b"), 2, 0, 0, 0),
-    (suite("ok 1 a", "ok 2 b # SKIP no such memory"), 1, 1, 0, 0),
-    (suite("# a: EXPECTATION FAILED at x.c:1", "not ok 1 a", "ok 2 b", end="not ok 1 s"), 1, 0, 1, 0),
+@pytest.mark.parametrize("text, passed, skipped, failed, faulty", [
+    (suite("ok 1 a", "ok 2 b"), 2, 0, 0, False),
+    (suite("ok 1 a", "ok 2 b # SKIP no such memory"), 1, 1, 0, False),
+    (suite("# a: EXPECTATION FAILED at x.c:1", "not ok 1 a", "ok 2 b", end="not ok 1 s"), 1, 0, 1, False),
     # Skips without a reason
-    (suite("ok 1 a", "ok 2 b # SKIP"), 1, 0, 1, 0),
-    # Fewer or more tests than planned, no plan, no end, nothing
-    (suite("ok 1 a"), 1, 0, 0, 1),
-    (suite("ok 1 a", "ok 2 b", "ok 3 c"), 3, 0, 0, 1),
-    (suite("ok 1 a", "ok 2 b", plan=""), 2, 0, 0, 1),
-    (suite("ok 1 a", "ok 2 b", end=""), 2, 0, 0, 1),
-    (suite("ok 1 a", "ok 2 b", end="") + "\n" + suite("ok 1 c", "ok 2 d").replace(": s", ": t"), 4, 0, 0, 1),
-    ("", 0, 0, 0, 1),
-    # A suite that failed with none of its tests
-    (suite("ok 1 a", "ok 2 b", end="not ok 1 s"), 2, 0, 0, 1),
+    (suite("ok 1 a", "ok 2 b # SKIP"), 1, 0, 1, False),
+    (suite("ok 1 a # SKIP  ", "ok 2 b"), 1, 0, 1, False),
+    # Fewer or more tests than planned, no end, nothing
+    (suite("ok 1 a"), 1, 0, 1, True),
+    (suite("ok 1 a", "ok 2 b", "ok 3 c"), 2, 0, 0, True),
+    (suite("ok 1 a", "ok 2 b", end=""), 2, 0, 0, True),
+    (suite("ok 1 a", "ok 2 b", end="") + suite("ok 1 c", "ok 2 d").replace(": s", ": t"), 2, 0, 0, True),
+    (suite(plan="1..0"), 0, 0, 1, True),
+    ("", 0, 0, 0, True),
+    # A suite that failed with none of its tests, and a crash
+    (suite("ok 1 a", "ok 2 b", end="not ok 1 s"), 2, 0, 0, True),
+    (suite("ok 1 a", "BUG: unable to handle page fault for address: 0", end=""), 1, 0, 1, True),
+    (suite("ok 1 a", "WARNING: CPU: 0 PID: 1 at mm/gup.c:1 f+0x1/0x2", "ok 2 b"), 2, 0, 0, True),
     # Parameters: one may fail or be skipped; a test that has another number of them than planned, or
     # failed with none of them
-    (suite(*params("ok 1 x", "ok 2 y")), 2, 0, 0, 0),
-    (suite(*params("ok 1 x", "ok 2 y", plan="1..2")), 2, 0, 0, 0),
-    (suite(*params("ok 1 x", "ok 2 y # SKIP none")), 1, 1, 0, 0),
-    (suite(*params("ok 1 x", "not ok 2 y", end="not ok 1 a"), end="not ok 1 s"), 1, 0, 1, 0),
-    (suite(*params("ok 1 x", "not ok 2 y")), 1, 0, 1, 0),
-    (suite(*params("ok 1 x", "ok 2 y", plan="1..3")), 1, 0, 1, 0),
-    (suite(*params("ok 1 x", "ok 2 y", end="not ok 1 a"), end="not ok 1 s"), 1, 0, 1, 0),
+    (suite(*params("ok 1 x", "ok 2 y")), 2, 0, 0, False),
+    (suite(*params("ok 1 x", "ok 2 y", plan="1..2")), 2, 0, 0, False),
+    (suite(*params("ok 1 x", "ok 2 y # SKIP none")), 1, 1, 0, False),
+    (suite(*params("ok 1 x", "not ok 2 y", end="not ok 1 a"), end="not ok 1 s"), 1, 0, 1, False),
+    (suite(*params("ok 1 x", "ok 2 y # SKIP", "not ok 3 z")), 1, 0, 1, False),
+    (suite(*params("ok 1 x", "ok 2 y", plan="1..3")), 1, 0, 1, True),
+    (suite(*params("ok 1 x", "ok 2 y", end="not ok 1 a"), end="not ok 1 s"), 2, 0, 0, True),
 ])
-def test_suites(text: str, passed: int, skipped: int, failed: int, faults: int) -> None:
-    """Results and faults of one suite."""
-    found = Suites(text.replace("\n", "\r\n"))
+def test_suites(text: str, passed: int, skipped: int, failed: int, faulty: bool, tmp_path: Path) -> None:
+    """Results of one suite, and whether there are faults beside them."""
+    log = tmp_path / "kunit-test.log"
+    log.write_text(text)
+    found = parse(log)
     results = found.results.values()
-    assert sum(result.passed and not result.skip for result in results) == passed
-    assert sum(result.skip for result in results) == skipped
-    assert sum(not result.passed for result in results) == failed
-    assert len(found.faults) == faults, found.faults
+    assert (sum(result.passed and not result.skip for result in results), sum(result.skip for result in results),
+            sum(not result.passed for result in results)) == (passed, skipped, failed), (found.results, found.faults)
+    assert bool(found.faults) == faulty, found.faults
 
 
-def test_what_failed_is_said() -> None:
+def test_what_failed_is_said(tmp_path: Path) -> None:
     """By its parameter, with what the test said of it."""
-    found = Suites(suite(*params("ok 1 x", "# a: EXPECTATION FAILED at x.c:1", "not ok 2 y z", end="not ok 1 a")))
-    assert found.results["s.a"].why == "y z: failed"
-    assert found.results["s.a"].lines[0] == "# a: EXPECTATION FAILED at x.c:1"
+    log = tmp_path / "kunit-test.log"
+    log.write_text(suite(*params("ok 1 x", "# a: EXPECTATION FAILED at x.c:1", "    expected 1", "not ok 2 y z",
+                                 "ok 3 v # SKIP no memory", end="not ok 1 a"), end="not ok 1 s"))
+    result = parse(log).results["s.a"]
+    assert result.why == "y z: FAIL, v: no memory"
+    assert [line.strip() for line in result.lines[:2]] == ["# a: EXPECTATION FAILED at x.c:1", "expected 1"]
+
+
+def test_cases_are_found() -> None:
+    """Each, for what nobody waits for can fail unseen."""
+    for path in KUNIT.glob("*_test.c"):
+        assert len(cases(path)) == len(re.findall(r"^\tKUNIT_CASE", path.read_text(), re.M)) > 0

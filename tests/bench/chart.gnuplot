@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The chart of docs/performance.md: a row has two bars on a logarithmic scale,
-# and a mark at its target. Reads `bars` (report.awk), writes `chart`.
+# and a mark at its target. Reads `bars` (tests/runner/bench.py), writes `chart`.
 set terminal svg size 960,640 font "sans-serif,13" background "white"
 set output chart
 set title "Guest instructions, Linux 7.3: less is better"

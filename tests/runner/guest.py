@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ktap import Frames, Program, Result
-from .root import GUEST, LOGS, TOP, Failed, Root, programs, run, tell
+from .machine import BESIDE_OTHERS, GUEST, LOGS, TOP, Failed, run, tell
+from .root import Root, programs
 
 TROUBLE = re.compile(
     r"WARNING|BUG|Oops|Call Trace|INFO: (possible|suspicious|task|rcu)|possible (circular|recursive)"
@@ -56,26 +58,23 @@ def not_ours(status: int, log: str) -> str:
 
 @dataclass
 class Spec:
-    """What a guest runs, and how; kills, slow and leaks are for its programs."""
-    programs: list[str]
-    pattern: str = ""
-    mode: str = "check"
-    example: str = ""
-    kills: int = 3
-    slow: int = 1
-    leaks: bool = False
-    # More devices, kernel parameters, files of the image, and both processors in one thread
+    """What a guest does, and how."""
+    # For the guest's init, and the frames that it gives
+    plan: str = ""
+    frames: list[str] = field(default_factory=list)
+    # Files of the image, and programs of the suite
+    files: dict[str, Path] = field(default_factory=dict)
+    programs: list[str] = field(default_factory=list)
+    # More devices, kernel parameters, and both processors in one thread. Guests beside each other lose
+    # interrupts more often if each has more.
     devices: list[str] = field(default_factory=list)
     append: str = ""
-    files: dict[str, Path] = field(default_factory=dict)
-    thread: str = "multi"
+    thread: str = "single" if BESIDE_OTHERS else "multi"
+    # Another machine: QEMU's words, in which {kernel} and {image} stand for the files. Nobody watches it.
+    command: str = ""
+    # How many times as long all may take, and how long that is in seconds
+    slow: int = 1
     limit: int = 1500
-
-    def conf(self) -> str:
-        """For the guest's init."""
-        return (f'MODE={self.mode}\nexport KILLS={self.kills}\nexport SLOW={self.slow}\n'
-                f'LEAKS={"yes" if self.leaks else "no"}\nTERMINAL=no\nPROGRAMS="{" ".join(self.programs)}"\n'
-                f'PATTERN="{self.pattern}"\nEXAMPLE="{self.example}"\n')
 
 
 def iommu(files: Path) -> tuple[list[str], str]:
@@ -99,6 +98,10 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
     conventional bridge, 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; another card of two
     functions at 07:00, behind a switch that is behind a port at 00:0d.0; and for refusals a VGA at 00:0c.0. Slots are
     hot-plugged by PCIe's own means, and the third serial port leads to QEMU's monitor."""
+    if spec.command:
+        return ["qemu-system-x86_64", *shlex.split(spec.command.format(kernel=kernel, image=image)), *f"""
+                -machine q35 -nodefaults -no-user-config -display none -no-reboot
+                -serial file:{console} -serial stdio""".split()]
     accel = os.environ.get("ACCEL", "tcg")
     virtual = "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2"
     machine = ["-accel", f"tcg,thread={spec.thread},tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
@@ -150,6 +153,8 @@ def disks(files: Path) -> None:
 
 class Guest:
     """A guest, booted when the first result is asked for."""
+    # What it prints is read, and kept in a file; None: it goes where our output goes.
+    stdout: int | None = subprocess.PIPE
 
     def __init__(self, name: str, root: Root, spec: Spec) -> None:
         self.name, self.root, self.spec = name, root, spec
@@ -162,13 +167,25 @@ class Guest:
         self.process: subprocess.Popen[str] | None = None
         self.status = 0
         self.why = ""
+        self.stopped = False
+
+    def files(self) -> Path:
+        """What is laid over the base, which all guests of its kernel have."""
+        files, more = self.dir / "image", dict(self.spec.files)
+        shutil.rmtree(files, ignore_errors=True)
+        more |= {"init": GUEST / "init", "sbin/noiommufd-run": TOP / "tools/noiommufd-run",
+                 **{f"tests/{path.name}": path for path in programs(self.spec.programs)}}
+        for name, source in more.items():
+            (files / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, files / name)
+        (files / "plan").write_text(self.spec.plan)
+        return files
 
     def image(self) -> Path:
-        """An initramfs: what all guests of its kernel have, then ours."""
-        base, files = self.root.base(), self.dir / "image"
-        shutil.rmtree(files, ignore_errors=True)
+        """An initramfs."""
+        base, files = self.root.base(), self.files()
         lib = files / "lib/modules" / self.root.kver
-        lib.parent.mkdir(parents=True)
+        lib.parent.mkdir(parents=True, exist_ok=True)
         # depmod has to see all; what is the base's goes again.
         run("cp", "-al", base / "lib/modules" / self.root.kver, lib.parent)
         (lib / "updates").mkdir(exist_ok=True)
@@ -176,17 +193,10 @@ class Guest:
             shutil.copy(module, lib / "updates")
         run("depmod", "-b", files, self.root.kver)
         shutil.rmtree(lib / "kernel", ignore_errors=True)
-        suite = [name for name in self.spec.programs if (GUEST / f"suite/{name}.c").exists()]
-        more = {"init": GUEST / "init", "sbin/noiommufd-run": TOP / "tools/noiommufd-run", **self.spec.files,
-                **{f"tests/{path.name}": path for path in programs(suite)}}
-        for name, source in more.items():
-            (files / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, files / name)
         for config in ("etc/modprobe.d", "lib/modprobe.d"):
             if (self.root.path / config).is_dir():
                 shutil.copytree(self.root.path / config, files / config, symlinks=False)
-        (files / "guest.conf").write_text(self.spec.conf())
-        cpio, image = base.with_suffix(".cpio"), self.dir / "image.cpio"
+        cpio, image = base.with_name(base.name + ".cpio"), self.dir / "image.cpio"
         if not cpio.exists():
             run("sh", "-c", f"find . | cpio -o -H newc --quiet > {cpio}.part && mv {cpio}.part {cpio}", cwd=base)
         run("sh", "-c", f"(cat {cpio} && find . | cpio -o -H newc --quiet) > {image}", cwd=files)
@@ -198,7 +208,7 @@ class Guest:
         disks(self.dir)
         name = f"noiommufd-{uuid.uuid4()}"
         watch = subprocess.Popen([GUEST / "watch", f"{name}-watch", self.console, str(90 * self.spec.slow)], text=True,
-                                 stdout=subprocess.PIPE)
+                                 stdout=subprocess.PIPE, start_new_session=True)
         expired = threading.Event()
 
         def expire() -> None:
@@ -208,12 +218,11 @@ class Guest:
 
         command = qemu(self.spec, self.root.kernel(), image, self.console, self.dir, name)
         with subprocess.Popen(command, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE) as self.process:
+                              stdout=self.stdout) as self.process:
             timer = threading.Timer(self.spec.limit, expire)
             timer.start()
-            assert self.process.stdout
             with open(self.out, "w", encoding="utf-8") as out:
-                for line in self.process.stdout:
+                for line in self.process.stdout or ():
                     out.write(line)
                     with self.more:
                         self.frames.feed(line)
@@ -232,15 +241,18 @@ class Guest:
         try:
             LOGS.mkdir(parents=True, exist_ok=True)
             self.dir.mkdir(parents=True, exist_ok=True)
+            # Of another run
+            self.console.unlink(missing_ok=True)
             image = self.image()
             for left in range(BOOTS - 1, -1, -1):
                 self.status = self.boot_once(image)
-                log = self.console.read_text(errors="replace") if self.console.exists() else ""
                 if self.status != 75:
-                    self.why = not_ours(self.status, log)
-                if not self.why or not left:
+                    self.why = not_ours(self.status, self.log())
+                if not self.why or not left or self.stopped:
                     break
-                tell(f"  a boot ended by no fault of ours: {self.why}")
+                kept = f"{self.console}.fault{BOOTS - left}"
+                run("cp", self.console, kept)
+                tell(f"a boot of {self.name} ended by no fault of ours: {self.why}, see {kept}")
         except (Failed, OSError) as error:
             self.status, self.why = 1, str(error)
         with self.more:
@@ -251,16 +263,18 @@ class Guest:
     def start(self) -> None:
         """Begin to boot, once."""
         if not self.thread:
-            tell(f"guest {self.name}: {' '.join(self.spec.programs)} on {self.root.kver}")
+            tell(f"guest {self.name}: {' '.join(self.spec.frames)} on {self.root.kver}")
             self.thread = threading.Thread(target=self.boot, daemon=True)
             self.thread.start()
 
     def stop(self) -> None:
         """It is not asked any more."""
+        self.stopped = True
         if self.process and self.process.poll() is None:
             self.process.kill()
         if self.thread:
-            self.thread.join()
+            # It may just be preparing what is not booted any more: all ends with the run.
+            self.thread.join(5)
 
     def end(self) -> None:
         """Wait until it has ended."""
@@ -271,7 +285,7 @@ class Guest:
         """A program that has ended."""
         self.end()
         if name not in self.frames.programs:
-            raise Failed(f"the guest did not come to {name}: {self.last_words()}")
+            raise Failed(f"the guest did not come to {name}: {self.ended_by()}")
         return self.frames.programs[name]
 
     def result(self, name: str, test: str) -> Result:
@@ -286,12 +300,26 @@ class Guest:
                 if self.ended.is_set() or (program and program.status is not None):
                     break
                 self.more.wait(1)
-        if program and program.faults:
-            raise Failed(f"it did not run: {program.faults[0]}")
-        raise Failed(f"it did not run: {self.last_words()}")
+        raise Failed(f"it did not run: {program.faults[0] if program and program.faults else self.ended_by()}")
+
+    def ended_by(self) -> str:
+        """Why the guest is not there any more."""
+        return f"{self.why or f'QEMU ended with status {self.status}'}, see {self.console}"
 
     def last_words(self) -> str:
-        """Why the guest is not there any more, and the end of its kernel's log."""
-        log = self.console.read_text(errors="replace").replace("\r", "") if self.console.exists() else ""
-        return "\n".join([f"{self.why or f'QEMU ended with status {self.status}'}, see {self.console}",
-                          *log.splitlines()[-8:]])
+        """That, and the end of its kernel's log."""
+        return "\n".join([self.ended_by(), *self.log().splitlines()[-8:]])
+
+    def log(self) -> str:
+        """Its kernel's."""
+        return self.console.read_text(errors="replace").replace("\r", "") if self.console.exists() else ""
+
+
+class BareGuest(Guest):
+    """A guest with nothing but busybox and the files of its spec, on a kernel that has built in what it needs."""
+
+    def image(self) -> Path:
+        self.spec.files["bin/busybox"] = Path("/bin/busybox")
+        files, image = self.files(), self.dir / "image.cpio"
+        run("sh", "-c", f"find . | cpio -o -H newc --quiet > {image}", cwd=files)
+        return image

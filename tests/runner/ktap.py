@@ -85,6 +85,10 @@ class Program:
             self.faults.append(f"exit status {status}, and no test failed")
 
 
+# Programs that print something else
+KINDS: dict[str, type[Program]] = {}
+
+
 class Frames:
     """All that a guest printed, a program a frame."""
 
@@ -97,7 +101,7 @@ class Frames:
         line = line.rstrip("\r\n")
         if found := START.match(line):
             self.end()
-            self.current = self.programs[found[1]] = Program(found[1])
+            self.current = self.programs[found[1]] = KINDS.get(found[1], Program)(found[1])
         elif (found := EXIT.match(line)) and self.current and self.current.name == found[1]:
             self.current.end(int(found[2]))
             self.current = None

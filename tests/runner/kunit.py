@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The KUnit suites: under user-mode Linux by the tree's own kunit.py, and as modules in a guest.
+"""The KUnit suites: under user-mode Linux, and as modules in a guest; the kernel tree's own kunit.py judges both.
 
     python3 -m runner.kunit ROLE... [-- ARGS]   what make kunit does: ARGS go to kunit.py
     python3 -m runner.kunit --coverage          what make coverage does
@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import base64
-import os
+import json
 import re
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Iterator
 
-from .built import BareGuest, BuiltRoot, debug_kernel, kernel_source
-from .guest import Spec, log_trouble
-from .ktap import PLAN, RESULT, Result
-from .root import LOGS, TESTS, Failed, run, tell
+from .archive import guest_role, roles
+from .guest import BareGuest, Spec, log_trouble
+from .kernels import BuiltRoot, debug_kernel, source, source_tree
+from .ktap import Result
+from .machine import BUILD, JOBS, LOGS, TESTS, Failed, program, remove, run, tell
 
 KUNIT = TESTS / "kunit"
 
@@ -32,122 +32,91 @@ def cases(path: Path) -> list[str]:
     return [f"{suite}.{test}" for suite, table in suites for test in tables[table]]
 
 
-@dataclass
-class Level:
-    """Results below one other: the tests of a suite, the parameters of a test."""
-    planned: int | None = None
-    results: list[Result] = field(default_factory=list)
-
-    def fault(self, passed: bool, what: str) -> str:
-        """What is wrong with what it is below of, but for results that say so themselves."""
-        if self.planned not in (None, len(self.results)):
-            return f"it planned {self.planned} {what} and gave {len(self.results)}"
-        if not passed and self.results and all(result.passed for result in self.results):
-            return f"it failed with none of its {what}"
-        return ""
-
-
-def case(result: Result, below: Level) -> Result:
-    """A test that may have parameters: it has failed or been skipped if one of them has."""
-    said = [f"{one.name}: {one.why or 'failed'}" for one in below.results if not one.passed]
-    if fault := below.fault(result.passed, "results"):
-        said.append(fault)
-    skipped = [f"{one.name}: {one.why}" for one in below.results if one.skip]
-    return Result(result.name, result.passed and not said, not said and (result.skip or bool(skipped)),
-                  ", ".join([result.why, *said, *skipped]).removeprefix(", "),
-                  [line for one in below.results if not one.passed for line in one.lines] + result.lines)
+def flat(group: dict[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
+    """("suite.test.parameter", status) of what kunit.py reports."""
+    yield from ((f"{name}{case['name']}", case["status"]) for case in group["test_cases"])
+    for below in group["sub_groups"]:
+        yield from flat(below, f"{name}{below['name']}.")
 
 
 class Suites:
-    """Nested KTAP: results by "suite.test", and what is wrong beside tests that failed."""
+    """Results by "suite.test", and what is wrong beside tests that failed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, report: dict[str, Any], log: str, said: str = "") -> None:
         self.results: dict[str, Result] = {}
-        self.faults: list[str] = []
-        self.suite = ""
-        self.levels = [Level() for _ in range(3)]
-        self.lines: list[str] = []
-        for line in text.replace("\r", "").splitlines():
-            self.feed(line.lstrip(" "), (len(line) - len(line.lstrip(" "))) // 4)
+        found: dict[str, list[tuple[str, str]]] = {}
+        for name, status in flat(report):
+            found.setdefault(".".join(name.split(".")[:2]), []).append((name, status))
+        for name, statuses in found.items():
+            suite, _, test = name.partition(".")
+            # What the kernel said of the suite, and the test of itself
+            part = re.search(rf"# Subtest: {suite}\n(.*?)(\bok \d+ (- )?{suite}\b|\Z)", log, re.S)
+            text = part[1] if part else ""
+            lines = re.findall(rf"^.*# {re.escape(test)}: .*(?:\n(?!.*(?:\bok \d|# )).*)*", text, re.M)
+            why = []
+            for one, status in statuses:
+                one = one.removeprefix(f"{name}.").removeprefix(f"{suite}.")
+                skip = re.search(rf"\bok \d+ (?:- )?{re.escape(one)} # SKIP *(.*)", text) if status == "SKIP" else None
+                if status == "SKIP" and not (skip and skip[1]):
+                    status = "skipped without a reason"
+                if status != "PASS":
+                    why.append((status == "SKIP", ("" if one == test else f"{one}: ") + (skip and skip[1] or status)))
+            self.results[name] = Result(test, all(skip for skip, _ in why), bool(why) and all(skip for skip, _ in why),
+                                        ", ".join(one for _, one in why), "\n".join(lines).splitlines()[:40])
+        self.faults = list(dict.fromkeys(re.findall(r"\[ERROR\].*", said)))
+        if all(result.passed for result in self.results.values()):
+            # Of a suite or of a test that has parameters, which kunit.py takes for the sum of what is below
+            self.faults += re.findall(r"\bnot ok \d.*", log)
+        if trouble := log_trouble(log):
+            self.faults.append(f"the kernel's log has trouble:\n{trouble}")
         if not self.results:
-            self.faults.append("it printed no result of any test")
-        self.begin("")
-
-    def begin(self, suite: str) -> None:
-        """The one before has ended."""
-        if self.suite:
-            self.faults.append(f"{self.suite}: it did not end")
-        self.suite = suite
-
-    def feed(self, line: str, depth: int) -> None:
-        """Take in a line."""
-        if depth > 2 or re.match(r"K?TAP version", line):
-            return
-        if found := re.match(r"# Subtest: (\S+)", line):
-            self.levels[depth], self.lines = Level(), []
-            if depth == 1:
-                self.begin(found[1])
-        elif found := PLAN.fullmatch(line):
-            self.levels[depth].planned = int(found[1])
-        elif found := RESULT.match(line):
-            self.result(found, depth)
-        else:
-            self.lines.append(line)
-
-    def result(self, found: re.Match[str], depth: int) -> None:
-        """Take in a result, with those below it."""
-        passed, why, skip = not found[1], found[4] or "", (found[4] or "").startswith("SKIP")
-        if skip and not (why := why[4:].strip()):
-            passed, skip, why = False, False, "skipped without a reason"
-        result, self.lines = Result(found[3], passed, passed and skip, why, self.lines), []
-        below = self.levels[depth + 1] if depth < 2 else Level()
-        if depth == 1:
-            result = self.results[f"{self.suite}.{result.name}"] = case(result, below)
-        elif depth == 0:
-            self.faults += [f"{result.name}: {fault}" for fault in
-                            ("" if below.planned is not None else "it printed no plan", below.fault(passed, "tests"))
-                            if fault]
-            self.suite = ""
-        self.levels[depth].results.append(result)
-        if depth < 2:
-            self.levels[depth + 1] = Level()
+            self.faults.append("there is no result of any test")
 
 
-def uml(role: str, *args: str, log: Path | None = None) -> str:
-    """What kunit.py prints for the kernel of a role; without a log, the user sees it."""
-    with kernel_source(role) as (source, version):
-        tell(f"linux-source {version}, user-mode Linux")
-        run(KUNIT / "link-into-tree", source)
-        out = source / ".kunit-noiommufd"
+def uml(role: str, *args: str | Path, log: Path | None = None) -> str:
+    """kunit.py run, for the kernel of a role, and what the kernel says; without log, the user sees what it prints."""
+    with source(role) as tree:
+        tell(f"{tree.name}, user-mode Linux")
+        run(KUNIT / "link-into-tree", tree)
+        out = tree / ".kunit-noiommufd"
         # The links may lead elsewhere than last time, to files that are older.
-        shutil.rmtree(out / "drivers/noiommufd", ignore_errors=True)
+        remove(out / "drivers/noiommufd", out / "test.log")
         out.mkdir(exist_ok=True)
-        command = ["./tools/testing/kunit/kunit.py", "run", *args, f"--build_dir={out}", f"--jobs={os.cpu_count()}",
-                   f"--kunitconfig={source}/drivers/noiommufd/tests/kunit/.kunitconfig"]
+        config = tree / "drivers/noiommufd/tests/kunit/.kunitconfig"
+        done = subprocess.run(["./tools/testing/kunit/kunit.py", "run", *args, f"--build_dir={out}",
+                               f"--jobs={JOBS[2:]}", f"--kunitconfig={config}"],
+                              cwd=tree, check=False, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE if log else None, stderr=subprocess.STDOUT if log else None)
         if log:
-            return run(*command, "--raw_output=kunit", cwd=source, log=log).partition("\nKTAP version")[2]
-        subprocess.run(command, cwd=source, check=True, stdin=subprocess.DEVNULL)
-        return ""
+            log.write_text(done.stdout)
+        if not (out / "test.log").exists() or (done.returncode and not log):
+            raise Failed(f"kunit.py ended with {done.returncode}" + (f", see {log}" if log else ""))
+        # From the first suite on: user-mode Linux itself warns of its PCI.
+        return "".join(re.findall(r"^KTAP version.*", (out / "test.log").read_text(errors="replace"), re.M | re.S))
 
 
 class KunitGuest(BareGuest):
     """The kernel that looks for mistakes, which loads KUnit and our tests as modules."""
 
     def __init__(self, *options: str) -> None:
-        kdir = debug_kernel()
-        root = BuiltRoot(kdir, "kunit-guest")
-        module = next(path for path in root.modules(*options) if path.name == "noiommufd-kunit.ko")
-        super().__init__("kunit-guest", root, Spec(["KUnit"], limit=300, files={
-            "init": KUNIT / "init", "kunit.ko": kdir / "lib/kunit/kunit.ko", module.name: module}))
+        build = debug_kernel()
+        root = BuiltRoot("kunit-guest", build)
+        root.make("modules", "modules", "the modules cannot be built", *options)
+        module = root.dir / "modules/noiommufd-kunit.ko"
+        # What is younger than five seconds is not taken for lost.
+        plan = """insmod /kunit.ko && insmod /noiommufd-kunit.ko && echo "# all is loaded"
+            find /sys/kernel/debug/gcov/ -name '*.gcda' 2> /dev/null | while read -r f; do
+                echo "# gcda: ${f##*/}"; base64 "$f"; echo "# end"
+            done
+            [ ! -e $leaks ] || { leak_scan; cat $leaks > /dev/kmsg; }
+            rmmod noiommufd-kunit && rmmod kunit && echo "# all is unloaded"\n"""
+        super().__init__("kunit-guest", root, Spec(plan, ["KUnit"], limit=600, files={
+            "kunit.ko": build.kdir / "lib/kunit/kunit.ko", module.name: module}))
         self.end()
-        log = self.console.read_text(errors="replace") if self.console.exists() else ""
         if self.status or self.why:
             raise Failed(self.last_words())
         if "# all is unloaded" not in self.out.read_text(errors="replace").splitlines():
             raise Failed(f"the guest did not get to its end: see {self.console}")
-        # From the first suite on, what is not KTAP is what came between.
-        self.said = log.replace("\r", "").partition("\nKTAP version")[2]
-        self.trouble = log_trouble(log)
 
     def coverage(self) -> int:
         """Judge what of our sources the tests ran through; 0: it is enough."""
@@ -164,43 +133,51 @@ class KunitGuest(BareGuest):
                               check=False).returncode
 
 
+def parse(log: Path, role: str = "6.12") -> Suites:
+    """What the kernel of a role says, as its kunit.py reads it."""
+    report = BUILD / f"{log.stem}.json"
+    remove(report)
+    done = subprocess.run([source_tree(role) / "tools/testing/kunit/kunit.py", "parse", f"--json={report}", log],
+                          check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if not report.exists():
+        raise Failed(f"kunit.py makes no report of {log}: {done.stdout.splitlines()[-1:]}")
+    return Suites(json.loads(report.read_text()), log.read_text(), done.stdout)
+
+
 def suites(role: str) -> Suites:
-    """All suites on the kernel of a role, or as modules; trouble in the log is a fault."""
+    """All suites on the kernel of a role, or as modules (guest)."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"kunit-{role}.log"
     if role == "guest":
-        guest = KunitGuest()
-        said, trouble, log = guest.said, guest.trouble, guest.console
-    else:
-        log = LOGS / f"kunit-{role}.log"
-        said = uml(role, log=log)
-        trouble = log_trouble(said)
-    found = Suites(said)
-    if trouble:
-        found.faults.append(f"the kernel's log has trouble, see {log}\n{trouble}")
-    return found
+        log.write_text(KunitGuest().log())
+        return parse(log)
+    log.write_text(uml(role, log=log.with_suffix(".txt")))
+    return parse(log, role)
 
 
-def main(roles: list[str], args: list[str]) -> int:
+def main(words: list[str], args: list[str]) -> int:
     """For people."""
+    if words == ["--coverage"]:
+        return KunitGuest("COVERAGE=1").coverage()
     bad = 0
-    for role in roles:
+    for role in (words := words or list(roles("guest"))):
+        guest_role(role, "guest")
+    for role in words:
         try:
-            tell(f"== {role}: KUnit")
-            if role == "--coverage":
-                bad |= KunitGuest("COVERAGE=1").coverage()
-            elif role == "guest":
-                found = suites(role)
-                failed = [f"{name}: {one.why}" for name, one in found.results.items() if not one.passed]
-                print("\n".join([*failed, *found.faults, f"{len(found.results)} tests, {len(failed)} failed"]))
-                bad |= bool(failed or found.faults)
-            else:
+            if role != "guest":
                 uml(role, *args)
-        except (Failed, subprocess.CalledProcessError) as error:
-            tell(f"kunit: {error}")
+                continue
+            found = suites(role)
+            failed = [f"{name}: {one.why}" for name, one in found.results.items() if not one.passed]
+            print("\n".join([*failed, *found.faults, f"{len(found.results)} tests, {len(failed)} failed"]))
+            bad |= bool(failed or found.faults)
+        except Failed as error:
+            print(f"kunit: {role}: {error}", file=sys.stderr)
             bad = 1
     return bad
 
 
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    dashes = words.index("--") if "--" in words else len(words)
-    sys.exit(main(words[:dashes], words[dashes + 1:]))
+    WORDS = sys.argv[1:]
+    DASHES = WORDS.index("--") if "--" in WORDS else len(WORDS)
+    program("kunit", main, WORDS[:DASHES], WORDS[DASHES + 1:])

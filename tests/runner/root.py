@@ -1,70 +1,57 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Root file systems with a stock kernel, and what is built in them."""
+"""Root file systems with a kernel, and our modules for it."""
 from __future__ import annotations
 
+import atexit
 import contextlib
-import fcntl
+import copy
 import os
+import re
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Iterator
+from typing import Callable, Iterator
 
-TOP = Path(__file__).resolve().parents[2]
-TESTS = TOP / "tests"
-GUEST = TESTS / "guest"
-# What this runner builds stays, so that the next run builds less.
-BUILD = TOP / "build" / "guest"
-LOGS = TOP / "build" / "logs"
+from .archive import ask, cached, debs_make, index, kernel_resolve, root_cached
+from .machine import BUILD, GUEST, JOBS, LOGS, TOP, locked, remove, run
 
 # What the guest may load, beside what these need
 MODULES = ("noiommufd", "noiommu-vfio-pci", "vfio-pci", "nvme")
 
 
-class Failed(Exception):
-    """What keeps a test from being run, in one sentence."""
-
-
-def run(*command: str | Path, log: Path | None = None, cwd: Path | None = None) -> str:
-    """What a command prints; a log takes that too, and is named when it fails."""
-    done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, check=False,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(done.stdout)
-    if done.returncode:
-        said = next((line for line in done.stdout.splitlines() if "error" in line.lower()),
-                    (done.stdout.splitlines() or ["nothing was said"])[-1])
-        raise Failed(f"{Path(command[0]).name} failed: {said}" + (f" (see {log})" if log else ""))
-    return done.stdout
+def took(work: Callable[[], object]) -> tuple[float, float]:
+    """How many seconds what it runs took, of processors and by the clock."""
+    before = os.times()
+    work()
+    after = os.times()
+    return sum(after[2:4]) - sum(before[2:4]), after.elapsed - before.elapsed
 
 
 class Root:
-    """A role's cached root file system, over which a throw-away layer can be mounted."""
+    """A root file system that nothing writes to, and a layer that can be put over it."""
+    # What modules() tells make
+    options: tuple[str, ...] = ()
 
-    def __init__(self, role: str) -> None:
-        done = subprocess.run(["bash", "-euc", '. "$0"; root_cached "$1" >&2; printf "%s\\n" "$root" "$kver"',
-                               str(GUEST / "lib.sh"), role], text=True, check=False, stdout=subprocess.PIPE)
-        if done.returncode:
-            raise Failed(f"there is no root file system of role {role}: see above")
-        lower, self.kver = done.stdout.split()
-        self.role, self.lower, self.dir = role, Path(lower), BUILD / role
-        self.path = self.lower
+    def __init__(self, name: str, lower: Path, kver: str) -> None:
+        self.name, self.lower, self.kver = name, lower, kver
+        self.dir, self.path = BUILD / name, lower
+        # Whose kmod the guests get
+        self.tools = lower
         self.built: list[Path] = []
         self.dir.mkdir(parents=True, exist_ok=True)
         # Its directory is one run's at a time, until that ends.
-        self.lock = open(self.dir / ".lock", "w", encoding="utf-8")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            tell(f"waiting for another run that has {self.dir}")
-            fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.held = contextlib.ExitStack()
+        atexit.register(self.held.close)
+        self.held.enter_context(locked(self.dir / ".lock", f"waiting for another run that has {self.dir}"))
+
+    @classmethod
+    def of_role(cls, role: str, name: str = "") -> Root:
+        """That of a role, from the cache."""
+        return cls(name or role, root_cached(role), kernel_resolve(role).kver)
 
     @contextlib.contextmanager
     def opened(self, name: str = "layer") -> Iterator[Path]:
-        """Mounted with a layer, for chroot(); in a mount namespace of the run's."""
+        """With a layer of its own, for chroot() and sh(); in the run's mount namespace."""
         # A tmpfs, for BUILD may itself lie on an overlay.
         layer = self.dir / name
         layer.mkdir(parents=True, exist_ok=True)
@@ -73,98 +60,138 @@ class Root:
             (layer / part).mkdir()
         root = layer / "root"
         run("mount", "-t", "overlay", "-o", f"lowerdir={self.lower},upperdir={layer}/upper,workdir={layer}/work",
-            "overlay", root)
+            "overlay", root, why=f"no overlay could be mounted over {self.lower}: "
+            "load the kernel's overlay module or use another machine.")
         run("mount", "-t", "proc", "proc", root / "proc")
         (root / "dev/pts").mkdir(exist_ok=True)
         run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", root / "dev/pts")
         (root / "dev/ptmx").unlink(missing_ok=True)
         (root / "dev/ptmx").symlink_to("pts/ptmx")
-        # There may be a layer already.
-        below = self.path
+        below, self.path = self.path, root
         try:
-            self.path = root
             yield root
         finally:
             self.path = below
+            # Lazily: what a package started may still sit there.
             run("umount", "-R", "-l", layer)
 
-    def chroot(self, *command: str | Path, log: Path | None = None) -> str:
+    def chroot(self, *command: str | Path, log: Path | None = None, why: str = "") -> str:
         """What a command says that runs in it."""
         return run("chroot", self.path, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-                   "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "INITRD=No", *command, log=log)
+                   "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "INITRD=No", *command, log=log, why=why)
+
+    def sh(self, script: str, log: Path | None = None, why: str = "") -> str:
+        """The same, of a shell's script; $K is the kernel."""
+        return self.chroot("env", f"K={self.kver}", "sh", "-ec", script, log=log, why=why)
+
+    def kernel_debs(self, role: str, names: str) -> Path:
+        """Packages that a role's kernel needs and this does not have, of such names."""
+        kernel = kernel_resolve(role)
+        suite = kernel.role.suite
+        said = run("apt-cache", "depends", "--recurse", "--important", "--no-pre-depends", kernel.package,
+                   f"linux-headers-{kernel.kver}", env=index(suite))
+        have = re.findall(r"^installed (.*)", self.sh("dpkg-query -W -f '${db:Status-Status} ${Package}\\n'"), re.M)
+        found = {name for name in re.findall(r"^\w.*", said, re.M) if re.match(names, name)} - set(have)
+        return cached(f"debs-{role}_{kernel.version}", debs_make, suite,
+                      *sorted(name for name in found if not name.endswith("-unsigned")))
+
+    def unpack(self, debs: Path) -> None:
+        """The files of packages, into the layer."""
+        for deb in debs.glob("*.deb"):
+            run("sh", "-c", f"dpkg-deb --fsys-tarfile {deb} | tar -C {self.path} -x --keep-directory-symlink")
+
+    @contextlib.contextmanager
+    def dkms_of(self, suite: str) -> Iterator[None]:
+        """With the dkms of that suite; "": its own."""
+        if suite:
+            self.sh("dpkg -L dkms | while read f; do [ ! -f $f ] || echo $f; done | tar -cPf /tmp/dkms.tar -T -")
+            version = "".join(ask(suite, "dkms"))
+            self.unpack(cached(f"debs-dkms-{suite}_{version}", debs_make, suite, "dkms"))
+        try:
+            yield
+        finally:
+            if suite:
+                self.sh("tar -xPf /tmp/dkms.tar")
+
+    def left(self) -> str:
+        """What is there of ours."""
+        return self.sh("find /lib/modules /var/lib/dkms /usr/src /etc /usr/include -name '*noiommu*' 2> /dev/null || :")
 
     def kernel(self) -> Path:
         """What QEMU boots."""
-        return self.lower / "boot" / f"vmlinuz-{self.kver}"
+        return self.path / "boot" / f"vmlinuz-{self.kver}"
 
     def modules(self) -> list[Path]:
         """Our modules for its kernel, built in it from this tree as it is."""
-        if self.built:
-            return self.built
-        out, log = self.dir / "modules", LOGS / f"guest-{self.role}-modules.log"
-        out.mkdir(parents=True, exist_ok=True)
-        with self.opened() as root:
-            for name, source in (("source", TOP), ("out", out)):
-                (root / "tmp" / name).mkdir()
-                run("mount", "--bind", source, root / "tmp" / name)
-            self.chroot("make", "-s", "-C", "/tmp/source", "modules", "OUT=/tmp/out",
-                        f"KDIR=/lib/modules/{self.kver}/build", log=log)
-        self.built = [out / "noiommufd.ko", out / "noiommu-vfio-pci.ko"]
+        if not self.built:
+            out, log = self.dir / "modules", LOGS / f"{self.name}-modules.log"
+            out.mkdir(parents=True, exist_ok=True)
+            with self.opened() as root:
+                for name, source in (("source", TOP), ("out", out)):
+                    (root / "tmp" / name).mkdir()
+                    run("mount", "--bind", source, root / "tmp" / name)
+                self.sh(f"make -s -C /tmp/source modules {' '.join(self.options)} OUT=/tmp/out "
+                        "KDIR=/lib/modules/$K/build", log=log)
+            self.built = [out / "noiommufd.ko", out / "noiommu-vfio-pci.ko"]
         return self.built
 
     def base(self) -> Path:
         """What each guest of its kernel has: programs, libraries, the kernel's modules."""
-        base = self.dir / f"base-{self.lower.name}"
+        base = self.dir / f"base-{self.lower.name}-{self.kver}"
         if base.exists():
             return base
         # Of another kernel
-        run("rm", "-rf", *self.dir.glob("base-*"))
-        part = self.dir / "part"
+        remove(*self.dir.glob("base-*"))
+        part, root = self.dir / "part", self.path
         shutil.rmtree(part, ignore_errors=True)
         for name in ("bin", "sbin", "etc", f"lib/modules/{self.kver}"):
             (part / name).mkdir(parents=True)
-        with self.opened() as root:
-            files = [word for word in self.chroot("ldd", "/bin/kmod").split() if word.startswith("/")]
-            files += ["/bin/busybox", "/bin/kmod"]
-            for module in MODULES[2:]:
-                said = self.chroot("modprobe", "-S", self.kver, "-D", module)
-                files += [line.split()[1] for line in said.splitlines() if line.startswith("insmod")]
-            files += [str(path.relative_to(root)) for path in
-                      (root / "lib/modules" / self.kver).glob("modules.[ob]*")]
-            for name in sorted(set(files)):
-                to = part / name.lstrip("/")
-                to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / name.lstrip("/"), to)
+        files = [(self.tools, word) for word in run("chroot", self.tools, "ldd", "/bin/kmod").split()
+                 if word.startswith("/")] + [(self.tools, "bin/kmod"), (Path("/"), "bin/busybox")]
+        for module in MODULES[2:]:
+            said = run("modprobe", "-d", root, "-S", self.kver, "-D", module)
+            files += [(root, "lib" + line.split()[1].partition("/lib")[2]) for line in said.splitlines()
+                      if line.startswith("insmod")]
+        files += [(root, str(path.relative_to(root))) for path in
+                  (root / "lib/modules" / self.kver).glob("modules.[ob]*")]
+        for where, name in sorted(set(files)):
+            to = part / name.lstrip("/")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(where / name.lstrip("/"), to)
         for name in ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod"):
             (part / "sbin" / name).symlink_to("../bin/kmod")
-        config = self.lower / "boot" / f"config-{self.kver}"
-        if config.exists():
+        if (config := root / "boot" / f"config-{self.kver}").exists():
             shutil.copy(config, part / "kernel.config")
         part.rename(base)
         return base
 
 
-def source_copy(to: Path) -> None:
-    """This tree, without what was built in it, and without what git keeps."""
-    to.mkdir(parents=True, exist_ok=True)
-    run("sh", "-c", f"tar -C '{TOP}' --exclude=./build --exclude=./.git -cf - . | tar -C '{to}' -xf -")
-
-
 class PackageRoot(Root):
-    """A root file system in which our package is installed, until the run ends."""
+    """A role's, in which our package is installed until the run ends."""
 
-    def __init__(self, role: str, deb: Path, stack: contextlib.ExitStack) -> None:
-        super().__init__(role)
-        stack.enter_context(self.opened("package"))
+    def __init__(self, role: str, deb: Path) -> None:
+        base = Root.of_role(role, f"{role}-package")
+        base.held.close()
+        super().__init__(base.name, base.lower, base.kver)
+        self.role = role
+        self.held.enter_context(self.opened("package"))
         shutil.copy(deb, self.path / "tmp")
-        self.log = LOGS / f"{role}-install.log"
-        before, began = os.times(), time.monotonic()
-        # With the warnings of W=1
-        self.chroot("env", "KBUILD_EXTRA_WARN=1", "apt-get", "install", "-y", f"/tmp/{deb.name}", log=self.log)
-        after = os.times()
-        # Of processors, and by the clock
-        self.took = (after.children_user + after.children_system - before.children_user - before.children_system,
-                     time.monotonic() - began)
+        self.took = took(lambda: self.install(f"/tmp/{deb.name}", f"{role}-install"))
+
+    def install(self, debs: str, log: str) -> None:
+        """By apt; with the warnings of W=1."""
+        self.sh(f"KBUILD_EXTRA_WARN=1 apt-get install -y {debs}", log=LOGS / f"{log}.log",
+                why=f"apt could not install {debs}: see {LOGS}/{log}.log")
+
+    def second_kernel(self, role: str) -> PackageRoot:
+        """The kernel of another role, installed here."""
+        debs, second = self.kernel_debs(role, "linux-"), copy.copy(self)
+        (self.path / "tmp" / role).mkdir()
+        run("mount", "--bind", debs, self.path / "tmp" / role)
+        self.install(f"/tmp/{role}/*.deb", f"{role}-install")
+        # The base of its guests is made of these packages.
+        second.lower, second.kver, second.dir = debs, kernel_resolve(role).kver, self.dir / role
+        return second
 
     def modules(self) -> list[Path]:
         return sorted((self.path / "lib/modules" / self.kver / "updates/dkms").glob("noiommu*.ko*"))
@@ -174,11 +201,28 @@ def programs(names: list[str]) -> list[Path]:
     """Programs of the guest suite, built."""
     out = BUILD / "suite"
     out.mkdir(parents=True, exist_ok=True)
-    run("make", "-s", f"-j{os.cpu_count()}", "-C", GUEST / "suite", f"O={out}", *(str(out / name) for name in names),
-        log=LOGS / "guest-suite.log")
+    with locked(out / ".lock"):
+        run("make", "-s", JOBS, "-C", GUEST / "suite", f"O={out}", *(str(out / name) for name in names),
+            log=LOGS / "guest-suite.log")
     return [out / name for name in names]
 
 
-def tell(sentence: str) -> None:
-    """Say what takes long, though pytest holds back what is printed."""
-    print(sentence, file=sys.__stderr__, flush=True)
+def compiled(name: str, *words: str | Path) -> Path:
+    """A static program for guests, of these sources and options."""
+    out = BUILD / name
+    with locked(BUILD / f".lock-{name}"):
+        run("gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread",
+            f"-I{TOP}/src/uapi", f"-I{TOP}/examples", "-o", f"{out}.part", *words, log=LOGS / f"{name}.log")
+        Path(f"{out}.part").rename(out)
+    return out
+
+
+def example() -> Path:
+    """examples/nvme."""
+    return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl", "noiommu")))
+
+
+def pattern(seed: int, size: int) -> bytes:
+    """The bytes that it writes."""
+    return subprocess.run([example(), "--pattern-only", str(seed), str(size)], check=True,
+                          stdout=subprocess.PIPE).stdout

@@ -2,93 +2,136 @@
 """What a run has made so far: each when somebody asks for it, and once."""
 from __future__ import annotations
 
-import contextlib
 import functools
+import os
 from pathlib import Path
-from typing import Callable
+from typing import Callable, TypeVar
 
-from . import kunit
+from . import conformance, kunit, selftests
 from .guest import Guest, Spec, iommu
-from .root import BUILD, GUEST, LOGS, TESTS, TOP, PackageRoot, Root, run, source_copy
+from .kernels import BuiltRoot, built_check, debug_kernel
+from .machine import BUILD, GUEST, LOGS, Failed, locked, remove, run, source_copy
+from .root import PackageRoot, Root, example
 
-# What a guest runs beside the suite: programs in the order of the file "order"; these have
-# guests of their own. lockdown is what the guest of the suite ends with.
+# Programs that have guests of their own; lockdown is what the guest of the suite ends with.
 OWN_GUEST = {"twins": "twins", "suspend": "suspend"}
+# Guests of kernels that are installed beside a role's own run these.
+SMOKE = ("nodes", "bind", "pa")
 EXAMPLE = "/nvme --device 0000:00:05.0 --mib 16 --seed 7"
+# They expect the automatic IOVAs of Linux 7.3.
+AS_7_3 = ("conformance", "noiommu_cdev")
+
+T = TypeVar("T")
+
+
+def kept(make: Callable[..., T]) -> Callable[..., T]:
+    """What it made of the same words before, or why it could not."""
+    made: dict[tuple[str, ...], T | Exception] = {}
+
+    def get(*words: str) -> T:
+        if words not in made:
+            try:
+                made[words] = make(*words)
+            except (Failed, OSError) as error:
+                made[words] = error
+        found = made[words]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return get
 
 
 class Session:
     """Root file systems, packages and guests of a run."""
 
-    def __init__(self, package: bool, tests: str) -> None:
-        self.package, self.tests = package, tests
-        self.stack = contextlib.ExitStack()
+    def __init__(self, package: bool, daily: bool, tests: str, kdir: str, image: str) -> None:
+        self.package, self.daily, self.tests, self.kdir, self.kernel_image = package, daily, tests, kdir, image
         # The programs that selected tests are of, by role and kind of guest
         self.wanted: dict[tuple[str, str], list[str]] = {}
-        self.guests: dict[tuple[str, str], Guest] = {}
+        self.guests: list[Guest] = []
+        self.root = kept(self.make_root)
+        self.beside = kept(self.make_beside)
+        self.kunit = kept(kunit.suites)
+        self.guest = kept(self.make_guest)
 
     @functools.cached_property
     def deb(self) -> Path:
-        """Our package, as a user would build it of this tree."""
-        source = BUILD / "package"
-        run("rm", "-rf", source)
-        source_copy(source)
-        run("make", "-C", source, "deb", log=LOGS / "package.log")
+        """Our package, as a user would build it of this tree; once a run."""
+        source, log = BUILD / "package", LOGS / "package.log"
+        with locked(BUILD / ".lock-package"):
+            stamp = source / ".noiommufd-run"
+            if not stamp.exists() or stamp.read_text() != os.environ["NOIOMMUFD_RUN"]:
+                remove(source)
+                source_copy(source)
+                run("make", "-C", source, "deb", log=log, why=f"building the package failed: see {log}")
+                stamp.write_text(os.environ["NOIOMMUFD_RUN"])
         return next((source / "build").glob("noiommufd-dkms_*.deb"))
 
-    @functools.cache  # pylint: disable=method-cache-max-size-none
-    def root(self, role: str) -> Root:
-        """Of a role, with our package or without."""
-        return PackageRoot(role, self.deb, self.stack) if self.package else Root(role)
+    def make_root(self, role: str) -> Root:
+        """A role's kernel with our modules, of our package or without."""
+        if role == "kdir":
+            return BuiltRoot(role, built_check(self.kdir, self.kernel_image))
+        if role == "debug":
+            return BuiltRoot(role, debug_kernel())
+        return PackageRoot(role, self.deb) if self.package else Root.of_role(role)
 
-    @functools.cached_property
-    def example(self) -> Path:
-        """examples/nvme, static."""
-        nvme = BUILD / "nvme"
-        nvme.parent.mkdir(parents=True, exist_ok=True)
-        run("gcc", "-O2", "-g", "-Wall", "-Wextra", "-static", "-pthread", f"-I{TOP}/src/uapi", f"-I{TOP}/examples",
-            "-o", nvme, *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl", "noiommu")))
-        return nvme
+    def make_beside(self, role: str, second: str) -> Root:
+        """The kernel of another role, installed where our package is already."""
+        root = self.root(role)
+        assert isinstance(root, PackageRoot)
+        return root.second_kernel(second)
 
-    @functools.cached_property
-    def conformance(self) -> dict[str, Path]:
-        """Files of the image that the program conformance is made of."""
-        source, program = TESTS / "conformance", BUILD / "conformance"
-        run("gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-o", program, *source.glob("*.c"))
-        return {"conformance/conformance": program, "tests/conformance": source / "guest",
-                **{f"conformance/{path.name}": path for path in
-                   (source / "compare.awk", source / "excused.txt", source / "mainline-7.3.txt",
-                    TOP / "docs/deviations.md")}}
-
-    @functools.cached_property
-    def kunit(self) -> Callable[[str], kunit.Suites]:
-        """What the KUnit suites said on the kernel of a role, or as modules (guest)."""
-        return functools.cache(kunit.suites)
-
-    def guest(self, role: str, kind: str) -> Guest:
+    def make_guest(self, role: str, kind: str) -> Guest:
         """The guest of that kind, which runs what is wanted of it."""
-        key = (role, kind)
-        if key not in self.guests:
-            names = self.wanted[key]
-            spec = Spec(names, self.tests, kills=200 if role == "6.1" and self.package else 20)
-            root = self.root(role)
-            if "conformance" in names:
-                spec.files |= self.conformance
-            if kind == "twins":
-                spec.devices, spec.append = iommu(root.dir / f"{role}-{kind}")
-            elif kind == "suspend":
-                # Falling asleep patches the kernel's code, which QEMU's threads do not bear well.
-                spec.append, spec.thread, spec.limit = "no_console_suspend", "single", 200
-            if "lockdown" in names:
-                names.remove("lockdown")
-                spec.example = EXAMPLE
-                spec.files |= {"nvme": self.example, "tests/lockdown": BUILD / "suite/lockdown"}
-                run("make", "-s", "-C", GUEST / "suite", f"O={BUILD}/suite", BUILD / "suite/lockdown")
-            self.guests[key] = Guest(f"{role}-{kind}", root, spec)
-        return self.guests[key]
+        root = self.root(role) if kind in ("suite", *OWN_GUEST.values()) else self.beside(role, kind)
+        guest = Guest(f"{role}-{kind}", root, self.spec(role, kind, root))
+        self.guests.append(guest)
+        return guest
+
+    def spec(self, role: str, kind: str, root: Root) -> Spec:
+        """What that guest does."""
+        names = self.wanted[role, kind]
+        spec = Spec(programs=[name for name in names if (GUEST / f"suite/{name}.c").exists()])
+        kills = (50 if self.daily else 200) if role == "6.1" and self.package else 20
+        more, leaks = [], "no"
+        if role == "debug":
+            # Its interrupts are routed by the MP table: with all that looks on, reading ACPI's routing table,
+            # as each BIND and each close does, took half of its time.
+            assert isinstance(root, BuiltRoot)
+            spec.slow, more, leaks = 4, ["panic_on_warn=1 printk.time=1 module.sig_enforce=1 acpi=noirq"], "yes"
+            spec.files |= root.refused_modules()
+        elif role == "kdir":
+            spec.slow, leaks = int(os.environ.get("SLOW") or 1), "yes"
+        if kind == "twins":
+            spec.devices, append = iommu(root.dir / f"{role}-{kind}")
+            more.append(append)
+        elif kind == "suspend":
+            # Alone, and with no work after it: then a CPU of the guest may get no timer interrupt any more, which
+            # looks like trouble of whatever runs. Nothing of ours is called when a device sleeps, so nothing of
+            # ours can be lost. Falling asleep patches the kernel's code, which QEMU's threads do not bear well.
+            more.append("no_console_suspend")
+            spec.thread, spec.limit, leaks = "single", 200 * spec.slow, "no"
+        more += [f"{name}={os.environ[name]}" for name in ("STRESS_SECONDS", "STRESS_SEED") if os.environ.get(name)]
+        spec.append, spec.limit = " ".join(more), spec.limit * (1 if kind == "suspend" else spec.slow)
+        if "conformance" in names:
+            spec.files |= conformance.files()
+        if "noiommu_cdev" in names:
+            spec.files |= selftests.files()
+        lines = [f"export KILLS={kills} SLOW={spec.slow}", f"LEAKS={leaks}", "frame guest-load load"]
+        for name in names:
+            if name == "lockdown":
+                # From then on the kernel takes no module and we take no device.
+                spec.files["nvme"] = example()
+                lines.append(f"frame example example {EXAMPLE}")
+            # Those of a second kernel are a part of one test, all of them.
+            line = f'run {name} "{self.tests}"' if self.tests and kind in ("suite", *OWN_GUEST) else f"run {name}"
+            lines += ["reload iova_base=4096", line, "reload"] if name in AS_7_3 else [line]
+        spec.plan = "\n".join([*lines, "frame guest-unload unload", ""])
+        spec.frames = ["guest-load", *names, *(["example"] if "nvme" in spec.files else []), "guest-unload"]
+        return spec
 
     def close(self) -> None:
         """Nothing outlives the run."""
-        for guest in self.guests.values():
+        for guest in self.guests:
             guest.stop()
-        self.stack.close()

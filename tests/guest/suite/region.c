@@ -4,7 +4,7 @@
  * config space, which is partly the device's and partly make-believe. Devices:
  * QEMU's edu; an NVMe controller, whose BAR 0 holds its MSI-X table; an RTL8139
  * network card, which has I/O ports and a BAR of 256 bytes with the same
- * registers behind them, and the ROM that guest.sh makes.
+ * registers behind them, and the ROM that the runner makes.
  */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Under Xen, in dom0: a PV domain, whose physical addresses are not the
- * machine's. No device is taken. The guest is that of tests/guest/xen.
+ * machine's. No device is taken. The guest is that of tests/all/test_xen.py.
  */
 #include "harness.h"
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every call, on mainline's noiommu cdev and on ours in one boot of Linux 7.3.
+
+The program conformance, compared with the record, mainline-7.3.txt, which the stock kernels are compared with:
+where mainline has changed, its frame in build/logs/conformance.out is the new record. Then, of the guest suite,
+twins: a device of mainline's and one of ours; and the programs about devices, on mainline's and on ours, and on both
+beside each other.
+"""
+from __future__ import annotations
+
+from typing import Iterator
+
+import pytest
+
+from conftest import ended, expect, judge, told_by
+from runner import conformance
+from runner.guest import Guest, Spec
+from runner.kernels import reference_root
+from runner.machine import GUEST
+
+DRIVERS = ("vfio-pci", "noiommu-vfio-pci")
+# Whose device, and the program. The machine sleeps when all else is through.
+PROGRAMS = [(driver, program) for driver in DRIVERS
+            for program in ("irq", "region", "feature", "hot_reset", "removal", "kinds")] + \
+           [("vfio-pci", "mainline"), ("noiommu-vfio-pci", "beside"), *((driver, "suspend") for driver in DRIVERS)]
+FRAMES = ["conformance-mainline", "conformance-ours", "twins", *("-".join(row) for row in PROGRAMS)]
+# Ours has no other name than Linux 7.3 has: as programs know it. The suite opens /dev/iommu: for ours that is ours,
+# and the kernel's own is kept for those who need both.
+PLAN = r"""
+program=/conformance/conformance
+frame conformance-mainline $program -n /dev/iommu -d vfio-pci
+mkdir /dev/kernel && cp -a /dev/iommu /dev/kernel/
+echo "<5>guest: ours starts" > /dev/kmsg
+reload iova_base=4096
+frame conformance-ours noiommufd-run -- $program -n /dev/iommu -d noiommu-vfio-pci
+for device in /sys/bus/pci/drivers/noiommu-vfio-pci/0000:*; do
+    echo ${device##*/} > $device/driver/unbind
+done
+frame twins /tests/twins
+suite()
+{
+    echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+    [ $1 = vfio-pci ] || mount --bind /dev/noiommufd /dev/iommu
+    frame $1-$2 env NOIOMMU_DRIVER=$1 /tests/$2
+    [ $1 = vfio-pci ] || umount /dev/iommu
+}
+""" + "".join(f"suite {driver} {program}\n" for driver, program in PROGRAMS)
+
+
+def suite(program: str) -> list[str]:
+    """The tests of a program."""
+    return told_by(GUEST / f"suite/{program}.c")[1]
+
+
+RESULTS = [(frame, group) for frame in FRAMES[:2] for group in conformance.Record().groups] + \
+    [("twins", test) for test in suite("twins")] + \
+    [(f"{driver}-{program}", f"{program}.{test}") for driver, program in PROGRAMS for test in suite(program)]
+
+
+@pytest.fixture(scope="module", name="guest")
+def reference_guest() -> Iterator[Guest]:
+    """Both, in one boot."""
+    root = reference_root()
+    # The twins of the edu and the network card
+    devices = f"""-device edu,bus=pcie.0,addr=0x10,dma_mask=0xffffffffffffffff -netdev user,id=twin,restrict=on
+        -device rtl8139,bus=pcie.0,addr=0x11,netdev=twin,mac=52:54:00:12:34:56,romfile={root.dir}/conformance/rom"""
+    guest = Guest("conformance", root, Spec(PLAN, FRAMES, files=conformance.files(), devices=devices.split(), limit=900,
+                                            programs=sorted({program for _, program in PROGRAMS} | {"twins"})))
+    yield guest
+    guest.stop()
+
+
+@pytest.mark.parametrize("program, test", RESULTS, ids=[f"{program}.{test}" for program, test in RESULTS])
+def test_result(guest: Guest, program: str, test: str) -> None:
+    """What it says passes."""
+    judge(guest.result(program, test))
+
+
+def test_programs(guest: Guest) -> None:
+    """All came to their ends; of the twins, one is about an IOMMU, and no other is left out."""
+    faults = [f"{name}: {fault}" for name in FRAMES for fault in guest.program(name).faults]
+    expect(not faults, "\n".join(faults))
+    assert sum(result.skip for result in guest.program("twins").results.values()) == 1
+
+
+def test_end(guest: Guest) -> None:
+    """Mainline's own warnings are not ours."""
+    ended(guest, "guest: ours starts")

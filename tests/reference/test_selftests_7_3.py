@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our selftest of the noiommu cdev and the kernel's own of iommufd and vfio, on mainline's and on ours in one boot.
+
+What passes on mainline has to pass on ours; what does not is named in the file cannot-run.
+"""
+from __future__ import annotations
+
+import re
+from typing import Iterator
+
+import pytest
+
+from conftest import ended, expect
+from runner import selftests
+from runner.guest import Guest, Spec
+from runner.kernels import reference_root
+from runner.machine import tell
+
+# Their arguments; a program is what is before the dot.
+PROGRAMS = {"noiommu_cdev": "$edu", "noiommu_cdev.nvme": "$nvme",
+            "iommufd": "", "iommufd_fail_nth": "", "vfio_iommufd_setup_test": "$edu",
+            "vfio_pci_device_test.edu": "$edu", "vfio_pci_device_test.bridge": "$edu2",
+            "vfio_pci_device_test.nvme": "$nvme", "vfio_dma_mapping_test": "$edu", "vfio_dma_mapping_mmio_test": "$edu",
+            "vfio_pci_device_init_perf_test": "$devices", "vfio_pci_driver_test": "$edu",
+            "vfio_pci_sriov_uapi_test": "$nvme"}
+RUN = [f"frame $1/{name} ./{name.partition('.')[0]} {args}" for name, args in PROGRAMS.items()]
+# The kernel's programs look for a node vfioX (they get one beside noiommu-vfioX), for /dev/iommu (which is ours in the
+# end), and expect the automatic IOVAs of Linux 7.3.
+PLAN = r"""
+echo 16 > /proc/sys/vm/nr_hugepages
+echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+edu=0000:00:04.0 edu2=0000:01:00.0 nvme=0000:00:05.0 nvme2=0000:00:07.0
+devices="$edu $edu2 $nvme $nvme2"
+other_names()
+{
+    for device in $devices; do
+        cd /sys/bus/pci/devices/$device/vfio-dev || return
+        name=$(echo noiommu-vfio*)
+        mount -t tmpfs tmpfs .
+        mkdir /sys/bus/pci/devices/$device/vfio-dev/${name#noiommu-}
+        ln -s $name /dev/vfio/devices/${name#noiommu-}
+    done
+    cd /selftests
+}
+side()
+{
+    for device in $devices; do
+        bind $device $2 || return
+    done
+    cd /selftests
+    FIRST
+    other_names || return
+    REST
+    cd /
+    rm /dev/vfio/devices/vfio*
+    for device in $devices; do
+        umount /sys/bus/pci/devices/$device/vfio-dev
+        echo $device > /sys/bus/pci/devices/$device/driver/unbind
+    done
+}
+side mainline vfio-pci
+echo "<5>guest: ours starts" > /dev/kmsg
+reload iova_base=4096
+mount --bind /dev/noiommufd /dev/iommu
+if [ "$(stat -c %t:%T /dev/iommu)" = "$(stat -c %t:%T /dev/noiommufd)" ]; then
+    side ours noiommu-vfio-pci
+else
+    echo "/dev/iommu is still mainline's"
+fi
+""".replace("FIRST", "\n".join(RUN[:2])).replace("REST", "\n".join(RUN[2:]))
+
+
+@pytest.fixture(scope="module", name="guest")
+def reference_guest() -> Iterator[Guest]:
+    """Both, in one boot, which has ended."""
+    root = reference_root()
+    files = {"selftests/noiommu_cdev": selftests.build(root.build.kdir), **selftests.kernels_own(root.build.kdir)}
+    guest = Guest("selftests", root, Spec(PLAN, [*PROGRAMS], files=files, limit=900))
+    guest.end()
+    yield guest
+    guest.stop()
+
+
+@pytest.fixture(scope="module", name="sides")
+def two_sides(guest: Guest) -> selftests.Sides:
+    """Compared."""
+    sides = selftests.Sides(guest.frames, (selftests.SOURCE / "cannot-run").read_text())
+    tell("\n".join(sides.sums))
+    return sides
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program(guest: Guest, sides: selftests.Sides, program: str) -> None:
+    """Each test of it."""
+    for side in ("mainline", "ours"):
+        guest.program(f"{side}/{program}")
+    wrong = [line for line in sides.wrong if re.match(rf"{re.escape(program)}[ /]", line)]
+    expect(not wrong, "\n".join(wrong))
+
+
+def test_rows(sides: selftests.Sides) -> None:
+    """Each row of cannot-run is needed, and something passed."""
+    wrong = [line for line in sides.wrong if re.match("the row|no selftest", line)]
+    expect(not wrong, "\n".join(wrong))
+
+
+def test_end(guest: Guest) -> None:
+    """Mainline's own warnings are not ours."""
+    ended(guest, "guest: ours starts")

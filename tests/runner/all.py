@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""make check-all: every kernel that is to be had as a package or can be built of one, the whole suite on each;
+mainline's own noiommu cdev; every compiler; a dom0 of Xen's. That takes hours, and some 20 GB in CACHE. All parts run,
+whatever became of those before; the results are rows of docs/kernels.md.
+
+    python3 -m runner.all [PART...]
+"""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from . import record
+from .archive import bootable
+from .kernels import reference_kernel
+from .machine import Failed, tell
+
+# What each part runs: pytest's arguments by name. One guest at a time: each has a thread of QEMU's a processor then.
+PARTS = {
+    "kernels": {"make check, all kernels": ["--package", "--kernel", " ".join([*bootable(), "debug"])]},
+    "reference": {"make conformance": ["reference/test_conformance_7_3.py"],
+                  "make selftests": ["reference/test_selftests_7_3.py"]},
+    "compilers": {"compilers": ["all/test_compilers.py"], "vmlinux with iommufd": ["all/test_vmlinux.py"]},
+    "xen": {"xen": ["all/test_xen.py"]},
+}
+
+
+def main(parts: list[str]) -> str:
+    """What is wrong."""
+    if unknown := set(parts) - set(PARTS):
+        return f"there is no part '{unknown.pop()}': PARTS is of {', '.join(PARTS)}."
+    os.environ["RECORD"], bad = "1", []
+    for part in parts or PARTS:
+        for name, args in PARTS[part].items():
+            tell(f"=== {name}")
+            failed = subprocess.run([sys.executable, "-B", "-m", "pytest", *args], check=False).returncode
+            bad += [name] if failed else []
+            if part == "reference":
+                try:
+                    build = reference_kernel()
+                except Failed:
+                    continue
+                by = record.compiler_of(build.kdir / "drivers/nvme/host/nvme.ko")
+                record.row(f"| {build.kver} | built here, own noiommu cdev | {name} | {by} |",
+                           "FAILED" if failed else "passed")
+    if bad:
+        return f"not passed: {', '.join(bad)}"
+    tell("all of it passed")
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) or None)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""make bench: counts instructions of mainline's noiommu cdev and of ours, in one boot of a Linux 7.3 that has both,
+and of ours on the stock kernel of Debian 12.
+
+    python3 -m runner.bench        writes build/bench.json, docs/performance.md and its chart; fails where a row of
+                                   tests/bench/targets is missed
+    python3 -m runner.bench ROW    says where the instructions of one call of that row go, by function
+"""
+from __future__ import annotations
+
+import bisect
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Iterable
+
+from .guest import Guest, Spec, log_trouble
+from .kernels import BuiltRoot, reference_root
+from .machine import BUILD, OUT, TESTS, TOP, Failed, run, tell
+from .root import Root, compiled
+from .session import Session
+
+SOURCE = TESTS / "bench"
+STOCK = "6.1"
+MIB = 4096
+# Where the time stamp counter counts instructions
+COMMAND = f"""-icount shift=0,sleep=off -accel tcg,thread=single,tb-size=512 -cpu qemu64 -m {MIB}
+    -kernel {{kernel}} -initrd {{image}} -append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr
+    tsc=reliable random.trust_cpu=on vfio.enable_unsafe_noiommu_mode=1"
+    -device edu,addr=4,dma_mask=0xffffffffffffffff -device edu,addr=5,dma_mask=0xffffffffffffffff """
+# Beside mainline's node ours has a name of its own.
+PLAN = r"""modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1
+node=/dev/iommu
+[ ! -e /dev/noiommufd ] || { node=/dev/noiommufd; bind 0000:00:04.0 vfio-pci; }
+bind 0000:00:05.0 noiommu-vfio-pci
+export MAINLINE='/dev/iommu 0000:00:04.0' OURS="$node 0000:00:05.0"
+frame symbols sed -n 's/^\([0-9a-f]*\) \([tT]\) \([^ \t]*\)[ \t]*\[noiommu.*/\1 \2 \3/p' /proc/kallsyms
+frame bench /bench """
+# Median, 5th and 95th percentile by row and backend; with "stock/" before the row, on the stock kernel.
+Rows = dict[tuple[str, str], tuple[int, int, int]]
+# The backend of a call that was marked, and what was executed in it: address, how often, 1: it locks, instruction
+Window = tuple[str, list[list[str]]]
+
+
+def bench(name: str, root: Root, args: str, words: str, limit: int = 3000) -> Guest:
+    """The program bench in a guest that has ended."""
+    files = {"bench": compiled("bench", SOURCE / "bench.c")}
+    guest = Guest(name, root, Spec(f"{PLAN}{args}\n", ["bench"], files, limit=limit, command=COMMAND + words))
+    said = guest.program("bench")
+    if said.status or guest.why:
+        why = next((line for line in said.lines if line.startswith("bench:")), guest.last_words())
+        raise Failed(f"{name}: {why}, see {guest.out} and {guest.console}.")
+    if trouble := log_trouble(guest.log()):
+        raise Failed(f"{name}: the kernel's log has trouble, see {guest.console}: {trouble}")
+    return guest
+
+
+def rows_of(guest: Guest, prefix: str = "") -> Rows:
+    """What it measured."""
+    found = [re.fullmatch(r"([a-z0-9_]+) ([a-z_]+) (\d+) (\d+) (\d+) \d+", line)
+             for line in guest.program("bench").lines]
+    return {(prefix + line[1], line[2]): (int(line[3]), int(line[4]), int(line[5])) for line in found if line}
+
+
+def where(root: BuiltRoot, row: str) -> tuple[list[Window], list[str]]:
+    """Some calls of a row, instruction by instruction, and our functions."""
+    plugin, out = BUILD / "where.so", BUILD / "where"
+    run("gcc", *"-O2 -g -Wall -Wextra -Werror -shared -fPIC -fvisibility=hidden -o".split(), plugin, SOURCE / "where.c")
+    # Two processors: a kernel that has one only may patch its locks away.
+    guest = bench("bench-where", root, f"-p {row} mainline ours", f"-smp 2 -plugin {plugin},out={out}", 1200)
+    backends = [line.split()[3] for line in guest.program("bench").lines if line.startswith("# marked")]
+    if not backends:
+        raise Failed(f"there is no row '{row}': see the first column of tests/bench/targets.")
+    windows = re.split(r"^= \d+\n", out.read_text(), flags=re.M)[1:]
+    return [(backend, [line.split(None, 3) for line in window.splitlines()])
+            for backend, window in zip(backends, windows)], guest.program("symbols").lines
+
+
+def locked(row: str, windows: list[Window]) -> Rows:
+    """How many instructions of a call lock a cache line. A timer may fire during one of the calls: the least counts."""
+    found = defaultdict(list)
+    for backend, executed in windows:
+        found[backend].append(sum(int(count) for _, count, locks, *_ in executed if locks == "1"))
+    return {(f"locked_{row}", backend): (min(sums), min(sums), max(sums)) for backend, sums in found.items()}
+
+
+def histogram(executed: list[list[str]], symbols: Iterable[str]) -> str:
+    """By function: how many, how many of them lock."""
+    table = sorted(line.split()[:3] for line in symbols if line.split()[1] in "tTwW")
+    addresses = [address for address, _, _ in table]
+    total, locks = Counter[str](), Counter[str]()
+    for address, count, lock, *_ in executed:
+        name = table[bisect.bisect_right(addresses, address) - 1][2]
+        total[name] += int(count)
+        locks[name] += int(count) * int(lock)
+    lines = [f"{total[name]:12d} {locks[name]:7d}  {name}" for name in total]
+    return "\n".join(sorted([*lines, f"{total.total():12d}  locked  all of it"], reverse=True))
+
+
+def number(count: int | None) -> str:
+    """In three digits."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if count and count >= max(size, 1e4):
+            short = count / size
+            return f"{short:.{0 if short >= 100 else 1 if short >= 10 else 2}f}{unit}"
+    return "-" if count is None else str(count)
+
+
+def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) -> int:
+    """The table, bench.json, the page and what the chart is drawn of; 1: a row is missed."""
+    targets, spread, found, old, bars, missed = [], [], [], [], [], 0
+    median = {of: row[0] for of, row in rows.items()}
+    print(f"{'median, in guest instructions':55} {'mainline':>9} {'ours':>9} {'ratio':>7} {'at most':>8}  ")
+    for line in (SOURCE / "targets").read_text().splitlines():
+        if not line or line[0] == "#":
+            continue
+        theirs, name, most, bound, unit, what = line.split(None, 5)
+        mainline, ours, floor = (median.get((of, backend)) for of, backend in (
+            (theirs, "mainline"), (name, "ours"), bound.partition(":")[::2]))
+        if ours is None or (most.endswith("%") and mainline is None):
+            raise Failed(f"nothing was measured for '{name}', mainline's or ours")
+        # "102%": of what mainline takes
+        target = int((mainline or 0) * int(most[:-1]) / 100) if most.endswith("%") else int(most)
+        # No excuse but one that was measured
+        met, excused = ours <= target, ours > target and (floor or 0) > target
+        missed += not met and not excused
+        ratio = mainline / ours if mainline is not None and ours else -1
+        values = [number(count) + (" KiB" if unit == "KiB" and count is not None else "") for count in (mainline, ours)]
+        values += [f"{ratio:.{0 if ratio >= 100 else 1}f}" if ratio >= 0 else "-", number(target)]
+        print("{:55} {:>9} {:>9} {:>7} {:>8}  ".format(what, *values) +
+              ("" if met else f"bound: {number(floor)}" if excused else "MISSED"))
+        values.append("yes" if met else f"no: nobody is below {number(floor)}" if excused else "no")
+        targets.append("| " + " | ".join([what, *values]) + " |")
+        ends = [rows[of][1:] if of in rows else () for of in ((theirs, "mainline"), (name, "ours"))]
+        spread.append("| " + " | ".join([what, *("none" if len(set(end)) == 1 else " to ".join(map(number, end)) or "-"
+                                                 for end in ends)]) + " |")
+        found.append((what, mainline, ours, target, met, floor))
+        if ("stock/" + name, "ours") in median:
+            old.append((f"{what} ({stock})", None, median["stock/" + name, "ours"], None, None, None))
+        if unit == "insns":
+            bars.append(f'"{what}" {"" if mainline is None else mainline} {ours} {target}\n')
+    (OUT / "bench.json").write_text("[\n  " + ",\n  ".join(json.dumps(dict(zip(
+        ("name", "mainline", "ours", "target", "met", "bound"), row))) for row in found + old) + "\n]\n")
+    # From the bottom to the top
+    (BUILD / "bench.bars").write_text("".join(reversed(bars)))
+    compared = {name: " | ".join(number(median.get(of)) for of in (
+        (name, "mainline"), (name, "ours"), (f"stock/{name}", "ours"), (name, "io_uring"), (name, "pagemap")))
+        for name, _ in rows}
+    (TOP / "docs/performance.md").write_text((SOURCE / "page.txt").read_text().format(
+        source=source, stock=stock, compiler=compiler, emulator=emulator, targets="\n".join(targets),
+        spread="\n".join(spread), rows=compared, getppid=median["getppid", "kernel"],
+        vmalloc_scattered=number(median["vmalloc_1g_scattered", "ours"]),
+        vmalloc_hugetlb=number(median["vmalloc_1g_hugetlb", "ours"])))
+    if missed:
+        print(f"{missed} of {len(targets)} rows miss their target")
+    return int(missed > 0)
+
+
+def main(row: str = "") -> int:
+    """0: all targets are met."""
+    free = int(re.findall(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())[0]) >> 10
+    if free < MIB + 1024:
+        raise Failed(f"the guest needs {MIB} MiB: free memory up to {MIB + 1024} MiB and run it again.")
+    root = reference_root()
+    if row:
+        windows, ours = where(root, row)
+        symbols = [*(root.build.kdir / "System.map").read_text().splitlines(), *ours]
+        for backend in ("mainline", "ours"):
+            # The last call that was marked
+            print(f"{backend}:\n{histogram(dict(windows)[backend], symbols)}")
+        return 0
+    rows = rows_of(bench("bench", root, "mainline ours io_uring pagemap", "-smp 1"))
+    rows |= locked("get_pa_4k", where(root, "get_pa_4k")[0])
+    stock = Session(True, False, "", "", "").root(STOCK)
+    rows |= rows_of(bench(f"bench-{STOCK}", stock, "ours io_uring pagemap", "-smp 1"), "stock/")
+    status = report(rows, f"linux-source-7.3 {root.build.kdir.name.split('_')[1]}", stock.kver,
+                    *(run(name, "--version").splitlines()[0] for name in ("gcc", "qemu-system-x86_64")))
+    run("gnuplot", "-e", f"bars='{BUILD}/bench.bars'; chart='{TOP}/docs/performance.svg'", SOURCE / "chart.gnuplot")
+    tell(f"{OUT}/bench.json, docs/performance.md and its chart are written.")
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except Failed as error:
+        sys.exit(f"bench: {error}")

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""docs/kernels.md: what ran on which kernel. With RECORD=1 a run writes its rows, and nobody else does: one for each
+kernel whose part it did from end to end; the row of the same kernel, flavour and way is replaced."""
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from .kernels import BuiltRoot
+from .machine import TOP, Failed, run
+from .root import PackageRoot, Root
+
+PAGE = TOP / "docs/kernels.md"
+
+
+def compiler_of(module: Path) -> str:
+    """What built it, by what it says itself."""
+    if not module.exists():
+        return "none, it was not built"
+    cat = {".xz": "xzcat", ".zst": "zstdcat"}.get(module.suffix, "cat")
+    said = subprocess.run([cat, module], check=True, stdout=subprocess.PIPE).stdout.decode("latin-1")
+    found = re.search(r"GCC: \([^)]*\) ([0-9.]+)|clang version ([0-9.]+)", said)
+    return f"gcc {found[1]}" if found and found[1] else f"clang {found[2]}" if found else "unknown"
+
+
+def flavour_of(kver: str, kdir: Path | None = None) -> str:
+    """A distribution says it in the kernel's name; of a build tree, what of its options matters to us."""
+    if not kdir:
+        found = re.search(r"(cloud-|rt-)?amd64$", kver)
+        return found[0] if found else "-"
+    config = (kdir / "include/config/auto.conf").read_text()
+    of = [name for option, name in (("IOMMUFD=[ym]", "own iommufd"), ("PREEMPT_RT=y", "rt"),
+                                    ("KASAN=y", "KASAN, lockdep")) if re.search(f"^CONFIG_{option}$", config, re.M)]
+    return ", ".join(["built here", *of])
+
+
+def facts(role: str, kind: str, root: Root) -> str:
+    """The beginning of a role's row, if this guest is what it is about."""
+    if kind != "suite" or not os.environ.get("RECORD") or not isinstance(root, (BuiltRoot, PackageRoot)):
+        return ""
+    kdir = root.build.kdir if isinstance(root, BuiltRoot) else None
+    way = "build tree" if kdir else "package, DKMS"
+    return f"| {root.kver} | {flavour_of(root.kver, kdir)} | {way} | {compiler_of(root.modules()[0])} |"
+
+
+def row(begin: str, result: str) -> None:
+    """Into the table, if that was asked for."""
+    if not os.environ.get("RECORD"):
+        return
+    git, built = ("git", "-c", "safe.directory=*", "-C", str(TOP)), ("--", "src", "compat")
+    try:
+        # The last commit that changed what is built into the modules
+        commit = run(*git, "log", "-1", "--format=%h", *built).strip() + \
+            (", changed" if run(*git, "status", "--porcelain", *built) else "")
+    except Failed:
+        commit = "unknown"
+    page, key = PAGE.read_text(), "|".join(begin.split("|")[:4]) + "|"
+    rows = [line for line in re.findall(r"^\| [0-9].*\n", page, re.M) if not line.startswith(key)]
+    rows.append(f"{begin} {result} | {commit} | {datetime.datetime.now(datetime.timezone.utc).date()} |\n")
+    page = re.sub(r"^\| [0-9].*\n", "", page, flags=re.M)
+
+    def version(line: str) -> list[tuple[int, str]]:
+        return [(int(word) if word.isdigit() else -1, word) for word in re.split(r"(\d+)", line)]
+
+    PAGE.write_text(page + "".join(sorted(rows, key=version)))

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One version over another, by each dkms, with modules that take no time: nothing but a version, as modinfo has it."""
+from __future__ import annotations
+
+import re
+from typing import Iterator
+
+import pytest
+
+from runner.machine import LOGS, Failed, run, source_copy
+from runner.root import Root
+
+pytestmark = pytest.mark.xdist_group("dkms")
+LOG = LOGS / "dkms.log"
+# The second is older than the third, but newer in the eyes of dkms.
+VERSIONS = ("7.1", "7.2~git5.abc", "7.2")
+UP_AND_DOWN = ("7.2~git5.abc", "7.2", "7.1")
+# The suites that have them
+DKMS = {"3.0": "", "2.8": "bullseye", "newest": "sid"}
+SMALL = r"""version=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+mkdir -p build/dkms
+for m in noiommufd noiommu-vfio-pci; do
+    printf '.section .modinfo,"a"\n.asciz "version=%s"\n' "$version" | as -o build/dkms/$m.ko - || exit
+done
+"""
+WAYS = {"hand": "make -C /tmp/small/{0} dkms-install",
+        "deb": "apt-get install -y --allow-downgrades /tmp/small/{0}/build/*.deb",
+        "rpm": "rpm -U --nodeps --oldpackage --replacepkgs /tmp/small/{0}/build/noiommufd-dkms-*.rpm"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The root's own dkms, and those of other suites for make check-all."""
+    if "suite" in metafunc.fixturenames:
+        suites = {"3.0": ""} if metafunc.config.getoption("--daily") else DKMS
+        metafunc.parametrize("suite", suites.values(), ids=suites)
+
+
+@pytest.fixture(name="root", scope="module")
+def fixture_root(first: str) -> Iterator[Root]:
+    """With the packages of all versions, in /tmp/small/VERSION/build."""
+    root = Root.of_role(first, f"{first}-dkms")
+    with root.opened() as layer:
+        root.sh("apt-get update; apt-get install -y --no-install-recommends rpm", log=LOG)
+        for version in VERSIONS:
+            place = layer / "tmp/small" / version
+            source_copy(place)
+            (place / "src/small").write_text(SMALL)
+            root.sh(f"""cd /tmp/small/{version}; sed -i '1s/(.*)/({version})/' debian/changelog
+                sed -i 's|^MAKE\\[0\\]=.*|MAKE[0]="sh src/small"|' dkms.conf""")
+            run("make", "-C", place, "deb", log=LOG)
+            root.sh(f"make -C /tmp/small/{version} rpm", log=LOG)
+        yield root
+
+
+def found(root: Root, version: str) -> None:
+    """Of that version are the modules that the kernel finds."""
+    for module in ("noiommufd", "noiommu-vfio-pci"):
+        assert root.sh(f"modinfo -k $K -F version {module}").strip() == version
+
+
+def install(root: Root, way: str, *versions: str) -> None:
+    """Each over what is there."""
+    for version in versions:
+        root.sh(WAYS[way].format(version), log=LOG)
+        found(root, version)
+
+
+def removed(root: Root, command: str) -> None:
+    """Nothing is left."""
+    root.sh(command, log=LOG)
+    assert not root.left()
+
+
+def test_packages(root: Root) -> None:
+    for version in VERSIONS:
+        for kind in ("deb", "rpm"):
+            assert len(list((root.path / "tmp/small" / version / "build").glob(f"noiommufd-dkms*.{kind}"))) == 1
+
+
+def test_initramfs_follows(root: Root) -> None:
+    """Who takes the modules into the initramfs gets those of the upgrade there, too."""
+    root.sh("""cp /tmp/small/7.1/examples/initramfs/hook /etc/initramfs-tools/hooks/noiommufd
+        chmod 755 /etc/initramfs-tools/hooks/noiommufd
+        printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/noiommufd
+        update-initramfs -c -k $K""", log=LOG)
+    for version in ("7.1", "7.2"):
+        install(root, "deb", version)
+        assert root.sh("""rm -rf /tmp/initramfs; unmkinitramfs /boot/initrd.img-$K /tmp/initramfs
+            modinfo -F version $(find /tmp/initramfs -name 'noiommu-vfio-pci.ko*')""").strip() == version
+    root.sh("""apt-get purge -y noiommufd-dkms
+        rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K""", log=LOG)
+
+
+def test_in_the_way(root: Root) -> None:
+    """Modules of others that kernels find first are said to be. (dkms 3.2 puts them aside.)"""
+    other = f"/lib/modules/{root.kver}/updates/noiommufd.ko"
+    install(root, "hand", "7.1")
+    root.sh(f"cp /tmp/small/7.1/README.md {other}; depmod $K")
+    with pytest.raises(Failed):
+        root.sh("make -C /tmp/small/7.2 dkms-install", log=LOG)
+    assert re.search(f"^noiommufd: kernel {root.kver} finds {other}, and not", LOG.read_text(), re.M)
+    root.sh(f"rm {other}")
+    removed(root, "make -C /tmp/small/7.2 dkms-remove")
+
+
+def test_upgrades_by(root: Root, suite: str) -> None:
+    """Up and down, in each way, by the dkms of that suite."""
+    with root.dkms_of(suite):
+        install(root, "hand", *UP_AND_DOWN)
+        root.sh("dkms uninstall -m noiommufd -v 7.1 -k $K; dkms autoinstall --kernelver=$K/x86_64", log=LOG)
+        found(root, "7.1")
+        # The package over that; and none by hand beside it
+        install(root, "deb", *UP_AND_DOWN)
+        with pytest.raises(Failed):
+            root.sh("make -C /tmp/small/7.2 dkms-install", log=LOG)
+        removed(root, "apt-get purge -y noiommufd-dkms; make -C /tmp/small/7.2 dkms-remove")
+        # As on Fedora, where DKMS has another directory
+        root.sh("mv /etc/os-release /tmp/os-release; echo ID=fedora > /etc/os-release")
+        try:
+            install(root, "rpm", "7.2~git5.abc", "7.2", "7.2", "7.1")
+            removed(root, "rpm -e noiommufd-dkms")
+        finally:
+            root.sh("mv /tmp/os-release /etc/os-release")

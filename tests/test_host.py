@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What needs no guest: the source's rules, the README's example, headers for programs, our version, and what
+a user is told on a machine where the tests or make demo cannot work."""
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from runner import archive, machine
+from runner.archive import MIRROR, libc_dev
+from runner.kernels import built_check
+from runner.machine import CACHE, LOGS, TESTS, TOP, Failed, run, source_copy
+
+NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups".split()
+
+
+def test_ci_minutes() -> None:
+    """There is room for no more than docs/testing.md gives its parts."""
+    table = (TOP / "docs/testing.md").read_text().partition("\n## What CI runs\n")[2].partition("\n## ")[0]
+    minutes = sum(float(found) for found in re.findall(r"\| ([0-9.]+) \|$", table, re.M))
+    assert 0 < minutes <= 68
+
+
+def test_no_conditionals_in_src() -> None:
+    found = [f"{path}: {line}" for path in (TOP / "src").rglob("*") if path.is_file()
+             for line in re.findall(r"^\s*#\s*(?:if|ifdef|elif|else)\b.*", path.read_text(), re.M)]
+    assert not found
+
+
+def test_readme_example_compiles(tmp_path: Path) -> None:
+    code = "".join(re.findall(r"^```c\n(.*?)^```$", (TOP / "README.md").read_text(), re.M | re.S))
+    assert code, "README.md has no example in C"
+    (tmp_path / "example.c").write_text(code)
+    run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{TOP}/src/uapi", "-o", tmp_path / "example",
+        tmp_path / "example.c")
+
+
+@pytest.mark.xdist_group("uapi")
+@pytest.mark.parametrize("order", ["alone", "before", "after"],
+                         ids=["is_that_of_7_3", "before_the_systems", "after_the_systems"])
+def test_uapi(order: str) -> None:
+    """src/uapi says what Linux 7.3's headers do, see uapi/compare."""
+    dirs = [libc_dev(role) for role in ("6.1", "6.12", "newest", "next")]
+    run(TESTS / "uapi/compare", order, TOP / "src/uapi", dirs[-1], *dirs)
+
+
+def test_noiommufd_run() -> None:
+    """tools/noiommufd-run, with files for nodes."""
+    run("unshare", "--mount", "--propagation", "private", "bash", "-c", """
+        run=$0
+        mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 || exit
+        echo kernel > /dev/iommu
+        echo ours > /dev/noiommufd
+        is() { [ "$1" = "$2" ] || { echo "expected: $2, got: $1"; exit 1; }; }
+        is "$("$run" -- cat /dev/iommu)" ours
+        is "$(cat /dev/iommu)" kernel
+        "$run" -- sh -c "exit 7"; is $? 7
+        "$run" -- /no/program 2> /dev/null; is $? 127
+        "$run" 2> /dev/null; is $? 125
+        rm /dev/iommu
+        is "$("$run" -- true 2>&1)" "noiommufd-run: there is no /dev/iommu to put it over: modprobe iommufd"
+        rm /dev/noiommufd
+        [ -e /sys/module/noiommufd ] ||
+            is "$("$run" -- true 2>&1)" "noiommufd-run: noiommufd is not loaded: modprobe noiommu-vfio-pci"
+        """, TOP / "tools/noiommufd-run")
+
+
+# What a build tree lacks, and the files that it has more than the one before
+LACKS: list[tuple[str, dict[str, str]]] = [
+    ("there is no kernel build directory", {}),
+    ("is not prepared", {"none": ""}),
+    ("is of a kernel for arm64, not x86", {
+        "include/generated/utsrelease.h": '#define UTS_RELEASE "1.2"\n', "include/generated/autoconf.h": "",
+        "include/config/auto.conf": "#\n# Linux/arm64 1.2 Kernel Configuration\n"}),
+    ("has no Module.symvers", {"include/config/auto.conf": "#\n# Linux/x86 1.2 Kernel Configuration\n"}),
+    ("another architecture", {
+        "Module.symvers": "", "include/config/kernel.release": "1.2\n",
+        "include/config/auto.conf": "CONFIG_ARM64=y\n"}),
+    ("there is no kernel image", {"include/config/auto.conf": "CONFIG_X86_64=y\n"}),
+    ("is of kernel '1.3'", {"arch/x86/boot/bzImage": "\0" * 512 + "1.3 (a@b)" + "\0" * 200}),
+    ("lacks CONFIG_MODULES", {"arch/x86/boot/bzImage": "\0" * 512 + "1.2 (a@b)" + "\0" * 200})]
+
+
+def lacking(kdir: Path, count: int) -> Iterator[str]:
+    """Make trees of the first of these, one after the other."""
+    for want, files in LACKS[:count]:
+        for name, text in files.items():
+            (kdir / name).parent.mkdir(parents=True, exist_ok=True)
+            (kdir / name).write_text(text)
+        yield want
+
+
+def test_kdir_refused(tmp_path: Path) -> None:
+    """What the suite cannot be run on."""
+    for want in lacking(tmp_path / "kdir", len(LACKS)):
+        with pytest.raises(Failed, match=want):
+            built_check(str(tmp_path / "kdir"))
+
+
+def test_bad_kdirs(tmp_path: Path) -> None:
+    """Trees that no module can be built against: make says one sentence, and builds nothing."""
+    for want in lacking(tmp_path / "kdir", 4):
+        done = subprocess.run(["make", "-s", "--no-print-directory", "-C", TOP, "modules", f"KDIR={tmp_path}/kdir",
+                               f"OUT={tmp_path}/out"], text=True, check=False, capture_output=True)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("make: ")]
+        assert done.returncode and len(said) == 1 and re.match(f"noiommufd: .*{want}", said[0]), said
+        assert not (tmp_path / "out").exists(), "it began to build"
+
+
+# For the kernel's make
+STATE = "sub_make_done KBUILD_OUTPUT KBUILD_EXTMOD_OUTPUT srctree objtree abs_srctree abs_objtree " \
+    "building_out_of_srctree KCONFIG_CONFIG O"
+
+
+def test_kbuild_state_kept_out(tmp_path: Path) -> None:
+    """Nothing of kbuild's own state reaches it."""
+    kdir = tmp_path / "kdir"
+    for name, text in (("include/generated/utsrelease.h", '#define UTS_RELEASE "7.0-none"\n'),
+                       ("include/config/auto.conf", ""), ("Module.symvers", ""),
+                       ("include/generated/autoconf.h", "#define CONFIG_VFIO_PCI_CORE 1\n#define CONFIG_NET 1\n"),
+                       ("Makefile", f'modules:\n\t@for v in {STATE}; do eval "echo $$v=\\$$$$v"; done > state; '
+                        'echo "O=$(O) $(origin O)" >> state; exit 1\n')):
+        (kdir / name).parent.mkdir(parents=True, exist_ok=True)
+        (kdir / name).write_text(text)
+    with pytest.raises(Failed):
+        run("make", "-C", TOP, "modules", f"KDIR={kdir}", f"OUT={tmp_path}/out", "O=x", "KBUILD_OUTPUT=y",
+            env={**dict.fromkeys(STATE.split()[:-1], "x"), "sub_make_done": "1", "building_out_of_srctree": "1"})
+    said = (kdir / "state").read_text().splitlines()
+    assert said and not [line for line in said if not re.search(r"=( undefined)?$", line)]
+
+
+def test_version_moves(tmp_path: Path) -> None:
+    """That of packages, with each commit, upward, and to the release."""
+    top, shallow = tmp_path / "tree", tmp_path / "shallow"
+    log = LOGS / "version.log"
+
+    def git(words: str) -> str:
+        return run("git", "-C", top, "-c", "user.name=a", "-c", "user.email=b", *words.split()).strip()
+
+    def commit() -> None:
+        git("add -A")
+        git("commit -q --allow-empty -m c")
+
+    def version() -> str:
+        return run("make", "-s", "--no-print-directory", "-C", top, "version").strip()
+
+    def release(name: str) -> None:
+        changelog = top / "debian/changelog"
+        changelog.write_text(re.sub(r"\(.*\)", f"({name})", changelog.read_text(), count=1))
+
+    source_copy(top)
+    release("7.2~git")
+    assert version() == "7.2~git"
+    git("init -q")
+    commit()
+    before = version()
+    assert before == f"7.2~git1.{git('rev-parse --short HEAD')}"
+    commit()
+    commit()
+    after = version()
+    assert after.startswith("7.2~git3.")
+    run("dpkg", "--compare-versions", before, "lt", after)
+    run("dpkg", "--compare-versions", after, "lt", "7.2")
+    with open(top / "Kbuild", "a", encoding="utf-8") as file:
+        file.write("\n")
+    assert re.fullmatch(r"7\.2~git3\..*\+dirty", version())
+    git("checkout -q Kbuild")
+    run("git", "clone", "-q", "--depth", "1", f"file://{top}", shallow)
+    with pytest.raises(Failed):
+        run("make", "-s", "-C", shallow, "deb", log=log)
+    assert "git fetch --unshallow" in log.read_text()
+    # Another user's tree, as with sudo
+    run("chown", "-R", "65534:65534", top)
+    assert version() == after
+    run("make", "-C", top, "deb", log=log)
+    (top / "build/noiommufd-dkms_1_all.deb").touch()
+    run("make", "-C", top, "deb", log=log)
+    made = list((top / "build").glob("*.deb"))
+    assert [path.name for path in made] == [f"noiommufd-dkms_{after}_all.deb"]
+    assert run("dpkg-deb", "-f", made[0], "Version").strip() == after
+    release("7.2")
+    assert version() == "7.2"
+
+
+def test_version_is_begun() -> None:
+    """Here, too, there is no commit after a release that is of its version."""
+    if not (TOP / ".git").exists():
+        pytest.skip("no repository")
+    git = ("git", "-c", "safe.directory=*", "-C", TOP)
+    said = re.findall(r"\((.*)\)", (TOP / "debian/changelog").read_text())[0]
+    assert said.endswith("~git") or run(*git, "rev-list", "-1", "HEAD", "--", "debian/changelog") == \
+        run(*git, "rev-parse", "HEAD"), "that is released: begin the next one, that ends in ~git"
+
+
+@archive.maker
+def make(place: Path, said: str) -> None:
+    """An entry of the cache, and something beside it."""
+    place.mkdir()
+    place.with_suffix(".debs").mkdir()
+    (place / "said").write_text(said)
+    if said == "no":
+        raise Failed("it cannot be made")
+
+
+def test_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries come whole or not at all, and one a role stays."""
+    monkeypatch.setattr(archive, "CACHE", tmp_path)
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+    monkeypatch.setattr(archive, "held", lambda entry, how: True)
+
+    def entries() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".lock"))
+
+    # As a run leaves it that was killed
+    (tmp_path / "tmp.root-6.1.x/entry").mkdir(parents=True)
+    other = archive.cached("root-6.1-rt_1", make, "rt")
+    old = archive.cached("root-6.1_1", make, "a")
+    assert entries() == sorted([old.name, other.name])
+    assert old.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(Failed):
+        archive.cached("root-6.1_1", make, "no")
+    assert entries() == sorted([old.name, other.name])
+    # By what it is made of, and by its version
+    for version, said in (("1", "b"), ("2", "b")):
+        new = archive.cached(f"root-6.1_{version}", make, said)
+        assert entries() == sorted([new.name, other.name]) and (new / "said").read_text() == said
+    assert archive.cached("root-6.1_2", make, "b") == new
+    # Other runs have it.
+    monkeypatch.setattr(archive, "held", lambda entry, how: how == fcntl.LOCK_SH)
+    newer = archive.cached("root-6.1_3", make, "b")
+    assert entries() == sorted([newer.name, new.name, other.name])
+
+
+# --- machines that cannot ---------------------------------------------------------
+
+DEMO = ("-m", "runner.demo")
+
+
+@pytest.fixture(scope="module", name="tree")
+def make_tree() -> Iterator[Path]:
+    """A copy of the tests that any user can read."""
+    top = Path(run("mktemp", "-d").strip())
+    shutil.copytree(TESTS, top / "tests")
+    run("chmod", "-R", "a+rX", top)
+    yield top / "tests"
+    shutil.rmtree(top)
+
+
+@pytest.fixture(name="network")
+def need_network(tmp_path: Path) -> None:
+    """Or the test is skipped."""
+    try:
+        run("/usr/lib/apt/apt-helper", "download-file", f"{MIRROR}/dists/sid/Release", tmp_path / "Release")
+    except Failed:
+        pytest.skip(f"{MIRROR} cannot be reached")
+
+
+def one_sentence(want: str, *command: str | Path, **env: str | Path) -> None:
+    """For the user: a single line of standard error, exit status not 0."""
+    done = subprocess.run(command, env={**os.environ, **{name: str(value) for name, value in env.items()}}, text=True,
+                          check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert done.returncode, "it went on"
+    assert want in done.stderr and done.stderr.strip().count("\n") == 0, done.stderr
+
+
+def cache_of(place: Path, size: str) -> Path:
+    """A small cache, with the package lists in it."""
+    place.mkdir()
+    run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place)
+    subprocess.run(["cp", "-r", CACHE / "index", place], check=False, stderr=subprocess.DEVNULL)
+    return place
+
+
+def entries_of(cache: Path) -> list[Path]:
+    """Whole or half."""
+    return [*cache.glob("root-*"), *cache.glob("tmp.*")]
+
+
+def test_demo_without_root(tree: Path) -> None:
+    one_sentence("run it as root", *NOBODY, tree / "run", *DEMO)
+
+
+def test_demo_not_on_debian(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "os-release").write_text("ID=fedora\n")
+    one_sentence("run it on Debian 12", tree / "run", *DEMO, OS_RELEASE=tmp_path / "os-release")
+
+
+def test_demo_unknown_kernel(tree: Path) -> None:
+    one_sentence("KERNEL is one of", tree / "run", *DEMO, "2.4")
+
+
+def test_demo_without_network(tree: Path, tmp_path: Path) -> None:
+    """And nothing cached."""
+    one_sentence("check the network", "unshare", "--net", tree / "run", *DEMO, CACHE=tmp_path / "empty")
+    assert not entries_of(tmp_path / "empty")
+
+
+def test_demo_without_space(tree: Path, tmp_path: Path) -> None:
+    cache = cache_of(tmp_path / "small", "64m")
+    one_sentence("free some space", tree / "run", *DEMO, CACHE=cache)
+    assert not entries_of(cache)
+
+
+def test_demo_space_runs_out(tree: Path, tmp_path: Path, network: None) -> None:
+    """Half way."""
+    cache = cache_of(tmp_path / "medium", "200m")
+    one_sentence("no space is left", tree / "run", *DEMO, CACHE=cache, ROLE_MIB="1")
+    assert not entries_of(cache)
+
+
+def test_demo_kernel_gone(tree: Path, tmp_path: Path, network: None) -> None:
+    """Or its whole suite."""
+    table = tree / "guest/kernels"
+    before = table.read_text()
+    for suite, image, want in (("sid", "linux-image-none", "role 6.1 is gone"),
+                               ("none", "linux-image-amd64", "has no suite 'none'")):
+        table.write_text(re.sub(r"(?m)^6\.1 .*", f"6.1 {suite} {image} linux-headers-amd64 guest", before))
+        one_sentence(want, tree / "run", *DEMO, CACHE=tmp_path / "gone")
+    table.write_text(before)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed_half_way", "interrupted"])
+def test_demo(how: signal.Signals, tree: Path, tmp_path: Path, network: None) -> None:
+    """No entry is left that looks whole, and no process; after ^C, nothing at all."""
+    cache = tmp_path / "cache"
+    with subprocess.Popen([tree / "run", *DEMO], env={**os.environ, "CACHE": str(cache)}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:
+        end = time.monotonic() + 120
+        while not list(cache.glob("tmp.*/entry/usr")) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.2)
+        assert list(cache.glob("tmp.*/entry/usr")), "it never began to make the root file system"
+        if how == signal.SIGKILL:
+            process.kill()
+        else:
+            os.killpg(process.pid, how)
+        said = process.communicate()[1]
+    assert not list(cache.glob("root-*")) and "Traceback" not in said
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and not entries_of(cache), said
+    time.sleep(1)
+    assert str(cache) not in run("ps", "ax", "-o", "args")
+    machine.remove(cache)
+
+
+@pytest.mark.parametrize("want, args", [
+    ("KERNEL is one of", ["--kernel", "2.4"]),
+    ("no test fits 'none.none'", ["--tests", "none.none"]),
+    ("no test fits 'none.none'", ["--tests", "none.none", "-n", "2"]),
+])
+def test_check_refused(want: str, args: list[str]) -> None:
+    one_sentence(want, TESTS / "run", "-m", "pytest", *args)
+
+
+def test_check_without_network(tmp_path: Path) -> None:
+    """And nothing cached; with package lists of yesterday, it goes on."""
+    one_sentence("check the network", "unshare", "--net", TESTS / "run", "-m", "pytest", CACHE=tmp_path / "empty")
+    cache = tmp_path / "cache"
+    shutil.copytree(CACHE / "index/bookworm-security", cache / "index/bookworm-security")
+    os.utime(cache / "index/bookworm-security/fresh", (0, 0))
+    said = run("unshare", "--net", "/usr/bin/python3", "-Bc",
+               "from runner.archive import kernel_resolve as k; print(k('6.1'))", cwd=TESTS, env={"CACHE": str(cache)})
+    assert "going on with the package lists of 1970-01-01" in said and "linux-image-6.1" in said

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Both RPMs, by the rpmbuild of the first kernel's distribution."""
+from __future__ import annotations
+
+import re
+from typing import Iterator
+
+import pytest
+
+from runner.machine import LOGS, source_copy
+from runner.root import Root
+
+pytestmark = pytest.mark.xdist_group("rpm")
+LOG = LOGS / "rpm.log"
+MODULES = ("noiommufd", "noiommu-vfio-pci")
+
+
+@pytest.fixture(name="root", scope="module")
+def fixture_root(first: str) -> Iterator[Root]:
+    """Where they are built, in /tmp/source/build."""
+    root = Root.of_role(first, f"{first}-rpm")
+    with root.opened() as layer:
+        source_copy(layer / "tmp/source")
+        for command in ("apt-get update", "apt-get install -y --no-install-recommends rpm", "make -C /tmp/source rpm",
+                        "make -C /tmp/source rpm-kmod KDIR=/lib/modules/$K/build"):
+            root.sh(command, log=LOG)
+        yield root
+
+
+def files(root: Root, package: str, without: str = "/licenses/") -> list[str]:
+    """Of a package. Manual pages are compressed as the distribution's rpm has them, modules as the kernel's."""
+    lines = root.sh(f"rpm -qlp /tmp/source/build/{package}-*.rpm").splitlines()
+    return sorted(re.sub(r"\.(gz|xz|zst)$", "", line) for line in lines if not re.search(without, line))
+
+
+def installs(root: Root, where: str, *packages: str) -> None:
+    """Installed, the modules are there; erased, nothing is."""
+    root.sh(f"rpm -i --nodeps {' '.join(f'/tmp/source/build/{name}-*.rpm' for name in packages)}", log=LOG)
+    for module in MODULES:
+        assert f"/{where}/{module}.ko" in root.sh(f"modinfo -k $K -n {module}")
+    root.sh(f"rpm -e {' '.join(packages)}", log=LOG)
+    assert not root.left()
+
+
+def test_build(root: Root) -> None:
+    found = "".join(sorted(f"{path.name}\n" for path in (root.path / "tmp/source/build").glob("*.rpm")))
+    assert re.fullmatch(rf"kmod-noiommufd-{root.kver}-.*\nnoiommufd-common-.*\nnoiommufd-dkms-.*\n", found)
+
+
+def test_dkms_files(root: Root) -> None:
+    version = root.sh("make -s -C /tmp/source version").strip()
+    assert files(root, "noiommufd-dkms", "^/usr/(src/noiommufd-[^/]*|share/licenses/.*)/") == sorted([
+        "/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
+        *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
+        "/usr/sbin/noiommufd-run", "/usr/share/man/man8/noiommufd-run.8",
+        f"/usr/share/licenses/noiommufd-dkms-{version}", f"/usr/src/noiommufd-{version}"])
+
+
+def test_kmod_files(root: Root) -> None:
+    place = f"/lib/modules/{root.kver}/extra/noiommufd"
+    assert files(root, f"kmod-noiommufd-{root.kver}") == sorted([place, *(f"{place}/{name}.ko" for name in MODULES)])
+    assert files(root, "noiommufd-common") == ["/etc/modprobe.d/noiommufd.conf", "/usr/sbin/noiommufd-run",
+                                               "/usr/share/man/man8/noiommufd-run.8"]
+    said = root.sh("rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm")
+    assert [line for line in said.splitlines() if not line.startswith("post")] == [f"depmod -a {root.kver} || :"] * 2
+
+
+def test_kmod_installs(root: Root) -> None:
+    installs(root, "extra/noiommufd", f"kmod-noiommufd-{root.kver}", "noiommufd-common")
+
+
+def test_dkms_installs(root: Root) -> None:
+    installs(root, "updates/dkms", "noiommufd-dkms")
+
+
+def test_kmods_of_two_kernels(root: Root) -> None:
+    """The modules of one kernel do not take away those of another, and newer ones of a kernel replace the older.
+    With modules that are quickly built."""
+    other = "6.0-other"
+    source_copy(root.path / "tmp/kmod")
+    (root.path / "tmp/kmod/Kbuild").write_text("""obj-m := noiommufd.o noiommu-vfio-pci.o
+noiommufd-y := src/small.o
+noiommu-vfio-pci-y := src/small2.o
+ccflags-y := -DNOIOMMUFD_VERSION='"$(shell cat $(src)/VERSION)"'
+""")
+    root.sh(f"""cd /tmp/kmod
+        printf '#include <linux/module.h>\\nMODULE_VERSION(NOIOMMUFD_VERSION);\\nMODULE_LICENSE("GPL");\\n' |
+            tee src/small.c > src/small2.c
+        echo : > compat/run-probes
+        cp -a /usr/src/linux-headers-$K /usr/src/linux-headers-{other}
+        cd /usr/src/linux-headers-{other}
+        sed -i 's/".*"/"{other}"/' include/generated/utsrelease.h
+        sed -i 's/KERNELRELEASE = .*/KERNELRELEASE = {other}/' .kernelvariables""")
+
+    def are(version: str, kver: str) -> None:
+        for module in MODULES:
+            assert root.sh(f"modinfo -F version /lib/modules/{kver}/extra/noiommufd/{module}.ko").strip() == version
+
+    def install(version: str, kver: str) -> None:
+        root.sh(f"""cd /tmp/kmod
+            sed -i '1s/(.*)/({version})/' debian/changelog
+            make rpm-kmod KDIR=/usr/src/linux-headers-{kver}
+            rpm -U --nodeps --replacepkgs build/noiommufd-common-{version}-*.rpm \
+                build/kmod-noiommufd-{kver}-{version}-*.rpm""", log=LOG)
+        are(version, kver)
+
+    install("7.1", root.kver)
+    install("7.1", other)
+    are("7.1", root.kver)
+    install("7.2~git5.abc", root.kver)
+    are("7.1", other)
+    assert f"kernel-uname-r = {other}" in root.sh(f"rpm -q --requires kmod-noiommufd-{other}").splitlines()
+    root.sh(f"""rpm -e kmod-noiommufd-$K kmod-noiommufd-{other} noiommufd-common
+        rm -r /usr/src/linux-headers-{other} /lib/modules/{other}""", log=LOG)
+    assert not root.left()

@@ -188,8 +188,11 @@ class OurFile(pytest.File):
         for test in tests:
             if kind not in ("suite", *OWN_GUEST, "kunit") or program in WHOLES or \
                     fits(self.config.getoption("--tests"), program, test):
-                yield of.from_parent(self, name=f"{program}.{test}[{role}{'' if kind == 'suite' else '-' + kind}]",
-                                     role=role, kind=kind, program=program, test=test)
+                item = of.from_parent(self, name=f"{program}.{test}[{role}{'' if kind == 'suite' else '-' + kind}]",
+                                      role=role, kind=kind, program=program, test=test)
+                if program in WHOLES:
+                    self.config.stash[SESSION].wholes.append(item)
+                yield item
 
     def kinds(self) -> Iterator[tuple[str, str]]:
         """The roles and kinds of guests."""
@@ -361,7 +364,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What takes longest comes first.
     groups = ["debug", *config.getoption("--kernel").split(), "guest"]
     ends = ["lockdown", "example", "guest-unload", "guest", "kunit"]
-    guests = [item for item in items if isinstance(item, GuestItem)]
+    # Whatever else is left out (-k, --lf), what concerns a guest as a whole is not.
+    guests = [item for item in items if isinstance(item, GuestItem) and item.program not in WHOLES] + session.wholes
     guests.sort(key=lambda item: (item.kind == "kunit", groups.index(item.role), item.kind != "suite", item.kind,
                                   ends.index(item.program) + last + 1 if item.program in ends else
                                   -1 if item.program == "guest-load" else places.get(item.program, (last - 0.5,))[0]))

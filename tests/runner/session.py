@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Callable, TypeVar
+from typing import Any, Callable, TypeVar
 
 from . import conformance, kunit, selftests
 from .guest import Guest, Spec, iommu
@@ -49,6 +49,8 @@ class Session:
         self.package, self.daily, self.tests, self.kdir, self.kernel_image = package, daily, tests, kdir, image
         # The programs that selected tests are of, by role and kind of guest
         self.wanted: dict[tuple[str, str], list[str]] = {}
+        # Tests that come with any others of their guest
+        self.wholes: list[Any] = []
         self.guests: list[Guest] = []
         self.root = kept(self.make_root)
         self.beside = kept(self.make_beside)

@@ -121,7 +121,7 @@ endif
 	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(if $(MODULE_SIG_KEY),$(signed),$(unsigned))
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
-shipped := Kbuild Makefile COPYING dkms.conf src compat debian tools
+shipped := Kbuild Makefile COPYING dkms.conf src compat debian tools man
 
 # A copy of what a package needs, in directory $(1).
 define source_copy

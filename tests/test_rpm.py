@@ -13,6 +13,8 @@ from runner.root import Root
 pytestmark = pytest.mark.xdist_group("rpm")
 LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
+MANUAL = [f"/usr/share/man/man{page[-1]}/{page}"
+          for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7", "noiommufd-run.8")]
 
 
 @pytest.fixture(name="root", scope="module")
@@ -52,15 +54,15 @@ def test_dkms_files(root: Root) -> None:
     assert files(root, "noiommufd-dkms", "^/usr/(src/noiommufd-[^/]*|share/licenses/.*)/") == sorted([
         "/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
         *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
-        "/usr/sbin/noiommufd-run", "/usr/share/man/man8/noiommufd-run.8",
+        "/usr/sbin/noiommufd-run", *MANUAL,
         f"/usr/share/licenses/noiommufd-dkms-{version}", f"/usr/src/noiommufd-{version}"])
 
 
 def test_kmod_files(root: Root) -> None:
     place = f"/lib/modules/{root.kver}/extra/noiommufd"
     assert files(root, f"kmod-noiommufd-{root.kver}") == sorted([place, *(f"{place}/{name}.ko" for name in MODULES)])
-    assert files(root, "noiommufd-common") == ["/etc/modprobe.d/noiommufd.conf", "/usr/sbin/noiommufd-run",
-                                               "/usr/share/man/man8/noiommufd-run.8"]
+    assert files(root, "noiommufd-common") == sorted(["/etc/modprobe.d/noiommufd.conf", "/usr/sbin/noiommufd-run",
+                                                      *MANUAL])
     said = root.sh("rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm")
     assert [line for line in said.splitlines() if not line.startswith("post")] == [f"depmod -a {root.kver} || :"] * 2
 

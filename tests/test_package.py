@@ -63,7 +63,8 @@ def without_warnings(root: Root) -> None:
 def probed(package: PackageRoot) -> tuple[float, float]:
     """The package's probes in /tmp/probes; how long they took."""
     return took(lambda: package.sh("""mkdir -p /tmp/probes; cp -r /usr/src/noiommufd-*/compat /tmp/probes
-        bash /tmp/probes/compat/run-probes /lib/modules/$K/build /tmp/probes""", log=LOGS / "probes.log"))
+        bash /tmp/probes/compat/run-probes /lib/modules/$K/build /tmp/probes""",
+                                   log=LOGS / f"{package.role}-probes.log"))
 
 
 def facts(package: PackageRoot, name: str = "probes") -> dict[str, str]:
@@ -83,7 +84,7 @@ def answers(package: PackageRoot) -> dict[str, str]:
 def spoiled(package: PackageRoot, name: str, how: str) -> str:
     """What the probes say, in such a directory of /tmp, when they are changed so."""
     probed(package)
-    log = LOGS / f"probes-{name}.log"
+    log = LOGS / f"{package.role}-probes-{name}.log"
     package.sh(f"cp -r /tmp/probes /tmp/{name}; cd /tmp/{name}/compat/probe; {how}")
     with pytest.raises(Failed):
         package.sh(f"bash /tmp/{name}/compat/run-probes /lib/modules/$K/build /tmp/{name}", log=log)

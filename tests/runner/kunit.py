@@ -18,7 +18,7 @@ from .archive import guest_role, roles
 from .guest import BareGuest, Spec, log_trouble
 from .kernels import BuiltRoot, debug_kernel, source, source_tree
 from .ktap import Result
-from .machine import BUILD, JOBS, LOGS, TESTS, Failed, program, remove, run, tell
+from .machine import JOBS, LOGS, TESTS, Failed, program, remove, run, tell
 
 KUNIT = TESTS / "kunit"
 
@@ -135,7 +135,7 @@ class KunitGuest(BareGuest):
 
 def parse(log: Path, role: str = "6.12") -> Suites:
     """What the kernel of a role says, as its kunit.py reads it."""
-    report = BUILD / f"{log.stem}.json"
+    report = log.with_suffix(".json")
     remove(report)
     done = subprocess.run([source_tree(role) / "tools/testing/kunit/kunit.py", "parse", f"--json={report}", log],
                           check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

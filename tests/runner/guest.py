@@ -255,10 +255,15 @@ class Guest:
                 tell(f"a boot of {self.name} ended by no fault of ours: {self.why}, see {kept}")
         except (Failed, OSError) as error:
             self.status, self.why = 1, str(error)
-        with self.more:
-            self.frames.end()
-            self.ended.set()
-            self.more.notify_all()
+        except Exception as error:
+            self.status, self.why = 1, repr(error)
+            raise
+        finally:
+            # Whatever it ended by: tests wait for this.
+            with self.more:
+                self.frames.end()
+                self.ended.set()
+                self.more.notify_all()
 
     def start(self) -> None:
         """Begin to boot, once."""

@@ -175,7 +175,9 @@ def ended(guest: Guest, since: str = "") -> None:
 
 def no_trouble(guest: Guest, since: str = "") -> None:
     """In its kernel's log, from these words on."""
-    trouble = log_trouble(guest.log().partition(since)[2] if since else guest.log())
+    log = guest.log().partition(since)[2] if since else guest.log()
+    expect(bool(log), f"the kernel's log has nothing{f' after {since!r}' if since else ''}, see {guest.console}")
+    trouble = log_trouble(log)
     expect(not trouble, f"the kernel's log has trouble, see {guest.console}\n{trouble}")
 
 

@@ -92,7 +92,7 @@ endif
 modules: kdir-check
 	@mkdir -p '$(out)'
 	@find '$(out)' -type l -delete
-	@cp -rs '$(CURDIR)/Kbuild' '$(CURDIR)/src' '$(CURDIR)/compat' '$(out)/'
+	@cp -rs '$(CURDIR)/Kbuild' '$(CURDIR)/src' '$(CURDIR)/include' '$(CURDIR)/compat' '$(out)/'
 	@echo '$(PKGVER)' >'$(out)/VERSION'
 	@test ! -d tests/kunit || { mkdir -p '$(out)/tests' && cp -rs '$(CURDIR)/tests/kunit' '$(out)/tests/'; }
 	+@bash '$(out)/compat/run-probes' '$(KDIR)' '$(out)'
@@ -121,7 +121,7 @@ endif
 	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(if $(MODULE_SIG_KEY),$(signed),$(unsigned))
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
-shipped := Kbuild Makefile COPYING dkms.conf src compat debian tools man
+shipped := Kbuild Makefile COPYING dkms.conf src include compat debian scripts tools man
 
 # A copy of what a package needs, in directory $(1).
 define source_copy
@@ -165,18 +165,18 @@ dkms-install: version-check
 	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-install' >&2; exit 1; }
 	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo 'noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel (Debian: apt-get install linux-headers-amd64)' >&2; exit 1; }
 	@$(MAKE) --no-print-directory dkms-remove
-	mkdir -p $(dkmssrc)/tools
-	cp -r Kbuild Makefile src compat $(dkmssrc)/
-	cp tools/dkms-setup $(dkmssrc)/tools/
+	mkdir -p $(dkmssrc)/scripts
+	cp -r Kbuild Makefile src include compat $(dkmssrc)/
+	cp scripts/dkms-setup $(dkmssrc)/scripts/
 	rm -f $(dkmssrc)/compat/README.md
 	sed 's/#MODULE_VERSION#/$(PKGVER)/' dkms.conf >$(dkmssrc)/dkms.conf
-	MAKEFLAGS= tools/dkms-setup install $(PKGVER)
+	MAKEFLAGS= scripts/dkms-setup install $(PKGVER)
 
 # Whatever version it is. A directory there may be a user's own.
 dkms-remove:
 	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-remove' >&2; exit 1; }
 	@! dpkg-query -S '/usr/src/noiommufd-*/dkms.conf' >/dev/null 2>&1 && ! rpm -q noiommufd-dkms >/dev/null 2>&1 || { echo 'noiommufd: it was installed as a package: remove noiommufd-dkms (Debian: apt-get remove noiommufd-dkms)' >&2; exit 1; }
-	@tools/dkms-setup clear
+	@scripts/dkms-setup clear
 	@for d in /usr/src/noiommufd-*/; do \
 		v=$${d#/usr/src/noiommufd-}; \
 		! grep -qsx "PACKAGE_VERSION=\"$${v%/}\"" "$$d/dkms.conf" || { echo "rm -rf $$d"; rm -rf "$$d"; }; \

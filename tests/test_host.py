@@ -31,7 +31,7 @@ def test_ci_minutes() -> None:
 
 
 def test_no_conditionals_in_src() -> None:
-    found = [f"{path}: {line}" for path in (TOP / "src").rglob("*") if path.is_file()
+    found = [f"{path}: {line}" for tree in ("src", "include") for path in (TOP / tree).rglob("*") if path.is_file()
              for line in re.findall(r"^\s*#\s*(?:if|ifdef|elif|else)\b.*", path.read_text(), re.M)]
     assert not found
 
@@ -40,7 +40,7 @@ def test_readme_example_compiles(tmp_path: Path) -> None:
     code = "".join(re.findall(r"^```c\n(.*?)^```$", (TOP / "README.md").read_text(), re.M | re.S))
     assert code, "README.md has no example in C"
     (tmp_path / "example.c").write_text(code)
-    run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{TOP}/src/uapi", "-o", tmp_path / "example",
+    run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{TOP}/include", "-o", tmp_path / "example",
         tmp_path / "example.c")
 
 
@@ -48,9 +48,9 @@ def test_readme_example_compiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["alone", "before", "after"],
                          ids=["is_that_of_7_3", "before_the_systems", "after_the_systems"])
 def test_uapi(order: str) -> None:
-    """src/uapi says what Linux 7.3's headers do, see uapi/compare."""
+    """include/ says what Linux 7.3's headers do, see uapi/compare."""
     dirs = [libc_dev(role) for role in ("6.1", "6.12", "newest", "next")]
-    run(TESTS / "uapi/compare", order, TOP / "src/uapi", dirs[-1], *dirs)
+    run(TESTS / "uapi/compare", order, TOP / "include", dirs[-1], *dirs)
 
 
 def test_noiommufd_run() -> None:

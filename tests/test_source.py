@@ -10,7 +10,7 @@ from runner.machine import LOGS, TOP, run
 
 @pytest.mark.xdist_group("checks")
 def test_checks(debug: Build) -> None:
-    """tools/checks, with a kernel that was built and the source it was built of."""
-    said = run(TOP / "tools/checks", debug.kdir, log=LOGS / "checks.log",
+    """scripts/checks, with a kernel that was built and the source it was built of."""
+    said = run(TOP / "scripts/checks", debug.kdir, log=LOGS / "checks.log",
                env={"CHECKPATCH": str(source_tree("6.12") / "scripts/checkpatch.pl")})
     assert "# SKIP" not in said

@@ -50,7 +50,7 @@ def row(begin: str, result: str) -> None:
     """Into the table, if that was asked for."""
     if not os.environ.get("RECORD"):
         return
-    git, built = ("git", "-c", "safe.directory=*", "-C", str(TOP)), ("--", "src", "compat")
+    git, built = ("git", "-c", "safe.directory=*", "-C", str(TOP)), ("--", "src", "include", "compat")
     try:
         # The last commit that changed what is built into the modules
         commit = run(*git, "log", "-1", "--format=%h", *built).strip() + \

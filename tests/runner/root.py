@@ -212,7 +212,7 @@ def compiled(name: str, *words: str | Path) -> Path:
     out = BUILD / name
     with locked(BUILD / f".lock-{name}"):
         run("gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread",
-            f"-I{TOP}/src/uapi", f"-I{TOP}/examples", "-o", f"{out}.part", *words, log=LOGS / f"{name}.log")
+            f"-I{TOP}/include", f"-I{TOP}/examples", "-o", f"{out}.part", *words, log=LOGS / f"{name}.log")
         Path(f"{out}.part").rename(out)
     return out
 

@@ -50,7 +50,7 @@ def demo(role: str) -> int:
             f'bind_nvme && {command}\necho "<5>guest: demo ended with $?" > /dev/kmsg\n', limit=300,
             files={"nvme": example()}))
         tell("booting it in QEMU")
-        guest.boot()
+        guest.end()
         if guest.why:
             raise Failed(f"the guest ended before its time: {guest.why}; its kernel's log would be {guest.console}.")
         if "guest: demo ended with 0" not in guest.log():

@@ -12,13 +12,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Iterator
 
 from .ktap import Frames, Program, Result
-from .machine import BESIDE_OTHERS, GUEST, LOGS, TOP, Failed, run, tell
+from .machine import BESIDE_OTHERS, GUEST, LOGS, TOP, Failed, run, table, tell
 from .root import Root, programs
 
 TROUBLE = re.compile(
@@ -27,28 +27,25 @@ TROUBLE = re.compile(
     r"|general protection|stack segment|[uU]nable to handle|blocked for more than|soft lockup|hard LOCKUP"
     r"|detected stall|refcount_t|corruption|Bad page|bad_page|use-after-free|Kernel panic|Out of memory|oom-kill")
 BOOTS = 3
+CPIO = "find . | cpio -o -H newc --quiet"
 
 
 def log_trouble(log: str) -> str:
     """What is wrong in a kernel's log, and what follows the first of it; "": nothing."""
-    # An extended regular expression a line, of which Python does not know one thing.
-    allowed = [re.compile(line.replace("[[:space:]]", r"\s"))
-               for line in (GUEST / "kernel-log.allow").read_text().splitlines() if line and not line.startswith("#")]
-    lines = log.replace("\r", "").splitlines()
+    allowed, lines = table(GUEST / "kernel-log.allow"), log.replace("\r", "").splitlines()
     found = [number for number, line in enumerate(lines)
-             if TROUBLE.search(line) and not any(known.search(line) for known in allowed)]
-    if not found:
-        return ""
-    return "\n".join([lines[number] for number in found[:20]] + ["From the first on:"] +
-                     lines[found[0]:found[0] + 41])
+             if TROUBLE.search(line) and not any(re.search(known, line) for known in allowed)]
+    shown = [lines[number] for number in found[:20]] + ["From the first on:"] + lines[found[0]:found[0] + 41] \
+        if found else []
+    return "\n".join(shown)
 
 
 def not_ours(status: int, log: str) -> str:
     """What a guest ended by, if that was no fault of ours; "": it may be."""
     log = log.replace("\r", "")
-    if trap := re.search(r"int3: 0000 \[#1\][\s\S]*?^([^\n]*Code:[^\n]*)$", log, re.M):
-        if " cc <" not in trap[1]:
-            return "QEMU ran an int3 that was not there any more"
+    trap = re.search(r"int3: 0000 \[#1\][\s\S]*?^([^\n]*Code:[^\n]*)$", log, re.M)
+    if trap and " cc <" not in trap[1]:
+        return "QEMU ran an int3 that was not there any more"
     if status != 124 and "loading out-of-tree module" not in log:
         return f"it did not start: {log.splitlines()[-1] if log else 'it said nothing'}"
     if log.rfind("PM: suspend entry") > log.rfind("PM: suspend exit") and not log_trouble(log):
@@ -143,7 +140,6 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
 def disks(files: Path) -> None:
     """The namespaces of the two NVMe controllers, and the network card's expansion ROM."""
     for name in ("disk", "slow-disk"):
-        (files / name).unlink(missing_ok=True)
         with open(files / name, "wb") as disk:
             disk.truncate(128 << 20)
     rom = b"\x55\xaa\x06" + bytes(21) + b"\x1c\0\0\0" + \
@@ -152,7 +148,7 @@ def disks(files: Path) -> None:
 
 
 class Guest:
-    """A guest, booted when the first result is asked for."""
+    """A guest, booted when the first result is asked for, and read as far as what is asked for."""
     # What it prints is read, and kept in a file; None: it goes where our output goes.
     stdout: int | None = subprocess.PIPE
 
@@ -160,14 +156,10 @@ class Guest:
         self.name, self.root, self.spec = name, root, spec
         self.dir = root.dir / name
         self.console, self.out = LOGS / f"{name}.console", LOGS / f"{name}.out"
-        self.frames = Frames()
-        self.ended = threading.Event()
-        self.more = threading.Condition()
-        self.thread: threading.Thread | None = None
+        self.frames, self.status, self.why = Frames(), 1, ""
         self.process: subprocess.Popen[str] | None = None
-        self.status = 0
-        self.why = ""
-        self.stopped = False
+        # True: it has said another line
+        self.more = self.boot()
 
     def files(self) -> Path:
         """What is laid over the base, which all guests of its kernel have."""
@@ -198,93 +190,65 @@ class Guest:
                 shutil.copytree(self.root.path / config, files / config, symlinks=False)
         cpio, image = base.with_name(base.name + ".cpio"), self.dir / "image.cpio"
         if not cpio.exists():
-            run("sh", "-c", f"find . | cpio -o -H newc --quiet > {cpio}.part && mv {cpio}.part {cpio}", cwd=base)
-        run("sh", "-c", f"(cat {cpio} && find . | cpio -o -H newc --quiet) > {image}", cwd=files)
+            run("sh", "-c", f"{CPIO} > {cpio}.part && mv {cpio}.part {cpio}", cwd=base)
+        run("sh", "-c", f"(cat {cpio} && {CPIO}) > {image}", cwd=files)
         return image
 
-    def boot_once(self, image: Path) -> int:
-        """Run it to its end. 124: the time was up; 75: QEMU is at fault, why says how."""
+    def boot_once(self, image: Path) -> Iterator[bool]:
+        """Run it to its end. Status 124: the time was up; 75: QEMU is at fault, why says how."""
         self.frames, self.why = Frames(), ""
         disks(self.dir)
         name = f"noiommufd-{uuid.uuid4()}"
         watch = subprocess.Popen([GUEST / "watch", f"{name}-watch", self.console, str(90 * self.spec.slow)], text=True,
                                  stdout=subprocess.PIPE, start_new_session=True)
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            if self.process:
-                self.process.kill()
-
-        command = qemu(self.spec, self.root.kernel(), image, self.console, self.dir, name)
+        command = ["timeout", "--foreground", "--kill-after=9", str(self.spec.limit),
+                   *qemu(self.spec, self.root.kernel(), image, self.console, self.dir, name)]
         with subprocess.Popen(command, text=True, errors="replace", stdin=subprocess.DEVNULL,
-                              stdout=self.stdout) as self.process:
-            timer = threading.Timer(self.spec.limit, expire)
-            timer.start()
-            with open(self.out, "w", encoding="utf-8") as out:
-                for line in self.process.stdout or ():
-                    out.write(line)
-                    with self.more:
-                        self.frames.feed(line)
-                        self.more.notify_all()
-            status = self.process.wait()
-            timer.cancel()
+                              stdout=self.stdout) as self.process, open(self.out, "w", encoding="utf-8") as out:
+            for line in self.process.stdout or ():
+                out.write(line)
+                self.frames.feed(line)
+                yield True
         watch.terminate()
-        self.why = watch.communicate()[0].strip()
+        self.status, self.why = self.process.returncode, watch.communicate()[0].strip()
         # Before 8.2 a processor may look a BAR up in a map that another just replaced.
-        if status == -signal.SIGSEGV:
+        if self.status == -signal.SIGSEGV:
             self.why = "it died of SIGSEGV"
-        return 75 if self.why else 124 if expired.is_set() else status
+        if self.why:
+            self.status = 75
 
-    def boot(self) -> None:
+    def boot(self) -> Iterator[bool]:
         """Run it to an end that is its own."""
+        tell(f"guest {self.name}: {' '.join(self.spec.frames)} on {self.root.kver}")
         try:
             LOGS.mkdir(parents=True, exist_ok=True)
             self.dir.mkdir(parents=True, exist_ok=True)
             # Of another run
             self.console.unlink(missing_ok=True)
             image = self.image()
-            for left in range(BOOTS - 1, -1, -1):
-                self.status = self.boot_once(image)
+            for boot in range(1, BOOTS + 1):
+                yield from self.boot_once(image)
                 if self.status != 75:
                     self.why = not_ours(self.status, self.log())
-                if not self.why or not left or self.stopped:
+                if not self.why or boot == BOOTS:
                     break
-                kept = f"{self.console}.fault{BOOTS - left}"
+                kept = f"{self.console}.fault{boot}"
                 run("cp", self.console, kept)
                 tell(f"a boot of {self.name} ended by no fault of ours: {self.why}, see {kept}")
         except (Failed, OSError) as error:
             self.status, self.why = 1, str(error)
-        except Exception as error:
-            self.status, self.why = 1, repr(error)
-            raise
         finally:
-            # Whatever it ended by: tests wait for this.
-            with self.more:
-                self.frames.end()
-                self.ended.set()
-                self.more.notify_all()
-
-    def start(self) -> None:
-        """Begin to boot, once."""
-        if not self.thread:
-            tell(f"guest {self.name}: {' '.join(self.spec.frames)} on {self.root.kver}")
-            self.thread = threading.Thread(target=self.boot, daemon=True)
-            self.thread.start()
+            self.frames.end()
 
     def stop(self) -> None:
         """It is not asked any more."""
-        self.stopped = True
         if self.process and self.process.poll() is None:
-            self.process.kill()
-        if self.thread:
-            # It may just be preparing what is not booted any more: all ends with the run.
-            self.thread.join(5)
+            self.process.terminate()
 
     def end(self) -> None:
         """Wait until it has ended."""
-        self.start()
-        self.ended.wait()
+        while next(self.more, False):
+            pass
 
     def program(self, name: str) -> Program:
         """A program that has ended."""
@@ -295,16 +259,13 @@ class Guest:
 
     def result(self, name: str, test: str) -> Result:
         """The result of a test, as soon as it is there."""
-        self.start()
-        with self.more:
-            while True:
-                program = self.frames.programs.get(name)
-                if program and test in program.results:
-                    return program.results[test]
-                # Cut short in a boot that may be repeated, it may still come.
-                if self.ended.is_set() or (program and program.status is not None):
-                    break
-                self.more.wait(1)
+        program, more = self.frames.programs.get(name), True
+        # Cut short in a boot that may be repeated, it may still come.
+        while more and not (program and (test in program.results or program.status is not None)):
+            more = next(self.more, False)
+            program = self.frames.programs.get(name)
+        if program and test in program.results:
+            return program.results[test]
         raise Failed(f"it did not run: {program.faults[0] if program and program.faults else self.ended_by()}")
 
     def ended_by(self) -> str:
@@ -326,5 +287,5 @@ class BareGuest(Guest):
     def image(self) -> Path:
         self.spec.files["bin/busybox"] = Path("/bin/busybox")
         files, image = self.files(), self.dir / "image.cpio"
-        run("sh", "-c", f"find . | cpio -o -H newc --quiet > {image}", cwd=files)
+        run("sh", "-c", f"{CPIO} > {image}", cwd=files)
         return image

@@ -59,6 +59,11 @@ def run(*command: str | Path, log: Path | None = None, cwd: Path | None = None,
     return done.stdout
 
 
+def table(path: Path) -> list[str]:
+    """The lines of a file that are no comments."""
+    return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+
+
 def remove(*paths: Path) -> None:
     """With all that is in them, but for what is mounted there."""
     run("rm", "-rf", "--one-file-system", "--", *paths)

@@ -12,7 +12,7 @@ import collections
 import fnmatch
 import re
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -22,7 +22,7 @@ from runner.archive import guest_role, kernel_resolve, roles
 from runner.guest import Guest, log_trouble
 from runner.kernels import Build, built_check, debug_kernel
 from runner.ktap import Result
-from runner.machine import GUEST, Failed
+from runner.machine import GUEST, Failed, table
 from runner.root import PackageRoot, pattern
 from runner.session import OWN_GUEST, SMOKE, Session
 
@@ -37,8 +37,8 @@ DIFFERS = ("nodes", "bind", "pa", "file", "irq", "region", "feature", "hot_reset
 
 def order() -> dict[str, tuple[int, str]]:
     """Programs by their place in the suite, and the role whose kernel alone runs them."""
-    rows = [line.split() for line in (GUEST / "suite/order").read_text().splitlines() if line and line[0] != "#"]
-    return {row[0]: (place, row[1] if len(row) > 1 else "") for place, row in enumerate(rows)}
+    rows = [line.split() for line in table(GUEST / "suite/order")]
+    return {program: (place, only[0] if only else "") for place, (program, *only) in enumerate(rows)}
 
 
 def told_by(path: Path) -> tuple[str, list[str]]:
@@ -106,7 +106,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class GuestItem(pytest.Item):
-    """A result that a guest gives."""
+    """A result that a guest gives, or that KUnit gives for a case."""
 
     def __init__(self, *, role: str, kind: str, program: str, test: str, **more: object) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
@@ -117,7 +117,9 @@ class GuestItem(pytest.Item):
 
     def runtest(self) -> None:
         """Wait for it and pass it on."""
-        judge(self.config.stash[SESSION].guest(self.role, self.kind).result(self.program, self.test))
+        ours = self.config.stash[SESSION]
+        of: Any = ours.kunit(self.role) if self.kind == "kunit" else ours.guest(self.role, self.kind)
+        judge(of.result(self.program, self.test))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         """What the guest said is all there is to show."""
@@ -131,17 +133,18 @@ class GuestItem(pytest.Item):
 
 
 class WholeItem(GuestItem):
-    """What concerns a guest as a whole."""
+    """What concerns a guest as a whole, or all of KUnit's suites."""
 
     def runtest(self) -> None:
+        if self.kind == "kunit":
+            faults = self.config.stash[SESSION].kunit(self.role).faults
+            expect(not faults, "\n".join(faults))
+            return
         guest = self.config.stash[SESSION].guest(self.role, self.kind)
         guest.end()
         if self.test == "programs":
-            faults = [f"{name}: {fault}" for name in guest.spec.frames for fault in guest.program(name).faults]
             # The items are of the results that were foreseen.
-            faults += [f"{name}: {result.name}: {result.why}" for name in FRAMES if name in guest.frames.programs
-                       for result in guest.program(name).results.values() if not result.passed]
-            expect(not faults, "\n".join(faults))
+            no_faults(guest, guest.spec.frames, [name for name in FRAMES if name in guest.frames.programs])
         elif self.test == "on_disk":
             with open(guest.dir / "disk", "rb") as disk:
                 good = disk.read(16 << 20) == pattern(7, 16 << 20)
@@ -166,6 +169,14 @@ def judge(result: Result) -> None:
     expect(result.passed, "\n".join([f"{result.name}: {result.why}", *result.lines]))
 
 
+def no_faults(guest: Guest, programs: Iterable[str], all_pass: Iterable[str] = ()) -> None:
+    """Its programs came to their ends, and what some of them tested passed."""
+    wrong = [f"{name}: {fault}" for name in programs for fault in guest.program(name).faults]
+    wrong += [f"{name}: {result.name}: {result.why}" for name in all_pass
+              for result in guest.program(name).results.values() if result.skip or not result.passed]
+    expect(not wrong, "\n".join(wrong))
+
+
 def ended(guest: Guest, since: str = "") -> None:
     """It came to its end, and its kernel's log has no trouble from these words on."""
     guest.end()
@@ -181,34 +192,8 @@ def no_trouble(guest: Guest, since: str = "") -> None:
     expect(not trouble, f"the kernel's log has trouble, see {guest.console}\n{trouble}")
 
 
-class OurFile(pytest.File):
-    """A file that says what tests there are."""
-
-    def items(self, role: str, kind: str, program: str, tests: list[str] | tuple[str, ...],
-              of: type[GuestItem] = GuestItem) -> Iterator[GuestItem]:
-        """Those of a guest that TESTS does not leave out."""
-        for test in tests:
-            if kind not in ("suite", *OWN_GUEST, "kunit") or program in WHOLES or \
-                    fits(self.config.getoption("--tests"), program, test):
-                item = of.from_parent(self, name=f"{program}.{test}[{role}{'' if kind == 'suite' else '-' + kind}]",
-                                      role=role, kind=kind, program=program, test=test)
-                if program in WHOLES:
-                    self.config.stash[SESSION].wholes.append(item)
-                yield item
-
-    def kinds(self) -> Iterator[tuple[str, str]]:
-        """The roles and kinds of guests."""
-        session = self.config.stash[SESSION]
-        for role in self.config.getoption("--kernel").split():
-            yield role, "suite"
-            if in_part(self.config, role):
-                kinds = []
-            else:
-                kinds = ["suspend"] if role in ("debug", "kdir") else list(OWN_GUEST)
-            yield from ((role, kind) for kind in kinds)
-            for second in roles(f"beside:{role}") if session.package else ():
-                if fits(session.tests, "package", f"second_kernel_{second}"):
-                    yield role, second
+# Programs whose items come with any others of their guest
+WHOLES = ("guest", "kunit", *FRAMES)
 
 
 def in_part(config: pytest.Config, role: str) -> bool:
@@ -217,97 +202,84 @@ def in_part(config: pytest.Config, role: str) -> bool:
     return bool(config.getoption("--daily")) and role in between and role not in ("newest", "debug")
 
 
-class SuiteFile(OurFile):
-    """A program of the suite."""
+class OurFile(pytest.File):
+    """A file that says what tests there are: a program of the suite, init for its guests, KUnit's suites."""
 
-    def collect(self) -> Iterator[GuestItem]:
-        program, tests = told_by(self.path)
-        only = order().get(program, (0, ""))[1]
-        for role, kind in self.kinds():
-            if kind in OWN_GUEST:
-                wanted = OWN_GUEST.get(program) == kind
-            elif kind != "suite":
-                wanted = program in SMOKE
-            else:
-                wanted = program not in OWN_GUEST and only in ("", role) and \
-                    (program in DIFFERS or not in_part(self.config, role))
-            if wanted:
-                yield from self.items(role, kind, program, tests)
+    def kinds(self) -> Iterator[tuple[str, str]]:
+        """The roles and kinds of guests."""
+        session, names = self.config.stash[SESSION], self.config.getoption("--kernel").split()
+        if self.path.parent == kunit.KUNIT:
+            # On the source of each kernel, of which flavours are, or of one, where the code is the same; as modules.
+            sources = [role for role in names if role != "debug" and "-" not in role]
+            names = []
+            yield from ((role, "kunit") for role in [*sources[:1 if session.daily else None], "guest"])
+        for role in names:
+            yield role, "suite"
+            for kind in OWN_GUEST if not in_part(self.config, role) else ():
+                if kind == "suspend" or role not in ("debug", "kdir"):
+                    yield role, kind
+            for second in roles(f"beside:{role}") if session.package else ():
+                if fits(session.tests, "package", f"second_kernel_{second}"):
+                    yield role, second
 
-
-class InitFile(OurFile):
-    """Init stands for its guests, which are left out where no program is selected."""
-
-    def collect(self) -> Iterator[GuestItem]:
-        for role, kind in self.kinds():
-            for frame, function in FRAMES.items():
-                if frame != "example" or kind == "suite":
-                    tests = init_tries(function, role == "debug", role == "debug" and kind == "suite")
-                    yield from self.items(role, kind, frame, tests)
-            whole = [test for test in WHOLE if test != "on_disk" or kind == "suite"]
-            yield from self.items(role, kind, "guest", whole, WholeItem)
-
-
-class KunitItem(GuestItem):
-    """A case of a KUnit suite; of program "kunit", what concerns all of them."""
-
-    def runtest(self) -> None:
-        found = self.config.stash[SESSION].kunit(self.role)
-        if self.program == "kunit":
-            expect(not found.faults, "\n".join(found.faults))
-            return
-        name = f"{self.program}.{self.test}"
-        expect(name in found.results, f"{name}: it did not run; {(found.faults or ['nothing says why'])[0]}")
-        judge(found.results[name])
-
-
-class KunitFile(OurFile):
-    """The suites of a file, on the source of each kernel, of which flavours are, and as modules."""
-
-    def collect(self) -> Iterator[GuestItem]:
-        sources = [role for role in self.config.getoption("--kernel").split() if role != "debug" and "-" not in role]
-        # One is enough where the code is the same.
-        for role in [*(sources[:1] if self.config.getoption("--daily") else sources), "guest"]:
-            for suite, test in (name.split(".") for name in kunit.cases(self.path)):
-                yield from self.items(role, "kunit", suite, [test], KunitItem)
+    def programs(self, role: str, kind: str) -> Iterator[tuple[str, list[str]]]:
+        """Programs that are run there, and their tests."""
+        if kind == "kunit":
+            yield from ((suite, [test]) for suite, test in (name.split(".") for name in kunit.cases(self.path)))
             # Once, and whatever is selected
             if self.path.name == "swpt_test.c":
-                yield from self.items(role, "kunit", "kunit", ["all"], KunitItem)
+                yield "kunit", ["all"]
+        elif self.path == GUEST / "init":
+            # Init stands for its guests, which are left out where no program is selected.
+            for frame, function in FRAMES.items():
+                if frame != "example" or kind == "suite":
+                    yield frame, init_tries(function, role == "debug", role == "debug" and kind == "suite")
+            yield "guest", [test for test in WHOLE if test != "on_disk" or kind == "suite"]
+        else:
+            program, tests = told_by(self.path)
+            in_suite = program not in OWN_GUEST and order()[program][1] in ("", role) and \
+                (program in DIFFERS or not in_part(self.config, role))
+            if in_suite if kind == "suite" else program == kind if kind in OWN_GUEST else program in SMOKE:
+                yield program, tests
 
-
-# Programs whose items come with any others of their guest
-WHOLES = ("guest", "kunit", *FRAMES)
+    def collect(self) -> Iterator[GuestItem]:
+        """Those that TESTS does not leave out."""
+        session = self.config.stash[SESSION]
+        for role, kind in self.kinds():
+            for program, test in ((program, test) for program, tests in self.programs(role, kind) for test in tests):
+                if kind in roles() or program in WHOLES or fits(session.tests, program, test):
+                    item = (WholeItem if program in ("guest", "kunit") else GuestItem).from_parent(
+                        self, name=f"{program}.{test}[{role}{'' if kind == 'suite' else '-' + kind}]",
+                        role=role, kind=kind, program=program, test=test)
+                    if program in WHOLES:
+                        session.wholes.append(item)
+                    yield item
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """The C files of the suite, and what else says what tests there are."""
-    found: type[OurFile] | None = None
-    if file_path.parent == GUEST / "suite" and file_path.suffix == ".c" and file_path.stem != "harness" or \
-            file_path in (conformance.SOURCE / "mainline-7.3.txt", selftests.SOURCE / "noiommu_cdev.c"):
-        found = SuiteFile
-    elif file_path == GUEST / "init":
-        found = InitFile
-    elif file_path.parent == kunit.KUNIT and file_path.name.endswith("_test.c") and \
-            not parent.config.getoption("--kdir"):
-        found = KunitFile
-    return found.from_parent(parent, path=file_path) if found else None
+    ours = file_path.parent == GUEST / "suite" and file_path.suffix == ".c" and file_path.stem != "harness" or \
+        file_path.parent == kunit.KUNIT and file_path.name.endswith("_test.c") and \
+        not parent.config.getoption("--kdir") or file_path in (
+            GUEST / "init", conformance.SOURCE / "mainline-7.3.txt", selftests.SOURCE / "noiommu_cdev.c")
+    return OurFile.from_parent(parent, path=file_path) if ours else None
+
+
+def packaged(config: pytest.Config) -> list[str]:
+    """The roles that have our package."""
+    return [role for role in config.getoption("--kernel").split()
+            if config.getoption("--package") and role not in ("debug", "kdir")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What is there for each role that has our package: fixture package; and beside it: second."""
-    option, asked = metafunc.config.option, metafunc.fixturenames
-    names = [role for role in option.kernel.split() if option.package and role not in ("debug", "kdir")]
-    if "second" in asked:
-        metafunc.parametrize("package, second", [pytest.param(role, second, id=second,
-                                                              marks=pytest.mark.xdist_group(role))
-                                                 for role in names for second in roles(f"beside:{role}")],
-                             indirect=["package"])
-    elif "package" in asked:
-        metafunc.parametrize("package", [pytest.param(role, marks=pytest.mark.xdist_group(role)) for role in names],
-                             indirect=True)
-    for fixture, there in {"deb": option.package, "first": names, "prebuilt": "6.12" in names}.items():
-        if fixture in asked and not there:
-            metafunc.parametrize(fixture, [])
+    if "package" in metafunc.fixturenames:
+        both = "second" in metafunc.fixturenames
+        rows = [(role, second) for role in packaged(metafunc.config)
+                for second in (roles(f"beside:{role}") if both else [role])]
+        metafunc.parametrize("package, second" if both else "package", [
+            pytest.param(*row[:1 + both], id=row[1], marks=pytest.mark.xdist_group(row[0])) for row in rows],
+            indirect=["package"])
 
 
 @pytest.fixture(scope="session")
@@ -333,7 +305,7 @@ def package(request: pytest.FixtureRequest) -> PackageRoot:
 
 @pytest.fixture
 def debug(request: pytest.FixtureRequest) -> Build:
-    """The debug kernel; what asks for it is left out where that is not among the roles."""
+    """The debug kernel."""
     request.node.user_properties.append(("role", "debug"))
     return debug_kernel()
 
@@ -345,32 +317,28 @@ def ours(pytestconfig: pytest.Config) -> Session:
 
 
 def of_ours(item: pytest.Item, tests: str) -> bool:
-    """A function here has the name of its file and its own, less "test_", of a program and a test."""
-    if isinstance(item, GuestItem):
-        return True
+    """A function here has the name of its file and its own, less "test_", of a program and a test. One whose
+    fixtures are not to be had is left out."""
+    names, kernels = packaged(item.config), item.config.getoption("--kernel").split()
+    lacks = {"debug"} - set(kernels) | ({"prebuilt"} if "6.12" not in names else set()) | \
+        ({"deb", "first", "package"} if not names else set())
     name, _, parameter = item.name.removeprefix("test_").removesuffix("]").partition("[")
-    # Nothing has what it tests.
-    if any("empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip")):
-        return False
     program = item.path.stem.removeprefix("test_")
-    if "debug" in getattr(item, "fixturenames", ()) and "debug" not in item.config.getoption("--kernel").split():
-        return False
-    return fits(tests, program, name) or bool(parameter) and fits(tests, program, f"{name}_{parameter}")
+    return not lacks & set(getattr(item, "fixturenames", ())) and not \
+        any("empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip")) and \
+        (fits(tests, program, name) or bool(parameter) and fits(tests, program, f"{name}_{parameter}"))
 
 
 @pytest.hookimpl(trylast=True)  # type: ignore[misc]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """By guest, and in it in the order in which the programs run; a guest that has nothing to run is left out."""
     session, places = config.stash[SESSION], order()
-    last = places["unload"][0]
     # What takes longest comes first.
     groups = ["debug", *config.getoption("--kernel").split(), "guest"]
-    ends = ["lockdown", "example", "guest-unload", "guest", "kunit"]
     # Whatever else is left out (-k, --lf), what concerns a guest as a whole is not.
     guests = [item for item in items if isinstance(item, GuestItem) and item.program not in WHOLES] + session.wholes
     guests.sort(key=lambda item: (item.kind == "kunit", groups.index(item.role), item.kind != "suite", item.kind,
-                                  ends.index(item.program) + last + 1 if item.program in ends else
-                                  -1 if item.program == "guest-load" else places.get(item.program, (last - 0.5,))[0]))
+                                  item.kind != "kunit" and places[item.program][0]))
     for item in guests:
         names = session.wanted.setdefault((item.role, item.kind), [])
         if item.program not in (*WHOLES, *names):

@@ -72,6 +72,12 @@ class Suites:
         if not self.results:
             self.faults.append("there is no result of any test")
 
+    def result(self, suite: str, test: str) -> Result:
+        """That of a case."""
+        if f"{suite}.{test}" not in self.results:
+            raise Failed(f"{suite}.{test}: it did not run; {(self.faults or ['nothing says why'])[0]}")
+        return self.results[f"{suite}.{test}"]
+
 
 def uml(role: str, *args: str | Path, log: Path | None = None) -> str:
     """kunit.py run, for the kernel of a role, and what the kernel says; without log, the user sees what it prints."""

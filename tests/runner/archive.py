@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from .machine import CACHE, GUEST, OUT, Failed, locked, remove, require_space, run, tell
+from .machine import CACHE, GUEST, OUT, Failed, locked, remove, require_space, run, table, tell
 
 MIRROR = os.environ.get("MIRROR") or "http://deb.debian.org/debian"
 # What an uncached role takes on disk, its download and a run included.
@@ -52,7 +52,7 @@ class Kernel(NamedTuple):
 
 def roles(use: str = "") -> dict[str, Role]:
     """All kernels by role, or those of one use."""
-    rows = [Role(*line.split()) for line in (GUEST / "kernels").read_text().splitlines() if line and line[0] != "#"]
+    rows = [Role(*line.split()) for line in table(GUEST / "kernels")]
     return {row.name: row for row in rows if use in ("", row.use)}
 
 
@@ -84,19 +84,12 @@ def index(suite: str) -> dict[str, str]:
     are older than half a day; without a network, older ones serve."""
     place = CACHE / "index" / suite
     conf, fresh, log = place / "apt.conf", place / "fresh", place / "log"
-
-    def is_fresh() -> bool:
-        return fresh.exists() and time.time() - fresh.stat().st_mtime < 12 * 3600
-
     found = {"APT_CONFIG": str(conf)}
-    if is_fresh():
-        return found
     require_space(0)
     for name in ("lists/partial", "cache/archives/partial", "etc/preferences.d"):
         (place / name).mkdir(parents=True, exist_ok=True)
     with locked(place / "lock"):
-        # Or another run has fetched them meanwhile.
-        if is_fresh():
+        if fresh.exists() and time.time() - fresh.stat().st_mtime < 12 * 3600:
             return found
         (place / "status").write_text("")
         (place / "etc/sources.list").write_text(source_line(suite) + "\n")
@@ -135,17 +128,10 @@ def ask(suite: str, package: str, pattern: str = r"^Version: (\S+)") -> list[str
     return list(found.groups()) if found else []
 
 
-def role_row(name: str) -> Role:
-    """The row of a role."""
-    if name not in roles():
-        raise Failed(f"there is no kernel role '{name}': tests/guest/kernels has {' '.join(bootable())}.")
-    return roles()[name]
-
-
 @functools.cache
 def kernel_resolve(name: str) -> Kernel:
     """A role's kernel, as the archive has it now."""
-    role = role_row(name)
+    role = roles()[name]
     found = ask(role.suite, role.image, r"^Depends:.* (linux-image-\d\S*) \(= ([^)]*)\)")
     if not found:
         raise Failed(f"the kernel of role {name} is gone: suite {role.suite} has no {role.image} now; "
@@ -274,5 +260,5 @@ def libc_dev_make(place: Path, suite: str) -> None:
 
 def libc_dev(name: str) -> Path:
     """Where those of a role's kernel are."""
-    suite = role_row(name).suite
+    suite = roles()[name].suite
     return cached(f"uapi-{name}_{''.join(ask(suite, 'linux-libc-dev'))}", libc_dev_make, suite)

@@ -18,7 +18,7 @@ from typing import Iterable
 
 from .guest import Guest, Spec, log_trouble
 from .kernels import BuiltRoot, reference_root
-from .machine import BUILD, OUT, TESTS, TOP, Failed, run, tell
+from .machine import BUILD, OUT, TESTS, TOP, Failed, program, run, table, tell
 from .root import Root, compiled
 from .session import Session
 
@@ -113,9 +113,7 @@ def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) ->
     targets, spread, found, old, bars, missed = [], [], [], [], [], 0
     median = {of: row[0] for of, row in rows.items()}
     print(f"{'median, in guest instructions':55} {'mainline':>9} {'ours':>9} {'ratio':>7} {'at most':>8}  ")
-    for line in (SOURCE / "targets").read_text().splitlines():
-        if not line or line[0] == "#":
-            continue
+    for line in table(SOURCE / "targets"):
         theirs, name, most, bound, unit, what = line.split(None, 5)
         mainline, ours, floor = (median.get((of, backend)) for of, backend in (
             (theirs, "mainline"), (name, "ours"), bound.partition(":")[::2]))
@@ -183,7 +181,4 @@ def main(row: str = "") -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except Failed as error:
-        sys.exit(f"bench: {error}")
+    program("bench", main, *sys.argv[1:])

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from .ktap import KINDS, Program, Result
-from .machine import TESTS, TOP
+from .machine import TESTS, TOP, table
 from .root import compiled
 
 SOURCE = TESTS / "conformance"
@@ -41,8 +41,7 @@ class Record:
         self.groups = dict.fromkeys(map(group_of, self.lines))
         # ROW always|older LINE: where the kernel's vfio-pci-core is an older one ("older"), the record's
         # own line will do as well.
-        self.excuses = [line.split(" ", 2) for line in (source / "excused.txt").read_text().splitlines()
-                        if line and line[0] != "#"]
+        self.excuses = [line.split(" ", 2) for line in table(source / "excused.txt")]
         text = deviations.read_text()
         # | `row` | mainline | ours | why |, and a list of rows that no line can show
         self.rows = set(re.findall(r"^\| `([^`]*)`", text, re.M))

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-from .archive import ask, cached, maker, role_row, tree_make
+from .archive import ask, cached, maker, roles, tree_make
 from .machine import BUILD, CACHE, GUEST, JOBS, LOGS, OUT, TESTS, TOP, Failed, locked, remove, run, tell
 from .root import MODULES, Root
 
@@ -34,7 +34,7 @@ class Build(NamedTuple):
 
 def source_tree(name: str) -> Path:
     """The source of a role's kernel, from its linux-source package, cached; to read."""
-    suite, package = role_row(name).suite, f"linux-source-{name}"
+    suite, package = roles()[name].suite, f"linux-source-{name}"
     # Security updates have the package, but not always the one that names it.
     found = ask(suite, "linux-source", r"^Depends:.*(linux-source-[0-9.]*) \(= ([^)]*)\)") or \
         [package, *ask(suite, package)]

@@ -60,9 +60,6 @@ def row(begin: str, result: str) -> None:
     page, key = PAGE.read_text(), "|".join(begin.split("|")[:4]) + "|"
     rows = [line for line in re.findall(r"^\| [0-9].*\n", page, re.M) if not line.startswith(key)]
     rows.append(f"{begin} {result} | {commit} | {datetime.datetime.now(datetime.timezone.utc).date()} |\n")
-    page = re.sub(r"^\| [0-9].*\n", "", page, flags=re.M)
-
-    def version(line: str) -> list[tuple[int, str]]:
-        return [(int(word) if word.isdigit() else -1, word) for word in re.split(r"(\d+)", line)]
-
-    PAGE.write_text(page + "".join(sorted(rows, key=version)))
+    # As versions are sorted
+    rows.sort(key=lambda line: [(int(word) if word.isdigit() else -1, word) for word in re.split(r"(\d+)", line)])
+    PAGE.write_text(re.sub(r"^\| [0-9].*\n", "", page, flags=re.M) + "".join(rows))

@@ -143,21 +143,17 @@ class Root:
         # Of another kernel
         remove(*self.dir.glob("base-*"))
         part, root = self.dir / "part", self.path
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part)
         for name in ("bin", "sbin", "etc", f"lib/modules/{self.kver}"):
             (part / name).mkdir(parents=True)
-        files = [(self.tools, word) for word in run("chroot", self.tools, "ldd", "/bin/kmod").split()
-                 if word.startswith("/")] + [(self.tools, "bin/kmod"), (Path("/"), "bin/busybox")]
+        kmod = ["/bin/kmod", *re.findall(r"/\S+", run("chroot", self.tools, "ldd", "/bin/kmod"))]
+        modules = [f"/lib/modules/{self.kver}/{path.name}"
+                   for path in (root / "lib/modules" / self.kver).glob("modules.[ob]*")]
         for module in MODULES[2:]:
             said = run("modprobe", "-d", root, "-S", self.kver, "-D", module)
-            files += [(root, "lib" + line.split()[1].partition("/lib")[2]) for line in said.splitlines()
-                      if line.startswith("insmod")]
-        files += [(root, str(path.relative_to(root))) for path in
-                  (root / "lib/modules" / self.kver).glob("modules.[ob]*")]
-        for where, name in sorted(set(files)):
-            to = part / name.lstrip("/")
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(where / name.lstrip("/"), to)
+            modules += re.findall(rf"^insmod {re.escape(str(root))}(?:/usr)?(/lib/\S*)", said, re.M)
+        for where, names in ((self.tools, kmod), (root, modules), (Path("/"), ["/bin/busybox"])):
+            run("cp", "-L", "--preserve=mode", "--parents", *(f".{name}" for name in set(names)), part, cwd=where)
         for name in ("modprobe", "insmod", "rmmod", "lsmod", "modinfo", "depmod"):
             (part / "sbin" / name).symlink_to("../bin/kmod")
         if (config := root / "boot" / f"config-{self.kver}").exists():
@@ -170,9 +166,7 @@ class PackageRoot(Root):
     """A role's, in which our package is installed until the run ends."""
 
     def __init__(self, role: str, deb: Path) -> None:
-        base = Root.of_role(role, f"{role}-package")
-        base.held.close()
-        super().__init__(base.name, base.lower, base.kver)
+        super().__init__(f"{role}-package", root_cached(role), kernel_resolve(role).kver)
         self.role = role
         self.held.enter_context(self.opened("package"))
         shutil.copy(deb, self.path / "tmp")

@@ -74,66 +74,24 @@ class Spec:
     limit: int = 1500
 
 
-def iommu(files: Path) -> tuple[list[str], str]:
-    """Devices and parameters of a guest with an IOMMU: behind root ports that it does
-    not manage, and others that it does, devices of the same kinds."""
-    words = ["-device intel-iommu,intremap=off -device pxb-pcie,id=free,bus_nr=32,bypass_iommu=on"]
-    words += [f"-device pcie-root-port,bus=pcie.0,id=managed{i},slot=1{i},chassis=1{i}" for i in (1, 2)]
-    words += [f"-device pcie-root-port,bus=free,id=free{i},slot=2{i},chassis=2{i}" for i in (1, 2, 3)]
-    words += [f"-drive driver=null-co,if=none,id=disk-{i},size=128M "
-              f"-device nvme,bus={i},drive=disk-{i},serial=noiommufd-twin" for i in ("managed1", "free1")]
-    words += [f"-netdev user,id=net-{i},restrict=on -device rtl8139,bus={i},netdev=net-{i},"
-              f"mac=52:54:00:12:34:56,romfile={files}/rom" for i in ("managed2", "free2")]
-    words += ["-device edu,bus=free3,dma_mask=0xffffffffffffffff"]
-    return " ".join(words).split(), "intel_iommu=on"
+def devices(name: str, **words: object) -> list[str]:
+    """QEMU's words of a file of tests/guest."""
+    return " ".join(table(GUEST / name)).format(**words).split()
 
 
 def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sockets: str) -> list[str]:
-    """The command. The guest's devices: an edu at 00:04.0, an NVMe at 00:05.0, another edu behind a bridge,
-    at 00:07.0 an NVMe whose commands take seconds, and at 00:08.0 a network card with I/O ports, a BAR of less
-    than a page and a ROM; no IOMMU. For resets, a card of two functions at 02:00 and two devices behind a
-    conventional bridge, 03:01 and 03:02; an NVMe that can have virtual functions at 04:00.0; another card of two
-    functions at 07:00, behind a switch that is behind a port at 00:0d.0; and for refusals a VGA at 00:0c.0. Slots are
-    hot-plugged by PCIe's own means, and the third serial port leads to QEMU's monitor."""
+    """The command."""
+    common = ["qemu-system-x86_64", "-machine", "q35",
+              *f"-nodefaults -no-user-config -display none -no-reboot -serial file:{console} -serial stdio".split()]
     if spec.command:
-        return ["qemu-system-x86_64", *shlex.split(spec.command.format(kernel=kernel, image=image)), *f"""
-                -machine q35 -nodefaults -no-user-config -display none -no-reboot
-                -serial file:{console} -serial stdio""".split()]
+        return [*common, *shlex.split(spec.command.format(kernel=kernel, image=image))]
     accel = os.environ.get("ACCEL", "tcg")
-    virtual = "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2"
-    machine = ["-accel", f"tcg,thread={spec.thread},tb-size=512", "-cpu", "qemu64"] if accel == "tcg" else \
-        ["-accel", accel, "-cpu", "host"]
-    return ["qemu-system-x86_64", "-machine", "q35", *machine, *spec.devices, *f"""
-        -m 2G -smp 2 -nodefaults -no-user-config -display none -no-reboot
-        -kernel {kernel} -initrd {image} -serial file:{console} -serial stdio
-        -chardev socket,id=port,abstract=on,path={sockets},server=on,wait=off -serial chardev:port
-        -chardev socket,id=monitor,abstract=on,path={sockets} -mon chardev=monitor,mode=control
-        -chardev socket,id=watch,abstract=on,path={sockets}-watch,server=on,wait=off -mon chardev=watch,mode=control
-        -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
-        -device edu,bus=pcie.0,addr=4,dma_mask=0xffffffffffffffff
-        -drive file={files}/disk,if=none,id=disk,format=raw,cache=unsafe
-        -device nvme,bus=pcie.0,addr=5,drive=disk,serial=noiommufd-nvme
-        -device pcie-root-port,bus=pcie.0,id=rp,slot=2,chassis=2,addr=6
-        -device edu,id=plugged,bus=rp,dma_mask=0xffffffffffffffff
-        -drive file={files}/slow-disk,if=none,id=slow,format=raw,cache=unsafe,throttling.bps-total=1048576
-        -device nvme,bus=pcie.0,addr=7,drive=slow,serial=noiommufd-slow
-        -netdev user,id=net,restrict=on
-        -device rtl8139,bus=pcie.0,addr=8,netdev=net,mac=52:54:00:12:34:56,romfile={files}/rom
-        -device pcie-root-port,bus=pcie.0,id=multi,slot=3,chassis=3,addr=9
-        -device virtio-rng-pci,id=first,bus=multi,addr=0.0,multifunction=on,aer=on
-        -device virtio-rng-pci,bus=multi,addr=0.1,aer=on
-        -device pci-bridge,bus=pcie.0,id=bridge,chassis_nr=4,addr=0xa,shpc=off
-        -device virtio-rng-pci,bus=bridge,addr=1 -device virtio-rng-pci,bus=bridge,addr=2
-        -device pcie-root-port,bus=pcie.0,id=sriov,slot=5,chassis=5,addr=0xb
-        -device nvme-subsys,id=virtual
-        -device nvme,bus=sriov,subsys=virtual,serial=noiommufd-pf,{virtual}
-        -device VGA,bus=pcie.0,addr=0xc
-        -device pcie-root-port,bus=pcie.0,id=above,slot=6,chassis=6,addr=0xd
-        -device x3130-upstream,bus=above,id=switch
-        -device xio3130-downstream,bus=switch,id=below,slot=7,chassis=7
-        -device virtio-rng-pci,bus=below,addr=0.0,multifunction=on
-        -device virtio-rng-pci,bus=below,addr=0.1""".split(),
-            "-append", "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
+    machine = f"-accel tcg,thread={spec.thread},tb-size=512 -cpu qemu64" if accel == "tcg" else \
+        f"-accel {accel} -cpu host"
+    return [*common, *machine.split(), *spec.devices,
+            *f"-m 2G -smp 2 -kernel {kernel} -initrd {image}".split(),
+            *devices("devices", files=files, sockets=sockets), "-append",
+            "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
             f"printk.devkmsg=on no_timer_check {spec.append}"]
 
 

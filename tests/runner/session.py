@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from . import conformance, kunit, selftests
-from .guest import Guest, Spec, iommu
+from .guest import Guest, Spec, devices
 from .kernels import BuiltRoot, built_check, debug_kernel
 from .machine import BUILD, GUEST, LOGS, Failed, locked, remove, run, source_copy
 from .root import PackageRoot, Root, example
@@ -106,8 +106,7 @@ class Session:
         elif role == "kdir":
             spec.slow, leaks = int(os.environ.get("SLOW") or 1), "yes"
         if kind == "twins":
-            spec.devices, append = iommu(root.dir / f"{role}-{kind}")
-            more.append(append)
+            spec.devices, more = devices("devices-twins", files=root.dir / f"{role}-{kind}"), [*more, "intel_iommu=on"]
         elif kind == "suspend":
             # Alone, and with no work after it: then a CPU of the guest may get no timer interrupt any more, which
             # looks like trouble of whatever runs. Nothing of ours is called when a device sleeps, so nothing of

@@ -10,8 +10,9 @@ from typing import Iterator
 
 import pytest
 
+from conftest import ended, no_faults
 from runner.archive import kernel_resolve, roles
-from runner.guest import Guest, Spec, log_trouble
+from runner.guest import Guest, Spec
 from runner.kernels import log_no_warnings, signing_key
 from runner.machine import GUEST, LOGS, TESTS, TOP, Failed, remove, run, source_copy
 from runner.root import PackageRoot, Root, example, took
@@ -353,10 +354,8 @@ def test_early(prebuilt: Root) -> None:
     guest = EarlyGuest("6.12-early", prebuilt, Spec(
         "frame early early /nvme --device 0000:00:05.0 --mib 4 --seed 7\n", ["early"], {"nvme": example()},
         devices=["-drive", disk, "-device", "virtio-blk-pci,drive=root"], append="root=/dev/vda rw init=/init"))
-    early = guest.program("early")
-    assert not early.faults and not [result for result in early.results.values() if not result.passed]
-    assert guest.status == 0 and not guest.why, guest.last_words()
-    assert not log_trouble(guest.log())
+    ended(guest)
+    no_faults(guest, ["early"], ["early"])
 
 
 def test_purge(package: PackageRoot) -> None:

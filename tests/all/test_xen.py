@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import ended, expect
+from conftest import ended, no_faults
 from runner.guest import Guest, Spec
 from runner.machine import LOGS
 from runner.root import PackageRoot
@@ -32,8 +32,4 @@ def test_pv_domain_takes_no_device(ours: Session) -> None:
     guest = Guest("xen", root, Spec(plan, FRAMES, programs=["xen"], limit=300,
                                     command=COMMAND % PackageRoot.kernel(root)))
     ended(guest)
-    programs = [guest.program(name) for name in FRAMES]
-    wrong = [f"{program.name}: {fault}" for program in programs for fault in program.faults]
-    wrong += [f"{result.name}: {result.why}" for program in programs for result in program.results.values()
-              if result.skip or not result.passed]
-    expect(not wrong, "\n".join(wrong))
+    no_faults(guest, FRAMES, FRAMES)

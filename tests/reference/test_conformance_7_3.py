@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 
-from conftest import ended, expect, judge, told_by
+from conftest import ended, judge, no_faults, told_by
 from runner import conformance
 from runner.guest import Guest, Spec
 from runner.kernels import reference_root
@@ -24,27 +24,7 @@ PROGRAMS = [(driver, program) for driver in DRIVERS
             for program in ("irq", "region", "feature", "hot_reset", "removal", "kinds")] + \
            [("vfio-pci", "mainline"), ("noiommu-vfio-pci", "beside"), *((driver, "suspend") for driver in DRIVERS)]
 FRAMES = ["conformance-mainline", "conformance-ours", "twins", *("-".join(row) for row in PROGRAMS)]
-# Ours has no other name than Linux 7.3 has: as programs know it. The suite opens /dev/iommu: for ours that is ours,
-# and the kernel's own is kept for those who need both.
-PLAN = r"""
-program=/conformance/conformance
-frame conformance-mainline $program -n /dev/iommu -d vfio-pci
-mkdir /dev/kernel && cp -a /dev/iommu /dev/kernel/
-echo "<5>guest: ours starts" > /dev/kmsg
-reload iova_base=4096
-frame conformance-ours noiommufd-run -- $program -n /dev/iommu -d noiommu-vfio-pci
-for device in /sys/bus/pci/drivers/noiommu-vfio-pci/0000:*; do
-    echo ${device##*/} > $device/driver/unbind
-done
-frame twins /tests/twins
-suite()
-{
-    echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode
-    [ $1 = vfio-pci ] || mount --bind /dev/noiommufd /dev/iommu
-    frame $1-$2 env NOIOMMU_DRIVER=$1 /tests/$2
-    [ $1 = vfio-pci ] || umount /dev/iommu
-}
-""" + "".join(f"suite {driver} {program}\n" for driver, program in PROGRAMS)
+PLAN = (conformance.SOURCE / "plan-7.3").read_text() + "".join(f"suite {' '.join(row)}\n" for row in PROGRAMS)
 
 
 def suite(program: str) -> list[str]:
@@ -78,8 +58,7 @@ def test_result(guest: Guest, program: str, test: str) -> None:
 
 def test_programs(guest: Guest) -> None:
     """All came to their ends; of the twins, one is about an IOMMU, and no other is left out."""
-    faults = [f"{name}: {fault}" for name in FRAMES for fault in guest.program(name).faults]
-    expect(not faults, "\n".join(faults))
+    no_faults(guest, FRAMES)
     assert sum(result.skip for result in guest.program("twins").results.values()) == 1
 
 

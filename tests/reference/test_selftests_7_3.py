@@ -23,51 +23,9 @@ PROGRAMS = {"noiommu_cdev": "$edu", "noiommu_cdev.nvme": "$nvme",
             "vfio_pci_device_test.nvme": "$nvme", "vfio_dma_mapping_test": "$edu", "vfio_dma_mapping_mmio_test": "$edu",
             "vfio_pci_device_init_perf_test": "$devices", "vfio_pci_driver_test": "$edu",
             "vfio_pci_sriov_uapi_test": "$nvme"}
-RUN = [f"frame $1/{name} ./{name.partition('.')[0]} {args}" for name, args in PROGRAMS.items()]
-# The kernel's programs look for a node vfioX (they get one beside noiommu-vfioX), for /dev/iommu (which is ours in the
-# end), and expect the automatic IOVAs of Linux 7.3.
-PLAN = r"""
-echo 16 > /proc/sys/vm/nr_hugepages
-echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode
-edu=0000:00:04.0 edu2=0000:01:00.0 nvme=0000:00:05.0 nvme2=0000:00:07.0
-devices="$edu $edu2 $nvme $nvme2"
-other_names()
-{
-    for device in $devices; do
-        cd /sys/bus/pci/devices/$device/vfio-dev || return
-        name=$(echo noiommu-vfio*)
-        mount -t tmpfs tmpfs .
-        mkdir /sys/bus/pci/devices/$device/vfio-dev/${name#noiommu-}
-        ln -s $name /dev/vfio/devices/${name#noiommu-}
-    done
-    cd /selftests
-}
-side()
-{
-    for device in $devices; do
-        bind $device $2 || return
-    done
-    cd /selftests
-    FIRST
-    other_names || return
-    REST
-    cd /
-    rm /dev/vfio/devices/vfio*
-    for device in $devices; do
-        umount /sys/bus/pci/devices/$device/vfio-dev
-        echo $device > /sys/bus/pci/devices/$device/driver/unbind
-    done
-}
-side mainline vfio-pci
-echo "<5>guest: ours starts" > /dev/kmsg
-reload iova_base=4096
-mount --bind /dev/noiommufd /dev/iommu
-if [ "$(stat -c %t:%T /dev/iommu)" = "$(stat -c %t:%T /dev/noiommufd)" ]; then
-    side ours noiommu-vfio-pci
-else
-    echo "/dev/iommu is still mainline's"
-fi
-""".replace("FIRST", "\n".join(RUN[:2])).replace("REST", "\n".join(RUN[2:]))
+RUN = [f"frame $1/{name} ./{name.partition('.')[0]} {args}\n" for name, args in PROGRAMS.items()]
+PLAN = "".join(["first() {\n", *RUN[:2], "}\nrest() {\n", *RUN[2:], "}\n",
+                (selftests.SOURCE / "plan-7.3").read_text()])
 
 
 @pytest.fixture(scope="module", name="guest")

@@ -4,6 +4,7 @@ for mistakes (debug.config, on the source of role 6.12), and any prepared build 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -216,6 +217,7 @@ def reference_kernel() -> Build:
     return Build(tree, tree / "arch/x86/boot/bzImage")
 
 
+@functools.cache
 def reference_root() -> BuiltRoot:
     """With our modules, which take mainline's names there, not those of compat/."""
     return BuiltRoot("reference", reference_kernel(), "NATIVE=1")

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator
 
+from . import coverage
 from .archive import guest_role, roles
 from .guest import BareGuest, Spec, log_trouble
 from .kernels import BuiltRoot, debug_kernel, source, source_tree
@@ -126,17 +127,16 @@ class KunitGuest(BareGuest):
 
     def coverage(self) -> int:
         """Judge what of our sources the tests ran through; 0: it is enough."""
-        out = self.out.read_text(errors="replace").replace("\r", "")
+        out, units = self.out.read_text(errors="replace").replace("\r", ""), []
         for name in ("swpt_test", "iopt_test"):
             found = re.search(rf"^# gcda: {name}\.gcda\n(.*?)^# end$", out, re.M | re.S)
             if not found:
                 raise Failed(f"the guest left no coverage of {name}.c: see {self.console}")
             (self.root.dir / f"modules/tests/kunit/{name}.gcda").write_bytes(base64.b64decode(found[1]))
-            (self.dir / f"{name}.json").write_text(
-                run("gcov", "--json-format", "--branch-probabilities", "--stdout", f"tests/kunit/{name}.gcda",
-                    cwd=self.root.dir / "modules"))
-        return subprocess.run([KUNIT / "coverage.py", self.dir / "swpt_test.json", self.dir / "iopt_test.json"],
-                              check=False).returncode
+            said = run("gcov", "--json-format", "--branch-probabilities", "--stdout", f"tests/kunit/{name}.gcda",
+                       cwd=self.root.dir / "modules")
+            units += [json.loads(line) for line in said.splitlines()]
+        return coverage.judge(units)
 
 
 def parse(log: Path, role: str = "6.12") -> Suites:

@@ -72,10 +72,7 @@ def test_cut_short() -> None:
     whole = [line for line in Record().lines.values() if line.startswith(("nodes.", "caps."))]
     for end, groups in (("# suite: conformance-mainline exit 0", len(Record().groups)), ("", 1),
                         ("# suite: conformance-mainline exit 1", 1)):
-        frames = Frames()
-        for line in ["# suite: conformance-mainline start", *whole[:70], *filter(None, [end])]:
-            frames.feed(line)
-        frames.end()
+        frames = Frames("# suite: conformance-mainline start", *whole[:70], *filter(None, [end]))
         program = frames.programs["conformance-mainline"]
         assert len(program.results) == groups and program.results["nodes"].passed
         assert len(program.faults) == (groups == 1)

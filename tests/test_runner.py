@@ -37,23 +37,15 @@ def frame(name: str, status: int, *lines: str) -> list[str]:
 ])
 def test_frames(lines: list[str], passed: int, skipped: int, failed: int, faults: int) -> None:
     """Results and faults of one program."""
-    frames = Frames()
-    for line in ["init says this", *lines, "and this"]:
-        frames.feed(line + "\r\n")
-    frames.end()
-    program = frames.programs["a"]
-    results = program.results.values()
-    assert sum(result.passed and not result.skip for result in results) == passed
-    assert sum(result.skip for result in results) == skipped
-    assert sum(not result.passed for result in results) == failed
+    program = Frames("init says this\r\n", *(f"{line}\r\n" for line in lines), "and this").programs["a"]
+    words = [result.word for result in program.results.values()]
+    assert [words.count(word) for word in ("passed", "skipped", "failed")] == [passed, skipped, failed]
     assert len(program.faults) == faults, program.faults
 
 
 def test_frames_keep_what_was_said() -> None:
     """Lines between results belong to the next one; a program may prefix its name."""
-    frames = Frames()
-    for line in frame("a", 1, "1..2", "ok 1 a.x", "# before", "not ok 2 a.y # why"):
-        frames.feed(line)
+    frames = Frames(*frame("a", 1, "1..2", "ok 1 a.x", "# before", "not ok 2 a.y # why"))
     result = frames.programs["a"].results["y"]
     assert (result.why, result.lines) == ("why", ["# before"])
 

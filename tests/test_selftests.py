@@ -32,10 +32,7 @@ def said(side: str, *lines: str, program: str = "k", end: int | None = 0) -> lis
 ])
 def test_sides(mainline: list[str], ours: list[str], wrong: str) -> None:
     """What is wrong, if anything; noiommu_cdev is there for the rule that something of ours has to pass."""
-    frames = Frames()
-    for line in [*mainline, *said("mainline", "ok 1 a", "ok 2 b", program="noiommu_cdev"), *ours,
-                 *said("ours", "ok 1 a", "ok 2 b", program="noiommu_cdev")]:
-        frames.feed(line)
-    frames.end()
-    found = Sides(frames, ROWS).wrong
+    lines = ("ok 1 a", "ok 2 b")
+    found = Sides(Frames(*mainline, *said("mainline", *lines, program="noiommu_cdev"), *ours,
+                         *said("ours", *lines, program="noiommu_cdev")), ROWS).wrong
     assert bool(found) == bool(wrong) and any(line.startswith(wrong) for line in found or [""]), found

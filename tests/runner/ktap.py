@@ -28,6 +28,11 @@ class Result:
     # What was printed between the result before and this one
     lines: list[str]
 
+    @property
+    def word(self) -> str:
+        """For sums."""
+        return "skipped" if self.skip else "passed" if self.passed else "failed"
+
 
 @dataclass
 class Program:
@@ -90,11 +95,15 @@ KINDS: dict[str, type[Program]] = {}
 
 
 class Frames:
-    """All that a guest printed, a program a frame."""
+    """All that a guest printed, a program a frame; or some lines, and no more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *lines: str) -> None:
         self.programs: dict[str, Program] = {}
         self.current: Program | None = None
+        for line in lines:
+            self.feed(line)
+        if lines:
+            self.end()
 
     def feed(self, line: str) -> None:
         """Take in a line."""

@@ -93,15 +93,8 @@ def index(suite: str) -> dict[str, str]:
             return found
         (place / "status").write_text("")
         (place / "etc/sources.list").write_text(source_line(suite) + "\n")
-        # Mirrors that are snapshots keep Release files past their date; the
-        # signature is checked all the same.
-        conf.write_text("\n".join([
-            f'Dir::State "{place}";', f'Dir::State::status "{place}/status";', f'Dir::State::lists "{place}/lists";',
-            f'Dir::Cache "{place}/cache";', f'Dir::Etc "{place}/etc";', f'Dir::Etc::parts "{place}/etc";',
-            'APT::Architecture "amd64";', 'APT::Architectures { "amd64"; };', 'APT::Sandbox::User "root";',
-            'Dir::Cache::pkgcache "";', 'Dir::Cache::srcpkgcache "";', 'Acquire::GzipIndexes "true";',
-            'Acquire::http::Timeout "20";', 'Acquire::Languages "none";', 'Acquire::Check-Valid-Until "false";',
-            *apt_proxies(), ""]))
+        conf.write_text((GUEST / "apt.conf").read_text().format(
+            suite=suite, place=place, proxies="".join(f"{line}\n" for line in apt_proxies())))
         try:
             run("apt-get", "update", "--error-on=any", log=log, env=found)
             fresh.touch()

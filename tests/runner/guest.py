@@ -237,13 +237,3 @@ class Guest:
     def log(self) -> str:
         """Its kernel's."""
         return self.console.read_text(errors="replace").replace("\r", "") if self.console.exists() else ""
-
-
-class BareGuest(Guest):
-    """A guest with nothing but busybox and the files of its spec, on a kernel that has built in what it needs."""
-
-    def image(self) -> Path:
-        self.spec.files["bin/busybox"] = Path("/bin/busybox")
-        files, image = self.files(), self.dir / "image.cpio"
-        run("sh", "-c", f"{CPIO} > {image}", cwd=files)
-        return image

@@ -16,7 +16,7 @@ from typing import Any, Iterator
 
 from . import coverage
 from .archive import guest_role, roles
-from .guest import BareGuest, Spec, log_trouble
+from .guest import CPIO, Guest, Spec, log_trouble
 from .kernels import BuiltRoot, debug_kernel, source, source_tree
 from .ktap import Result
 from .machine import JOBS, LOGS, TESTS, Failed, program, remove, run, tell
@@ -102,8 +102,8 @@ def uml(role: str, *args: str | Path, log: Path | None = None) -> str:
         return "".join(re.findall(r"^KTAP version.*", (out / "test.log").read_text(errors="replace"), re.M | re.S))
 
 
-class KunitGuest(BareGuest):
-    """The kernel that looks for mistakes, which loads KUnit and our tests as modules."""
+class KunitGuest(Guest):
+    """The kernel that looks for mistakes, which loads KUnit and our tests as modules, and has nothing but busybox."""
 
     def __init__(self, *options: str) -> None:
         build = debug_kernel()
@@ -118,12 +118,16 @@ class KunitGuest(BareGuest):
             [ ! -e $leaks ] || { leak_scan; cat $leaks > /dev/kmsg; }
             rmmod noiommufd-kunit && rmmod kunit && echo "# all is unloaded"\n"""
         super().__init__("kunit-guest", root, Spec(plan, ["KUnit"], limit=600, files={
-            "kunit.ko": build.kdir / "lib/kunit/kunit.ko", module.name: module}))
+            "kunit.ko": build.kdir / "lib/kunit/kunit.ko", module.name: module, "bin/busybox": Path("/bin/busybox")}))
         self.end()
         if self.status or self.why:
             raise Failed(self.last_words())
         if "# all is unloaded" not in self.out.read_text(errors="replace").splitlines():
             raise Failed(f"the guest did not get to its end: see {self.console}")
+
+    def image(self) -> Path:
+        run("sh", "-c", f"{CPIO} > {self.dir}/image.cpio", cwd=self.files())
+        return self.dir / "image.cpio"
 
     def coverage(self) -> int:
         """Judge what of our sources the tests ran through; 0: it is enough."""

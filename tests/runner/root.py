@@ -53,20 +53,15 @@ class Root:
     def opened(self, name: str = "layer") -> Iterator[Path]:
         """With a layer of its own, for chroot() and sh(); in the run's mount namespace."""
         # A tmpfs, for BUILD may itself lie on an overlay.
-        layer = self.dir / name
+        layer, root = self.dir / name, self.dir / name / "root"
         layer.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", layer)
-        for part in ("upper", "work", "root"):
-            (layer / part).mkdir()
-        root = layer / "root"
+        run("mkdir", layer / "upper", layer / "work", root)
         run("mount", "-t", "overlay", "-o", f"lowerdir={self.lower},upperdir={layer}/upper,workdir={layer}/work",
             "overlay", root, why=f"no overlay could be mounted over {self.lower}: "
             "load the kernel's overlay module or use another machine.")
-        run("mount", "-t", "proc", "proc", root / "proc")
-        (root / "dev/pts").mkdir(exist_ok=True)
-        run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", root / "dev/pts")
-        (root / "dev/ptmx").unlink(missing_ok=True)
-        (root / "dev/ptmx").symlink_to("pts/ptmx")
+        run("sh", "-ec", """mount -t proc proc proc; mkdir -p dev/pts
+            mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts; ln -sf pts/ptmx dev/ptmx""", cwd=root)
         below, self.path = self.path, root
         try:
             yield root

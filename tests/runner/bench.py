@@ -30,14 +30,6 @@ COMMAND = f"""-icount shift=0,sleep=off -accel tcg,thread=single,tb-size=512 -cp
     -kernel {{kernel}} -initrd {{image}} -append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr
     tsc=reliable random.trust_cpu=on vfio.enable_unsafe_noiommu_mode=1"
     -device edu,addr=4,dma_mask=0xffffffffffffffff -device edu,addr=5,dma_mask=0xffffffffffffffff """
-# Beside mainline's node ours has a name of its own.
-PLAN = r"""modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1
-node=/dev/iommu
-[ ! -e /dev/noiommufd ] || { node=/dev/noiommufd; bind 0000:00:04.0 vfio-pci; }
-bind 0000:00:05.0 noiommu-vfio-pci
-export MAINLINE='/dev/iommu 0000:00:04.0' OURS="$node 0000:00:05.0"
-frame symbols sed -n 's/^\([0-9a-f]*\) \([tT]\) \([^ \t]*\)[ \t]*\[noiommu.*/\1 \2 \3/p' /proc/kallsyms
-frame bench /bench """
 # Median, 5th and 95th percentile by row and backend; with "stock/" before the row, on the stock kernel.
 Rows = dict[tuple[str, str], tuple[int, int, int]]
 # The backend of a call that was marked, and what was executed in it: address, how often, 1: it locks, instruction
@@ -47,7 +39,8 @@ Window = tuple[str, list[list[str]]]
 def bench(name: str, root: Root, args: str, words: str, limit: int = 3000) -> Guest:
     """The program bench in a guest that has ended."""
     files = {"bench": compiled("bench", SOURCE / "bench.c")}
-    guest = Guest(name, root, Spec(f"{PLAN}{args}\n", ["bench"], files, limit=limit, command=COMMAND + words))
+    plan = f"{(SOURCE / 'plan').read_text()}frame bench /bench {args}\n"
+    guest = Guest(name, root, Spec(plan, ["bench"], files, limit=limit, command=COMMAND + words))
     said = guest.program("bench")
     if said.status or guest.why:
         why = next((line for line in said.lines if line.startswith("bench:")), guest.last_words())

@@ -110,13 +110,7 @@ class KunitGuest(Guest):
         root = BuiltRoot("kunit-guest", build)
         root.make("modules", "modules", "the modules cannot be built", *options)
         module = root.dir / "modules/noiommufd-kunit.ko"
-        # What is younger than five seconds is not taken for lost.
-        plan = """insmod /kunit.ko && insmod /noiommufd-kunit.ko && echo "# all is loaded"
-            find /sys/kernel/debug/gcov/ -name '*.gcda' 2> /dev/null | while read -r f; do
-                echo "# gcda: ${f##*/}"; base64 "$f"; echo "# end"
-            done
-            [ ! -e $leaks ] || { leak_scan; cat $leaks > /dev/kmsg; }
-            rmmod noiommufd-kunit && rmmod kunit && echo "# all is unloaded"\n"""
+        plan = (KUNIT / "plan").read_text()
         super().__init__("kunit-guest", root, Spec(plan, ["KUnit"], limit=600, files={
             "kunit.ko": build.kdir / "lib/kunit/kunit.ko", module.name: module, "bin/busybox": Path("/bin/busybox")}))
         self.end()

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What a user types; `make help` lists it. The kernel build itself is in Kbuild.
 
+# Without these, a user who became root by su has no dkms and no depmod.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
 # Where a kbuild is, and how far: what the make of a kernel hands to all that it
@@ -57,7 +60,8 @@ help:
 	@echo 'make deb                         build/noiommufd-dkms_..._all.deb'
 	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
-	@echo 'make dkms-install, dkms-remove   install by DKMS without a package, for each kernel'
+	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
+	@echo 'make install-files [DESTDIR=...] [prefix=...]  headers, commands, manual pages, documents: all but the modules'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
@@ -121,7 +125,8 @@ endif
 	$(MAKE) -C '$(KDIR)' M='$(out)' modules_install $(if $(MODULE_SIG_KEY),$(signed),$(unsigned))
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
-shipped := Kbuild Makefile COPYING dkms.conf src include compat debian scripts tools man
+shipped := Kbuild Makefile COPYING README.md CHANGELOG.md SECURITY.md dkms.conf src include compat debian scripts \
+	   tools man docs examples
 
 # A copy of what a package needs, in directory $(1).
 define source_copy
@@ -157,30 +162,59 @@ rpm: version-check
 rpm-kmod: version-check kdir-check
 	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/noiommufd-common-*.rpm 'build/kmod-noiommufd-$(KREL)'-[0-9]*.rpm)
 
-# Without a package: the same files, handed to dkms.
+# What users get beside the modules: the one list, for each package and for
+# dkms-install. Directories are named as GNU does.
+prefix = /usr
+sbindir = $(prefix)/sbin
+includedir = $(prefix)/include
+mandir = $(prefix)/share/man
+docdir = $(prefix)/share/doc/noiommufd
+sysconfdir = /etc
+conf = $(sysconfdir)/modprobe.d/noiommufd.conf
+
+install-files:
+	install -D -m 755 -t '$(DESTDIR)$(sbindir)' tools/noiommufd-run
+	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd' include/noiommufd/*.h
+	for n in 4 7 8; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
+	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
+	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
+	cp -r docs examples '$(DESTDIR)$(docdir)'
+
+# The source that dkms builds, where dkms looks for it.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)
 
-dkms-install: version-check
+install-source:
+	install -D -t '$(DESTDIR)$(dkmssrc)/scripts' scripts/dkms-setup
+	cp -r Kbuild Makefile src include compat '$(DESTDIR)$(dkmssrc)'
+	rm '$(DESTDIR)$(dkmssrc)/compat/README.md'
+	sed 's/#MODULE_VERSION#/$(PKGVER)/' dkms.conf >'$(DESTDIR)$(dkmssrc)/dkms.conf'
+
+root-check:
+	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make $(MAKECMDGOALS)' >&2; exit 1; }
+
+package-check:
+	@! dpkg-query -S '/usr/src/noiommufd-*/dkms.conf' >/dev/null 2>&1 && ! rpm -q noiommufd-dkms >/dev/null 2>&1 || { echo 'noiommufd: it was installed as a package: remove noiommufd-dkms (Debian: apt-get remove noiommufd-dkms)' >&2; exit 1; }
+
+# All that a package has, without one. With the source is what dkms-remove has to
+# know, and a package that is installed over it: the names of the files, and the
+# configuration as it was installed. One that was there before stays.
+stage = build/dkms-install
+
+dkms-install: root-check package-check version-check
 	@command -v dkms >/dev/null || { echo 'noiommufd: dkms is not installed: install it from your distribution (Debian: apt-get install dkms)' >&2; exit 1; }
-	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-install' >&2; exit 1; }
 	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo 'noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel (Debian: apt-get install linux-headers-amd64)' >&2; exit 1; }
-	@$(MAKE) --no-print-directory dkms-remove
-	mkdir -p $(dkmssrc)/scripts
-	cp -r Kbuild Makefile src include compat $(dkmssrc)/
-	cp scripts/dkms-setup $(dkmssrc)/scripts/
-	rm -f $(dkmssrc)/compat/README.md
-	sed 's/#MODULE_VERSION#/$(PKGVER)/' dkms.conf >$(dkmssrc)/dkms.conf
+	@scripts/dkms-setup remove '$(conf)'
+	@rm -rf $(stage)
+	@umask 022 && $(MAKE) --no-print-directory install-files install-source DESTDIR='$(CURDIR)/$(stage)'
+	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . -type f ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
+	umask 022 && cp -r $(stage)/. /
+	@test -e '$(conf)' || install -D -m 644 debian/noiommufd.conf '$(conf)'
+	@rm -rf $(stage)
 	MAKEFLAGS= scripts/dkms-setup install $(PKGVER)
 
-# Whatever version it is. A directory there may be a user's own.
-dkms-remove:
-	@test "$$(id -u)" = 0 || { echo 'noiommufd: this needs root: sudo make dkms-remove' >&2; exit 1; }
-	@! dpkg-query -S '/usr/src/noiommufd-*/dkms.conf' >/dev/null 2>&1 && ! rpm -q noiommufd-dkms >/dev/null 2>&1 || { echo 'noiommufd: it was installed as a package: remove noiommufd-dkms (Debian: apt-get remove noiommufd-dkms)' >&2; exit 1; }
-	@scripts/dkms-setup clear
-	@for d in /usr/src/noiommufd-*/; do \
-		v=$${d#/usr/src/noiommufd-}; \
-		! grep -qsx "PACKAGE_VERSION=\"$${v%/}\"" "$$d/dkms.conf" || { echo "rm -rf $$d"; rm -rf "$$d"; }; \
-	done
+# Whatever version it is.
+dkms-remove: root-check package-check
+	@scripts/dkms-setup remove '$(conf)'
 
 # In guests with stock kernels; KERNEL is a role in tests/guest/kernels.
 demo:
@@ -227,4 +261,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-files install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

@@ -78,17 +78,69 @@ def test_packages(root: Root) -> None:
 
 
 def test_initramfs_follows(root: Root) -> None:
-    """Who takes the modules into the initramfs gets those of the upgrade there, too."""
+    """Who takes the modules into the initramfs gets those of the upgrade there, too; none when they are gone."""
     root.sh("""cp /tmp/small/7.1/examples/initramfs/hook /etc/initramfs-tools/hooks/noiommufd
         chmod 755 /etc/initramfs-tools/hooks/noiommufd
         printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/noiommufd
         update-initramfs -c -k $K""", log=LOG)
+
+    def there() -> str:
+        return root.sh("""rm -rf /tmp/initramfs; unmkinitramfs /boot/initrd.img-$K /tmp/initramfs
+            find /tmp/initramfs -name 'noiommu-vfio-pci.ko*' | xargs -r modinfo -F version""").strip()
+
     for version in ("7.1", "7.2"):
         install(root, "deb", version)
-        assert root.sh("""rm -rf /tmp/initramfs; unmkinitramfs /boot/initrd.img-$K /tmp/initramfs
-            modinfo -F version $(find /tmp/initramfs -name 'noiommu-vfio-pci.ko*')""").strip() == version
-    root.sh("""apt-get purge -y noiommufd-dkms
-        rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K""", log=LOG)
+        assert there() == version
+    root.sh("apt-get purge -y noiommufd-dkms", log=LOG)
+    assert not there()
+    root.sh("rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K")
+
+
+def files(root: Root) -> set[str]:
+    """Of the system, but for what dkms, dpkg and a cache make."""
+    said = root.sh("find /etc /usr -path /usr/lib/modules -prune -o -type f -print")
+    return {name for name in said.splitlines() if not re.search("^/etc/(ld.so.cache|mtab)|/__pycache__/", name)}
+
+
+def test_by_hand_as_the_package(root: Root) -> None:
+    """The same files, and none is left. A configuration that was changed stays."""
+    conf, before = root.path / "etc/modprobe.d/noiommufd.conf", files(root)
+    install(root, "hand", "7.1", "7.2")
+    ours = {re.sub("^/usr/src/[^/]*/(installed|noiommufd.conf)$", "", name) for name in files(root) - before} - {""}
+    said = root.sh("dpkg-deb --fsys-tarfile /tmp/small/7.2/build/*.deb | tar -t")
+    package = {re.sub(r"(/share/doc/noiommufd)-dkms|\.gz$", r"\1", name[1:]) for name in said.splitlines()}
+    assert ours == {name for name in package if name[-1] != "/" and not re.search("/(copyright|changelog)$", name)}
+    for name in ("/usr/include/noiommufd/vfio.h", "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd/README.md",
+                 "/usr/share/man/man7/noiommufd.7"):
+        assert name in ours
+    removed(root, "make -C /tmp/small/7.2 dkms-remove")
+    assert files(root) == before
+    # Of a root who keeps what he makes to himself
+    root.sh("umask 077; make -C /tmp/small/7.1 dkms-install", log=LOG)
+    assert (root.path / "usr/include/noiommufd/vfio.h").stat().st_mode & 0o777 == 0o644
+    conf.write_text(conf.read_text().replace("mode=0", "mode=1"))
+    install(root, "hand", "7.2")
+    said = root.sh("make -C /tmp/small/7.2 dkms-remove", log=LOG)
+    assert "noiommufd: /etc/modprobe.d/noiommufd.conf stays" in said and "mode=1" in conf.read_text()
+    conf.unlink()
+    assert files(root) == before
+    # A package takes all of it over.
+    for way, gone in (("deb", "apt-get purge -y noiommufd-dkms"), ("rpm", "rpm -e noiommufd-dkms")):
+        install(root, "hand", "7.2")
+        install(root, way, "7.1")
+        removed(root, gone)
+        assert files(root) == before
+
+
+def test_root_is_asked_first(root: Root) -> None:
+    """Not whether dkms is there, which is in no user's PATH."""
+    for target in ("dkms-install", "dkms-remove"):
+        said = root.sh(f"""setpriv --reuid=65534 --regid=65534 --clear-groups env PATH=/usr/bin:/bin \
+            make -s --no-print-directory -C /tmp/small/7.1 {target} 2>&1 || :""")
+        assert said.splitlines()[0] == f"noiommufd: this needs root: sudo make {target}"
+    # By su, root has a user's PATH.
+    root.sh("PATH=/usr/bin:/bin; make -C /tmp/small/7.1 dkms-install", log=LOG)
+    removed(root, "PATH=/usr/bin:/bin; make -C /tmp/small/7.1 dkms-remove")
 
 
 def test_in_the_way(root: Root) -> None:

@@ -13,8 +13,15 @@ from runner.root import Root
 pytestmark = pytest.mark.xdist_group("rpm")
 LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
-MANUAL = [f"/usr/share/man/man{page[-1]}/{page}"
-          for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7", "noiommufd-run.8")]
+# What both have beside the modules, and what lies deeper
+COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
+          *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
+          "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd",
+          *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
+                                                            "examples")),
+          *(f"/usr/share/man/man{page[-1]}/{page}"
+            for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7", "noiommufd-run.8"))]
+DEEPER = "/(docs|examples)/"
 
 
 @pytest.fixture(name="root", scope="module")
@@ -29,7 +36,7 @@ def fixture_root(first: str) -> Iterator[Root]:
         yield root
 
 
-def files(root: Root, package: str, without: str = "/licenses/") -> list[str]:
+def files(root: Root, package: str, without: str = f"/licenses/|{DEEPER}") -> list[str]:
     """Of a package. Manual pages are compressed as the distribution's rpm has them, modules as the kernel's."""
     lines = root.sh(f"rpm -qlp /tmp/source/build/{package}-*.rpm").splitlines()
     return sorted(re.sub(r"\.(gz|xz|zst)$", "", line) for line in lines if not re.search(without, line))
@@ -51,18 +58,15 @@ def test_build(root: Root) -> None:
 
 def test_dkms_files(root: Root) -> None:
     version = root.sh("make -s -C /tmp/source version").strip()
-    assert files(root, "noiommufd-dkms", "^/usr/(src/noiommufd-[^/]*|share/licenses/.*)/") == sorted([
-        "/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
-        *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
-        "/usr/sbin/noiommufd-run", *MANUAL,
-        f"/usr/share/licenses/noiommufd-dkms-{version}", f"/usr/src/noiommufd-{version}"])
+    assert files(root, "noiommufd-dkms", f"^/usr/(src/noiommufd-[^/]*|share/licenses/.*)/|{DEEPER}") == sorted([
+        *COMMON, f"/usr/share/licenses/noiommufd-dkms-{version}", f"/usr/src/noiommufd-{version}"])
+    assert "/usr/share/doc/noiommufd/examples/nvme.c" in files(root, "noiommufd-dkms", "^$")
 
 
 def test_kmod_files(root: Root) -> None:
     place = f"/lib/modules/{root.kver}/extra/noiommufd"
     assert files(root, f"kmod-noiommufd-{root.kver}") == sorted([place, *(f"{place}/{name}.ko" for name in MODULES)])
-    assert files(root, "noiommufd-common") == sorted(["/etc/modprobe.d/noiommufd.conf", "/usr/sbin/noiommufd-run",
-                                                      *MANUAL])
+    assert files(root, "noiommufd-common") == sorted(COMMON)
     said = root.sh("rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm")
     assert [line for line in said.splitlines() if not line.startswith("post")] == [f"depmod -a {root.kver} || :"] * 2
 

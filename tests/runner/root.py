@@ -110,7 +110,7 @@ class Root:
 
     def left(self) -> str:
         """What is there of ours."""
-        return self.sh("find /lib/modules /var/lib/dkms /usr/src /etc /usr/include -name '*noiommu*' 2> /dev/null || :")
+        return self.sh("find /lib/modules /var/lib/dkms /usr /etc -name '*noiommu*' 2> /dev/null || :")
 
     def kernel(self) -> Path:
         """What QEMU boots."""

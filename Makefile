@@ -26,6 +26,8 @@ dirty := $(if $(shell $(git) status --porcelain -uno 2>/dev/null),+dirty)
 PKGVER := $(PKGVER)$(addsuffix $(dirty),$(filter-out .,$(commit)))
 endif
 
+# The kernel whose headers are to be there, by the directory's name
+kdir_kernel := $(patsubst /lib/modules/%/build,%,$(filter /lib/modules/%/build,$(KDIR)))
 KREL := $(shell sed -n 's/.*UTS_RELEASE "\(.*\)".*/\1/p' '$(KDIR)/include/generated/utsrelease.h' 2>/dev/null)
 
 # The architecture of that tree, and the one to build for, as the kernel names it.
@@ -77,7 +79,7 @@ help:
 	@echo 'make clean                       remove what was built (build/, but not build/cache)'
 
 kdir-check:
-	@test -d '$(KDIR)' || { echo 'noiommufd: there is no kernel build directory $(KDIR): install the headers of that kernel (Debian: apt install linux-headers-amd64) or give KDIR=<directory>' >&2; exit 1; }
+	@test -d '$(KDIR)' || { echo 'noiommufd: there is no kernel build directory $(KDIR): install the headers of that kernel$(if $(kdir_kernel), ('"$$(scripts/dkms-setup headers '$(kdir_kernel)')"')) or give KDIR=<directory>' >&2; exit 1; }
 	@test -n '$(KREL)' && test -e '$(KDIR)/include/generated/autoconf.h' || { echo 'noiommufd: $(KDIR) is not prepared: run make modules_prepare there, or give KDIR=<kernel build directory>' >&2; exit 1; }
 	@test -z '$(KARCH)' || test '$(KARCH)' = '$(arch)' || { echo 'noiommufd: $(KDIR) is of a kernel for $(KARCH), not $(arch): give ARCH=$(KARCH) and CROSS_COMPILE=<prefix of its compiler>, or another KDIR' >&2; exit 1; }
 	@test -e '$(KDIR)/Module.symvers' || { echo 'noiommufd: $(KDIR) has no Module.symvers: build that kernel with its modules (make modules) first' >&2; exit 1; }
@@ -202,7 +204,7 @@ stage = build/dkms-install
 
 dkms-install: root-check package-check version-check
 	@command -v dkms >/dev/null || { echo 'noiommufd: dkms is not installed: install it from your distribution (Debian: apt-get install dkms)' >&2; exit 1; }
-	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo 'noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel (Debian: apt-get install linux-headers-amd64)' >&2; exit 1; }
+	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo "noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel ($$(scripts/dkms-setup headers $$(uname -r)))" >&2; exit 1; }
 	@scripts/dkms-setup remove '$(conf)'
 	@rm -rf $(stage)
 	@umask 022 && $(MAKE) --no-print-directory install-files install-source DESTDIR='$(CURDIR)/$(stage)'

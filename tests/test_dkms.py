@@ -143,6 +143,19 @@ def test_root_is_asked_first(root: Root) -> None:
     removed(root, "PATH=/usr/bin:/bin; make -C /tmp/small/7.1 dkms-remove")
 
 
+def test_headers_are_named(root: Root) -> None:
+    """Those of the running kernel, and the package that follows its flavour."""
+    setup = "sh /tmp/small/7.1/scripts/dkms-setup"
+    for kernel, flavour in (("6.1.0-56-cloud-amd64", "cloud-amd64"), ("6.12.118+deb13-amd64", "amd64"),
+                            ("6.8.0-45-generic", "generic")):
+        assert f" linux-headers-{kernel}, and linux-headers-{flavour} " in root.sh(f"{setup} headers {kernel}")
+    said = root.sh(f"""mkdir /lib/modules/$(uname -r); touch /lib/modules/$(uname -r)/modules.dep
+        {setup} check 7.1; rm -r /lib/modules/$(uname -r); uname -r""").splitlines()
+    assert "nothing was built for the running kernel" in said[0] and f" linux-headers-{said[1]}, " in said[0]
+    said = root.sh("make -s -C /tmp/small/7.1 modules KDIR=/lib/modules/1.2-3-none/build 2>&1 || :").splitlines()
+    assert "there is no kernel build directory" in said[0] and " linux-headers-1.2-3-none, " in said[0]
+
+
 def test_in_the_way(root: Root) -> None:
     """Modules of others that kernels find first are said to be. (dkms 3.2 puts them aside.)"""
     other = f"/lib/modules/{root.kver}/updates/noiommufd.ko"

@@ -216,6 +216,7 @@ dkms-install: root-check package-check version-check
 
 # Whatever version it is.
 dkms-remove: root-check package-check
+	@scripts/dkms-setup leftovers
 	@scripts/dkms-setup remove '$(conf)'
 
 # In guests with stock kernels; KERNEL is a role in tests/guest/kernels.

@@ -91,7 +91,8 @@ def test_initramfs_follows(root: Root) -> None:
     for version in ("7.1", "7.2"):
         install(root, "deb", version)
         assert there() == version
-    root.sh("apt-get purge -y noiommufd-dkms", log=LOG)
+    said = root.sh("apt-get purge -y noiommufd-dkms", log=LOG)
+    assert re.search("^noiommufd: an initramfs .*: remove /etc/initramfs-tools/hooks/noiommufd and", said, re.M)
     assert not there()
     root.sh("rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K")
 
@@ -154,6 +155,20 @@ def test_headers_are_named(root: Root) -> None:
     assert "nothing was built for the running kernel" in said[0] and f" linux-headers-{said[1]}, " in said[0]
     said = root.sh("make -s -C /tmp/small/7.1 modules KDIR=/lib/modules/1.2-3-none/build 2>&1 || :").splitlines()
     assert "there is no kernel build directory" in said[0] and " linux-headers-1.2-3-none, " in said[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_leftovers(root: Root, way: str) -> None:
+    """Whoever takes the package out with a device in use is told what is left."""
+    device = "0000:00:05.0"
+    install(root, way, "7.1")
+    root.sh(f"""mkdir -p /sys/bus/pci/drivers/noiommu-vfio-pci/{device} /sys/module/noiommufd /etc/driverctl.d
+        echo noiommu-vfio-pci > /etc/driverctl.d/pci-{device}""")
+    said = root.sh({"hand": "make -C /tmp/small/7.1 dkms-remove", "deb": "apt-get purge -y noiommufd-dkms",
+                    "rpm": "rpm -e noiommufd-dkms"}[way], log=LOG)
+    for words in (f"{device} keeps its driver", "the modules stay loaded", f"{device} will have no driver"):
+        assert len(re.findall(f"^noiommufd: {words}", said, re.M)) == 1, words
+    root.sh("rm -r /sys/* /etc/driverctl.d; make -C /tmp/small/7.1 dkms-remove")
 
 
 def test_in_the_way(root: Root) -> None:

@@ -128,7 +128,7 @@ endif
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
 shipped := Kbuild Makefile COPYING README.md CHANGELOG.md SECURITY.md dkms.conf src include compat debian scripts \
-	   tools man docs examples
+	   tools man udev docs examples
 
 # A copy of what a package needs, in directory $(1).
 define source_copy
@@ -171,6 +171,7 @@ sbindir = $(prefix)/sbin
 includedir = $(prefix)/include
 mandir = $(prefix)/share/man
 docdir = $(prefix)/share/doc/noiommufd
+udevdir = $(prefix)/lib/udev
 sysconfdir = /etc
 conf = $(sysconfdir)/modprobe.d/noiommufd.conf
 
@@ -178,6 +179,7 @@ install-files:
 	install -D -m 755 -t '$(DESTDIR)$(sbindir)' tools/noiommufd-run
 	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd' include/noiommufd/*.h
 	for n in 4 7 8; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
+	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
 	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
 	cp -r docs examples '$(DESTDIR)$(docdir)'

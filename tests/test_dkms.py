@@ -111,8 +111,8 @@ def test_by_hand_as_the_package(root: Root) -> None:
     said = root.sh("dpkg-deb --fsys-tarfile /tmp/small/7.2/build/*.deb | tar -t")
     package = {re.sub(r"(/share/doc/noiommufd)-dkms|\.gz$", r"\1", name[1:]) for name in said.splitlines()}
     assert ours == {name for name in package if name[-1] != "/" and not re.search("/(copyright|changelog)$", name)}
-    for name in ("/usr/include/noiommufd/vfio.h", "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd/README.md",
-                 "/usr/share/man/man7/noiommufd.7"):
+    for name in ("/usr/include/noiommufd/vfio.h", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/sbin/noiommufd-run",
+                 "/usr/share/doc/noiommufd/README.md", "/usr/share/man/man7/noiommufd.7"):
         assert name in ours
     removed(root, "make -C /tmp/small/7.2 dkms-remove")
     assert files(root) == before

@@ -171,6 +171,12 @@ def test_files(package: PackageRoot) -> None:
         (package.path / "etc/modprobe.d/noiommufd.conf").read_text().splitlines()
 
 
+def test_udev_rule(package: PackageRoot) -> None:
+    if "verify" not in package.sh("udevadm --help"):
+        pytest.skip("this udevadm does not verify rules")
+    package.sh("udevadm verify /usr/lib/udev/rules.d/60-noiommufd.rules")
+
+
 def test_second_kernel(package: PackageRoot, second: str, ours: Session) -> None:
     """Installed when the package is there already; guests boot it, too."""
     root = ours.beside(package.role, second)

@@ -16,7 +16,7 @@ MODULES = ("noiommufd", "noiommu-vfio-pci")
 # What both have beside the modules, and what lies deeper
 COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
           *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
-          "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd",
+          "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd",
           *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
                                                             "examples")),
           *(f"/usr/share/man/man{page[-1]}/{page}"

@@ -97,6 +97,18 @@ def test_initramfs_follows(root: Root) -> None:
     root.sh("rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K")
 
 
+def test_initramfs_without_the_module(root: Root) -> None:
+    """Its script leaves the devices alone, and says so in the kernel's log."""
+    said = root.sh("""driver=/sys/bus/pci/devices/0000:00:05.0/driver
+        mkdir -p $driver
+        echo bound > $driver/unbind
+        sh /tmp/small/7.1/examples/initramfs/script
+        cat $driver/unbind /dev/kmsg
+        rm -r /sys/* /dev/kmsg""").splitlines()
+    assert len(said) == 2 and said[0] == "bound"
+    assert said[1].startswith("<3>noiommufd: 0000:00:05.0 not bound, because the module cannot be loaded: modprobe: ")
+
+
 def files(root: Root) -> set[str]:
     """Of the system, but for what dkms, dpkg and a cache make."""
     said = root.sh("find /etc /usr -path /usr/lib/modules -prune -o -type f -print")

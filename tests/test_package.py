@@ -346,7 +346,7 @@ class EarlyGuest(Guest):
             mke2fs -qF -t ext4 -d {tree} {self.dir}/root""")
         # With the driver that would have the device otherwise
         self.root.sh(f"""install -m 755 {examples}/hook {etc}/hooks/noiommufd
-            install -D -m 755 {examples}/script {etc}/scripts/init-premount/noiommufd
+            install -D -m 755 {examples}/script {etc}/scripts/init-top/noiommufd
             printf 'MODULES=list\\nCOMPRESS=gzip\\n' > {etc}/conf.d/noiommufd
             printf 'virtio_blk\\next4\\nnvme\\n' >> {etc}/modules
             mkinitramfs -o /boot/initrd $K""", log=LOGS / "initramfs.log")
@@ -355,13 +355,15 @@ class EarlyGuest(Guest):
 
 @PREBUILT
 def test_early(prebuilt: Root) -> None:
-    """The device is bound before the root file system is mounted."""
+    """The device is bound before the root file system is mounted, and no driver of the kernel has it before."""
     disk = f"file={prebuilt.dir}/6.12-early/root,if=none,id=root,format=raw,cache=unsafe"
     guest = EarlyGuest("6.12-early", prebuilt, Spec(
         "frame early early /nvme --device 0000:00:05.0 --mib 4 --seed 7\n", ["early"], {"nvme": example()},
         devices=["-drive", disk, "-device", "virtio-blk-pci,drive=root"], append="root=/dev/vda rw init=/init"))
     ended(guest)
     no_faults(guest, ["early"], ["early"])
+    # It has the other one.
+    assert re.search("nvme .*0000:00:07.0", guest.log()) and not re.search("nvme .*0000:00:05.0", guest.log())
 
 
 def test_purge(package: PackageRoot) -> None:

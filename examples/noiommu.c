@@ -24,8 +24,12 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/capability.h>
 #include <linux/pci_regs.h>
 #include <noiommufd/iommufd.h>
 #include <noiommufd/vfio.h>
@@ -34,11 +38,24 @@
 
 #define NODE	"/dev/iommu"
 #define PCI	"/sys/bus/pci/devices"
+#define MODULE	"/sys/module/noiommu_vfio_pci"
+#define UNSAFE	MODULE "/parameters/enable_unsafe_noiommu_mode"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 #define fail(err, fmt, ...)						\
 	(fprintf(stderr, fmt "\n", ##__VA_ARGS__), -(err))
+
+/*
+ * The command after which the driver takes devices. A module that is loaded does
+ * not get the parameter from modprobe any more.
+ */
+static const char *take_devices(void)
+{
+	return access(MODULE, F_OK) ?
+	       "modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1" :
+	       "echo 1 > " UNSAFE;
+}
 
 /* Nothing was found for @bdf: say which step is missing. */
 static int not_bound(const char *bdf)
@@ -48,7 +65,10 @@ static int not_bound(const char *bdf)
 
 	if (!bdf)
 		return fail(ENODEV,
-			    "No device is bound to noiommu-vfio-pci: `modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1`, then `driverctl set-override 0000:BB:DD.F noiommu-vfio-pci`.");
+			    "No device is bound to noiommu-vfio-pci. As root:\n"
+			    "  %s\n"
+			    "  driverctl set-override 0000:BB:DD.F noiommu-vfio-pci",
+			    take_devices());
 
 	snprintf(path, sizeof(path), PCI "/%s", bdf);
 	if (access(path, F_OK))
@@ -61,14 +81,15 @@ static int not_bound(const char *bdf)
 	target[n < 0 ? 0 : n] = '\0';
 	return fail(ENODEV,
 		    "%s is bound to %s, not to noiommu-vfio-pci. As root:\n"
-		    "  modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1\n"
+		    "  %s\n"
 		    "  driverctl set-override %s noiommu-vfio-pci\n"
 		    "or, without driverctl, in place of the last line:\n"
 		    "  echo %s > " PCI "/%s/driver/unbind\n"
 		    "  echo noiommu-vfio-pci > " PCI "/%s/driver_override\n"
-		    "  echo %s > /sys/bus/pci/drivers_probe",
+		    "  echo %s > /sys/bus/pci/drivers_probe\n"
+		    "If the driver refuses it, `dmesg` says why.",
 		    bdf, n < 0 ? "no driver" : basename(target),
-		    bdf, bdf, bdf, bdf, bdf);
+		    take_devices(), bdf, bdf, bdf, bdf, bdf);
 }
 
 /*
@@ -109,25 +130,61 @@ static int find_cdev(const char *bdf, char *out_bdf, size_t bdf_size,
 	return rc;
 }
 
-static int open_node(const char *path)
+static bool has_rawio(void)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return !syscall(SYS_capget, &header, data) &&
+	       data[0].effective >> CAP_SYS_RAWIO & 1;
+}
+
+/* The node is not there: the module is not, or this /dev is another one. */
+static int no_node(const char *path, bool is_device)
+{
+	if (is_device || !access("/sys/class/misc/iommu", F_OK))
+		return fail(ENOENT,
+			    "%s is there, but not in this /dev: a container needs it as --device, and a service that has it cannot have PrivateDevices=yes.",
+			    path);
+	if (!access("/sys/class/misc/noiommufd", F_OK))
+		return fail(ENOENT,
+			    "%s is not there: `modprobe iommufd`, and run this by `noiommufd-run`.",
+			    path);
+	return fail(ENOENT,
+		    "%s is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1`.",
+		    path);
+}
+
+static int open_node(const char *path, bool is_device)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat node = { 0 };
 
 	if (fd >= 0)
 		return fd;
 	switch (errno) {
 	case ENOENT:
 	case ENXIO:
-		return fail(errno,
-			    "%s is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1`.",
-			    path);
+		return no_node(path, is_device);
 	case EPERM:
+		if (is_device && !has_rawio())
+			return fail(EPERM,
+				    "%s needs CAP_SYS_RAWIO: run this as root, or give the program the capability (setcap, AmbientCapabilities= of a service, --cap-add of a container).",
+				    path);
 		return fail(EPERM,
-			    "%s needs CAP_SYS_RAWIO: run this as root, or give the program the capability.",
-			    path);
+			    "%s is kept from this program%s by its device cgroup: allow it (DeviceAllow= of a service, --device of a container).",
+			    path,
+			    is_device ?
+			    " by a user namespace, in which CAP_SYS_RAWIO does not count, or" :
+			    "");
 	case EACCES:
+		stat(path, &node);
 		return fail(EACCES,
-			    "You may not open %s: run this as root.", path);
+			    "You may not open %s, which has mode %04o, user %u and group %u: run this as root, and not in a user namespace, or as a member of that group.",
+			    path, node.st_mode & 07777, node.st_uid,
+			    node.st_gid);
 	default:
 		return fail(errno, "Cannot open %s: %m.", path);
 	}
@@ -147,7 +204,8 @@ static int bind_and_attach(struct noiommu_dev *dev)
 	if (ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
 		if (errno == EBADFD)
 			return fail(EBADFD,
-				    "/dev/iommu is the kernel's own and knows no noiommu devices: `mount --bind /dev/noiommufd /dev/iommu` in a mount namespace of its own.");
+				    "%s is the kernel's own and knows no noiommu devices: run this by `noiommufd-run`, or with /dev/noiommufd in its place.",
+				    NODE);
 		if (errno == EBUSY || errno == EINVAL)
 			return fail(errno,
 				    "%s is in use: stop the other program that has it open.",
@@ -178,13 +236,13 @@ int noiommu_open(struct noiommu_dev *dev, const char *bdf)
 	int rc;
 
 	*dev = (struct noiommu_dev){ .iommufd = -1, .fd = -1 };
-	dev->iommufd = open_node(NODE);
+	dev->iommufd = open_node(NODE, false);
 	if (dev->iommufd < 0)
 		return dev->iommufd;
 
 	rc = find_cdev(bdf, dev->bdf, sizeof(dev->bdf), node, sizeof(node));
 	if (!rc) {
-		dev->fd = open_node(node);
+		dev->fd = open_node(node, true);
 		rc = dev->fd < 0 ? dev->fd : bind_and_attach(dev);
 	}
 	if (rc)
@@ -209,6 +267,19 @@ void noiommu_close(struct noiommu_dev *dev)
 	dev->iommufd = -1;
 }
 
+static int not_mapped(int err, size_t len)
+{
+	struct rlimit limit;
+
+	if (err != ENOMEM || getrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    limit.rlim_cur == RLIM_INFINITY)
+		return fail(err, "Cannot map %zu KiB for DMA: %s.", len >> 10,
+			    strerror(err));
+	return fail(ENOMEM,
+		    "Cannot pin %zu KiB: more than this user's limit for locked memory, %llu KiB, or than the machine has. Raise the limit (`ulimit -l`, LimitMEMLOCK= of a service, --ulimit memlock= of a container), or use less.",
+		    len >> 10, (unsigned long long)limit.rlim_cur >> 10);
+}
+
 /**
  * noiommu_map - pin memory for DMA in both directions
  * @dev: device
@@ -226,14 +297,8 @@ int noiommu_map(struct noiommu_dev *dev, void *va, size_t len, __u64 *iova)
 		.length = len,
 	};
 
-	if (ioctl(dev->iommufd, IOMMU_IOAS_MAP, &map)) {
-		if (errno == ENOMEM)
-			return fail(ENOMEM,
-				    "Pinning %zu KiB is over the limit for locked memory or over what the machine has: raise `ulimit -l`, or use less.",
-				    len >> 10);
-		return fail(errno, "Cannot map %zu KiB for DMA: %m.",
-			    len >> 10);
-	}
+	if (ioctl(dev->iommufd, IOMMU_IOAS_MAP, &map))
+		return not_mapped(errno, len);
 	*iova = map.iova;
 	return 0;
 }

@@ -337,7 +337,8 @@ static int run(struct nvme *ctrl, struct options *opts)
 
 static const struct argp_option argp_options[] = {
 	{ "device", 'd', "BDF", 0,
-	  "PCI address (default: the only device in noiommu mode)", 0 },
+	  "The same as BDF, a PCI address (default: the only device in noiommu mode)",
+	  0 },
 	{ "mib", 'm', "MIB", 0, "How much to write and read (default: 64)", 0 },
 	{ "bytes", 'b', "BYTES", 0, "The same in bytes", 0 },
 	{ "seed", 's', "SEED", 0, "Seed of the pattern (default: 1)", 0 },
@@ -392,13 +393,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		opts->pattern_only = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (opts->args++ == 0)
+		opts->args++;
+		if (!opts->pattern_only)
+			opts->device = arg;
+		else if (opts->args == 1)
 			opts->seed = parse_number(state, arg, UINT64_MAX);
 		else
 			opts->bytes = parse_number(state, arg, UINT64_MAX >> 8);
 		return 0;
 	case ARGP_KEY_END:
-		if (opts->args != (opts->pattern_only ? 2 : 0))
+		if (opts->pattern_only ? opts->args != 2 : opts->args > 1)
 			argp_usage(state);
 		if (!opts->bytes || !opts->depth || opts->transfer < 4096)
 			argp_error(state,
@@ -412,7 +416,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
 	.options = argp_options,
 	.parser = parse,
-	.args_doc = "\n--pattern-only SEED BYTES",
+	.args_doc = "[BDF]\n--pattern-only SEED BYTES",
 	.doc =
 "Write a pattern over an NVMe namespace from user space, through a noiommu cdev, read it back by DMA into other memory and compare every byte. WHAT THE NAMESPACE HOLDS IS OVERWRITTEN.\vExit status: 0 if every byte was equal, 1 if not or on an error, 130 when interrupted.",
 };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What examples/nvme says when something is missing, with files for nodes."""
+"""What examples/nvme and noiommufd-run say when something is missing, with files for nodes."""
 from __future__ import annotations
 
 import subprocess
@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 
-from runner.machine import run
+from runner.machine import TOP, run
 from runner.root import example
 
 pytestmark = pytest.mark.xdist_group("examples")
@@ -62,3 +62,14 @@ def test_says(case: str, denied: Path) -> None:
         {there}
         exec {how} /dev/nvme {BDF}"""], check=False, text=True, capture_output=True)
     assert done.returncode == 1 and says in done.stderr, done.stderr
+
+
+def test_run_without_namespaces() -> None:
+    """As in a container: noiommufd-run ends as it does when anything else is missing."""
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", f"""
+        mount -t tmpfs tmpfs /dev
+        touch /dev/noiommufd /dev/iommu
+        mknod -m 666 /dev/null c 1 3
+        exec setpriv --bounding-set=-sys_admin {TOP}/tools/noiommufd-run -- echo it ran"""],
+                          check=False, text=True, capture_output=True)
+    assert done.returncode == 125 and not done.stdout and "a mount namespace is not allowed here" in done.stderr

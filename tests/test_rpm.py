@@ -71,6 +71,11 @@ def test_kmod_files(root: Root) -> None:
     assert [line for line in said.splitlines() if not line.startswith("post")] == [f"depmod -a {root.kver} || :"] * 2
 
 
+def test_changelog(root: Root) -> None:
+    for package in ("noiommufd-dkms", "noiommufd-common"):
+        assert " - 0.1-1\n- First version." in root.sh(f"rpm -qp --changelog /tmp/source/build/{package}-*.rpm")
+
+
 def test_kmod_installs(root: Root) -> None:
     installs(root, "extra/noiommufd", f"kmod-noiommufd-{root.kver}", "noiommufd-common")
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The calls of the Linux 7.3 noiommu cdev that a user-space driver needs, in
+ * The ioctls of the Linux 7.3 noiommu cdev that a user-space driver needs, in
  * the order in which it needs them:
  *
  *	open /dev/iommu, open the device's cdev
@@ -9,9 +9,9 @@
  *	VFIO_DEVICE_ATTACH_IOMMUFD_PT	the device is given it
  *	IOMMU_IOAS_MAP			memory is pinned, and gets an IOVA
  *	IOMMU_IOAS_NOIOMMU_GET_PA	physical addresses, for the device
- *	NOIOMMUFD_IOAS_GET_PA_RUNS	many of them at once, where there is it
+ *	NOIOMMUFD_IOAS_GET_PA_RUNS	many of them at once, where it exists
  *
- * Without an IOMMU an IOVA is only a name: the device is told the physical
+ * Without an IOMMU an IOVA is only a name: the device is given physical
  * addresses, and can reach all memory of the machine.
  */
 #include <errno.h>
@@ -226,7 +226,7 @@ static int bind_and_attach(struct noiommu_dev *dev)
 }
 
 /**
- * noiommu_open - take a device, with an IO address space of its own
+ * noiommu_open() - Take a device, with an IO address space of its own.
  * @dev: filled in
  * @bdf: PCI address, or NULL for the only device in noiommu mode
  */
@@ -251,7 +251,7 @@ int noiommu_open(struct noiommu_dev *dev, const char *bdf)
 }
 
 /**
- * noiommu_close - give the device back
+ * noiommu_close() - Give the device back.
  * @dev: device
  *
  * The kernel turns bus mastering off and resets the device, and unpins the
@@ -281,7 +281,7 @@ static int not_mapped(int err, size_t len)
 }
 
 /**
- * noiommu_map - pin memory for DMA in both directions
+ * noiommu_map() - Pin memory for DMA in both directions.
  * @dev: device
  * @va: page aligned
  * @len: a multiple of the page size
@@ -343,7 +343,7 @@ static int get_pa_runs(struct noiommu_dev *dev, __u64 iova, __u64 *len,
 	return 0;
 }
 
-/* With what every kernel has: a call for each run of each mapping. */
+/* With what every kernel has: an ioctl for each run of each mapping. */
 static int get_pa_loop(struct noiommu_dev *dev, __u64 iova, __u64 *len,
 		       struct noiommufd_run *runs, __u32 *num)
 {
@@ -374,7 +374,7 @@ static int get_pa_loop(struct noiommu_dev *dev, __u64 iova, __u64 *len,
 }
 
 /**
- * noiommu_translate - where is all of it?
+ * noiommu_translate() - Find the physical addresses of a range.
  * @dev: device
  * @iova: anywhere inside a mapping
  * @len: in: how far to look, not 0; out: how far the answer goes
@@ -383,7 +383,7 @@ static int get_pa_loop(struct noiommu_dev *dev, __u64 iova, __u64 *len,
  *
  * Less than asked for comes back when the room is used up, or where nothing is
  * mapped: go on at @iova + @len. This is how a program uses
- * NOIOMMUFD_IOAS_GET_PA_RUNS where there is it, and does without elsewhere.
+ * NOIOMMUFD_IOAS_GET_PA_RUNS where it exists, and does without elsewhere.
  */
 int noiommu_translate(struct noiommu_dev *dev, __u64 iova, __u64 *len,
 		      struct noiommufd_run *runs, __u32 *num)
@@ -405,7 +405,7 @@ int noiommu_translate(struct noiommu_dev *dev, __u64 iova, __u64 *len,
 }
 
 /**
- * noiommu_map_pages - map memory, and translate all of it once and for all
+ * noiommu_map_pages() - Map memory, and translate all of it once.
  * @dev: device
  * @va: page aligned
  * @len: a multiple of the page size
@@ -451,7 +451,7 @@ static int region_info(struct noiommu_dev *dev, unsigned int index,
 }
 
 /**
- * noiommu_bus_master - may the device access memory?
+ * noiommu_bus_master() - Let the device access memory, or not.
  * @dev: device
  * @on: yes or no
  */
@@ -480,7 +480,7 @@ int noiommu_bus_master(struct noiommu_dev *dev, bool on)
 }
 
 /**
- * noiommu_map_bar - map a BAR into this process
+ * noiommu_map_bar() - Map a BAR into this process.
  * @dev: device
  * @index: 0 to 5
  * @bar: out
@@ -508,7 +508,7 @@ int noiommu_map_bar(struct noiommu_dev *dev, unsigned int index, void **bar,
 }
 
 /**
- * noiommu_msix - turn on MSI-X, each vector with an eventfd
+ * noiommu_msix() - Turn on MSI-X, each vector with an eventfd.
  * @dev: device
  * @eventfds: out: one for each vector, non-blocking
  * @want: vectors

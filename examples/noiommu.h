@@ -4,7 +4,7 @@
  * for DMA, ask where the memory is, reach registers, take interrupts. Nothing
  * here knows what kind of device it is.
  *
- * Every call returns 0 or a negative errno, and says on stderr what went wrong
+ * Every function returns 0 or a negative errno, and says on stderr what went wrong
  * and what to do about it.
  */
 #ifndef NOIOMMU_H
@@ -29,9 +29,9 @@ enum noiommu_has_runs {
  * @iommufd: the context: owns the IO address space
  * @fd: the device's cdev
  * @ioas_id: the one IO address space (IOAS) that the device is attached to
- * @has_runs: can a range be translated in one call?
- * @get_pa_calls: calls of GET_PA made so far
- * @get_pa_runs_calls: calls of GET_PA_RUNS made so far
+ * @has_runs: can a range be translated by one ioctl?
+ * @get_pa_calls: GET_PA ioctls made so far
+ * @get_pa_runs_calls: GET_PA_RUNS ioctls made so far
  */
 struct noiommu_dev {
 	char bdf[16];

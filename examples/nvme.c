@@ -3,7 +3,7 @@
  * nvme: write a pattern over an NVMe namespace from user space, read it back
  * by DMA into other memory, and compare every byte.
  *
- * noiommu.c has the calls of the noiommu cdev, nvme_ctrl.c the controller.
+ * noiommu.c has the ioctls of the noiommu cdev, nvme_ctrl.c the controller.
  * Here: memory that is physically scattered on purpose, a queue that is kept
  * full, and what is printed.
  */

@@ -170,7 +170,7 @@ static int check_status(const struct nvme_cqe *cqe)
 
 /*
  * Sleep until the queue's interrupt comes. EINTR: a signal came first. Several
- * interrupts may have come since the last call; the eventfd counts them.
+ * interrupts may have come since the last read; the eventfd counts them.
  */
 static int queue_sleep(struct nvme *ctrl, struct nvme_queue *queue)
 {
@@ -324,7 +324,7 @@ static int identify(struct nvme *ctrl)
 }
 
 /**
- * nvme_open - take a controller, reset it, identify it
+ * nvme_open() - Take a controller, reset it, identify it.
  * @ctrl: filled in
  * @bdf: PCI address, or NULL for the only device in noiommu mode
  * @queue_mem: NVME_QUEUE_PAGES pages for the queues, or NULL to allocate them
@@ -391,7 +391,7 @@ static int alloc_prp_lists(struct nvme *ctrl)
 }
 
 /**
- * nvme_start_io - create the I/O queue pair
+ * nvme_start_io() - Create the I/O queue pair.
  * @ctrl: controller
  * @depth: commands in flight; lowered to what the controller can take
  * @transfer: bytes that a command carries; lowered likewise
@@ -460,7 +460,7 @@ static void stop_io(struct nvme *ctrl)
 }
 
 /**
- * nvme_close - shut the controller down and give it back
+ * nvme_close() - Shut the controller down and give it back.
  * @ctrl: controller; commands in flight are cut off
  */
 void nvme_close(struct nvme *ctrl)
@@ -514,7 +514,7 @@ static void set_prps(struct nvme *ctrl, struct nvme_sqe *sqe, unsigned int cid,
 }
 
 /**
- * nvme_submit - put a read or write into the queue
+ * nvme_submit() - Put a read or write into the queue.
  * @ctrl: controller
  * @write: from memory to the namespace, else the other way
  * @cid: command id below the depth, not in flight
@@ -541,7 +541,7 @@ void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
 }
 
 /**
- * nvme_ring - have the controller look at what was submitted
+ * nvme_ring() - Have the controller look at what was submitted.
  * @ctrl: controller
  */
 void nvme_ring(struct nvme *ctrl)
@@ -550,7 +550,7 @@ void nvme_ring(struct nvme *ctrl)
 }
 
 /**
- * nvme_wait - sleep until the I/O queue's interrupt, collect completions
+ * nvme_wait() - Sleep until the I/O queue's interrupt, collect completions.
  * @ctrl: controller
  * @cids: out: up to the depth of command ids
  *

@@ -82,6 +82,20 @@ struct iommufd_object {
 	struct rcu_head rcu;
 };
 
+/**
+ * struct iommufd_object_ops - how an object ends
+ * @pre_destroy: gives up all that others wait for, as soon as the id is gone;
+ *	calls that are at it may still have references. Must not wait for them.
+ * @destroy: frees what is left, with the last reference
+ */
+struct iommufd_object_ops {
+	void (*pre_destroy)(struct iommufd_object *obj);
+	void (*destroy)(struct iommufd_object *obj);
+};
+
+/* By type; in main.c. */
+extern const struct iommufd_object_ops iommufd_object_ops[IOMMUFD_OBJ_MAX];
+
 struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
 					     size_t size,
 					     enum iommufd_object_type type);

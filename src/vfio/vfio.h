@@ -109,10 +109,11 @@ to_noiommu_vfio(struct vfio_device *vdev)
 	return container_of(vdev, struct noiommu_vfio_device, core.vdev);
 }
 
-/* vfio_pci.c */
+/* quiesce.c */
 bool noiommu_vfio_gone(struct noiommu_vfio_device *dev);
 void noiommu_vfio_wake(struct vfio_pci_core_device *core);
 bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev);
+void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev);
 
 /* device_cdev.c */
 int noiommu_vfio_cdev_init(void);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit suite of the objects of a context: who finds one, who keeps it, and when
- * it is destroyed. It compiles in main.c, with objects that do nothing but count,
- * and with neither a node nor an export.
+ * it is destroyed. It compiles in object.c and main.c, with objects that do nothing
+ * but count, and with neither a node nor an export.
  */
 #define __DISABLE_EXPORTS
 
@@ -55,6 +55,7 @@ static int test_xa_alloc(struct xarray *xa, u32 *id, void *entry,
 #define __init			__maybe_unused
 #define __exit			__maybe_unused
 
+#include "../../src/iommufd/object.c"
 #include "../../src/iommufd/main.c"
 
 /* Calls that main.c would hand on. */

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Contexts' objects: their ids, references and users. See iommufd_private.h for
+ * what guards an object.
+ */
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "iommufd_private.h"
+
+/**
+ * noiommufd_ctx_put() - give a context back
+ * @ictx: context
+ */
+void noiommufd_ctx_put(struct noiommufd_ctx *ictx)
+{
+	fput(ictx->file);
+}
+EXPORT_SYMBOL_GPL(noiommufd_ctx_put);
+
+static void iommufd_object_pre_destroy(struct iommufd_object *obj)
+{
+	if (iommufd_object_ops[obj->type].pre_destroy)
+		iommufd_object_ops[obj->type].pre_destroy(obj);
+}
+
+static void iommufd_object_destroy(struct iommufd_object *obj)
+{
+	if (iommufd_object_ops[obj->type].destroy)
+		iommufd_object_ops[obj->type].destroy(obj);
+}
+
+/**
+ * _iommufd_object_alloc() - allocate an object and an id for it
+ * @ictx: context
+ * @size: bytes, with struct iommufd_object first
+ * @type: its type
+ *
+ * Nobody finds the object until iommufd_object_finalize().
+ *
+ * Return: zeroed object with one reference, or -ENOMEM.
+ */
+struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
+					     size_t size,
+					     enum iommufd_object_type type)
+{
+	struct iommufd_object *obj;
+	int rc;
+
+	obj = kzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!obj)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&obj->refs, 1);
+	obj->ictx = ictx;
+	obj->type = type;
+	rc = xa_alloc(&ictx->objects, &obj->id, XA_ZERO_ENTRY, xa_limit_31b,
+		      GFP_KERNEL_ACCOUNT);
+	if (rc) {
+		kfree(obj);
+		return ERR_PTR(rc);
+	}
+	return obj;
+}
+
+/**
+ * iommufd_object_finalize() - let the object be found by its id
+ * @obj: complete
+ */
+void iommufd_object_finalize(struct iommufd_object *obj)
+{
+	/* Its place is reserved: this cannot fail. */
+	xa_store(&obj->ictx->objects, obj->id, obj, GFP_KERNEL_ACCOUNT);
+}
+
+/**
+ * iommufd_object_abort() - undo _iommufd_object_alloc()
+ * @obj: not finalized, nothing left to destroy
+ */
+void iommufd_object_abort(struct iommufd_object *obj)
+{
+	xa_erase(&obj->ictx->objects, obj->id);
+	kfree(obj);
+}
+
+/**
+ * iommufd_get_object() - find an object and take a reference to it
+ * @ictx: context
+ * @id: its id
+ * @type: the type it must have, or IOMMUFD_OBJ_ANY
+ *
+ * Return: the object, or -ENOENT.
+ */
+struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
+					  enum iommufd_object_type type)
+{
+	struct iommufd_object *obj;
+
+	xa_lock(&ictx->objects);
+	obj = xa_load(&ictx->objects, id);
+	if (obj && (type == IOMMUFD_OBJ_ANY || obj->type == type))
+		refcount_inc(&obj->refs);
+	else
+		obj = ERR_PTR(-ENOENT);
+	xa_unlock(&ictx->objects);
+	return obj;
+}
+
+/**
+ * iommufd_put_object() - drop a reference
+ * @obj: object; destroyed with the last one
+ *
+ * Context: no lock is held.
+ */
+void iommufd_put_object(struct iommufd_object *obj)
+{
+	if (!refcount_dec_and_test(&obj->refs))
+		return;
+	iommufd_object_destroy(obj);
+	kfree_rcu(obj, rcu);
+}
+
+/* Nobody finds the object from here on. */
+static void iommufd_object_erase(struct iommufd_object *obj)
+{
+	struct noiommufd_ctx *ictx = obj->ictx;
+
+	lockdep_assert_held(&ictx->objects.xa_lock);
+
+	__xa_erase(&ictx->objects, obj->id);
+	if (ictx->vfio_ioas == obj)
+		ictx->vfio_ioas = NULL;
+}
+
+/**
+ * __iommufd_object_use() - iommufd_object_use() with the lock held
+ * @obj: object
+ *
+ * Context: the xa_lock of noiommufd_ctx::objects is held.
+ * Return: 0, or -ENOENT: it was destroyed already.
+ */
+int __iommufd_object_use(struct iommufd_object *obj)
+{
+	struct xarray *objects = &obj->ictx->objects;
+
+	lockdep_assert_held(&objects->xa_lock);
+
+	if (xa_load(objects, obj->id) != obj)
+		return -ENOENT;
+	refcount_inc(&obj->refs);
+	obj->users++;
+	return 0;
+}
+
+/**
+ * iommufd_object_use() - keep an object from being destroyed
+ * @obj: the caller has a reference
+ *
+ * Return: 0, or -ENOENT: it was destroyed already.
+ */
+int iommufd_object_use(struct iommufd_object *obj)
+{
+	struct xarray *objects = &obj->ictx->objects;
+	int rc;
+
+	xa_lock(objects);
+	rc = __iommufd_object_use(obj);
+	xa_unlock(objects);
+	return rc;
+}
+
+/**
+ * iommufd_object_unuse() - undo iommufd_object_use()
+ * @obj: object
+ * @destroy_unused: destroy it if this was the last user
+ */
+void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
+{
+	struct xarray *objects = &obj->ictx->objects;
+	bool destroy;
+
+	xa_lock(objects);
+	destroy = !--obj->users && destroy_unused;
+	if (destroy)
+		iommufd_object_erase(obj);
+	xa_unlock(objects);
+	iommufd_put_object(obj);
+	if (!destroy)
+		return;
+	iommufd_object_pre_destroy(obj);
+	iommufd_put_object(obj);
+}
+
+/**
+ * iommufd_object_remove() - destroy an object
+ * @ictx: context
+ * @id: its id
+ *
+ * What it had is given up when this returns, also if a call that found it before
+ * is still at it.
+ *
+ * Context: no lock is held.
+ * Return: 0; -ENOENT: no such object; -EBUSY: it has users.
+ */
+int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
+{
+	struct iommufd_object *obj;
+	int rc = 0;
+
+	xa_lock(&ictx->objects);
+	obj = xa_load(&ictx->objects, id);
+	if (!obj)
+		rc = -ENOENT;
+	else if (obj->users)
+		rc = -EBUSY;
+	else
+		iommufd_object_erase(obj);
+	xa_unlock(&ictx->objects);
+	if (rc)
+		return rc;
+	iommufd_object_pre_destroy(obj);
+	iommufd_put_object(obj);
+	return 0;
+}

@@ -3,6 +3,7 @@
  * The ioctl calls on an IO address space. Arguments are checked here; what is
  * done with them, and under which locks, is io_pagetable.c's.
  */
+#include <linux/build_bug.h>
 #include <linux/capability.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
@@ -138,79 +139,67 @@ static unsigned int iommufd_iopt_flags(u32 flags)
 	return flags & IOMMU_IOAS_MAP_FIXED_IOVA ? 0 : IOPT_ALLOC_IOVA;
 }
 
+/* MAP_FILE has the fields of MAP, and its fd where that has reserved bytes. */
+static_assert(sizeof(struct iommu_ioas_map) ==
+	      sizeof(struct iommu_ioas_map_file));
+static_assert(offsetof(struct iommu_ioas_map, user_va) ==
+	      offsetof(struct iommu_ioas_map_file, start));
+static_assert(offsetof(struct iommu_ioas_map, iova) ==
+	      offsetof(struct iommu_ioas_map_file, iova));
+
 static int iommufd_answer_map(void *arg, u64 iova)
 {
 	struct iommufd_ucmd *ucmd = arg;
-	struct iommu_ioas_map *cmd = ucmd->cmd;
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
 
 	cmd->iova = iova;
 	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
+static int iommufd_map(struct iommufd_ucmd *ucmd, bool file)
+{
+	struct iommu_ioas_map_file *cmd = ucmd->cmd;
+	bool writable = cmd->flags & IOMMU_IOAS_MAP_WRITEABLE;
+	unsigned int flags = iommufd_iopt_flags(cmd->flags);
+	struct iommufd_ioas *ioas;
+	u64 iova = cmd->iova;
+	int rc;
+
+	rc = iommufd_check_map_flags(cmd->flags);
+	if (rc == -EOPNOTSUPP)
+		return rc;
+	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
+		return -EOVERFLOW;
+	if (rc)
+		return rc;
+
+	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	if (file)
+		rc = iopt_map_file_pages(&ioas->iopt, &iova, cmd->fd,
+					 cmd->start, cmd->length, writable,
+					 flags, iommufd_answer_map, ucmd);
+	else
+		rc = iopt_map_user_pages(&ioas->iopt, &iova, cmd->start,
+					 cmd->length, writable, flags,
+					 iommufd_answer_map, ucmd);
+	iommufd_put_ioas(ioas);
+	if (!rc && flags & IOPT_ALLOC_IOVA)
+		iommufd_ctx_note(&ucmd->ictx->auto_iova);
+	return rc;
 }
 
 int iommufd_ioas_map(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_map *cmd = ucmd->cmd;
-	int flags_rc = iommufd_check_map_flags(cmd->flags);
-	struct iommufd_ioas *ioas;
-	u64 iova = cmd->iova;
-	int rc;
 
-	if (flags_rc == -EOPNOTSUPP || cmd->__reserved)
-		return -EOPNOTSUPP;
-	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
-		return -EOVERFLOW;
-	if (flags_rc)
-		return flags_rc;
-
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
-	if (IS_ERR(ioas))
-		return PTR_ERR(ioas);
-	rc = iopt_map_user_pages(&ioas->iopt, &iova, cmd->user_va, cmd->length,
-				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-				 iommufd_iopt_flags(cmd->flags),
-				 iommufd_answer_map, ucmd);
-	iommufd_put_ioas(ioas);
-	if (!rc && !(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
-		iommufd_ctx_note(&ucmd->ictx->auto_iova);
-	return rc;
-}
-
-static int iommufd_answer_map_file(void *arg, u64 iova)
-{
-	struct iommufd_ucmd *ucmd = arg;
-	struct iommu_ioas_map_file *cmd = ucmd->cmd;
-
-	cmd->iova = iova;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return cmd->__reserved ? -EOPNOTSUPP : iommufd_map(ucmd, false);
 }
 
 int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
 {
-	struct iommu_ioas_map_file *cmd = ucmd->cmd;
-	int flags_rc = iommufd_check_map_flags(cmd->flags);
-	struct iommufd_ioas *ioas;
-	u64 iova = cmd->iova;
-	int rc;
-
-	if (flags_rc == -EOPNOTSUPP)
-		return flags_rc;
-	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
-		return -EOVERFLOW;
-	if (flags_rc)
-		return flags_rc;
-
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
-	if (IS_ERR(ioas))
-		return PTR_ERR(ioas);
-	rc = iopt_map_file_pages(&ioas->iopt, &iova, cmd->fd, cmd->start,
-				 cmd->length,
-				 cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-				 iommufd_iopt_flags(cmd->flags),
-				 iommufd_answer_map_file, ucmd);
-	iommufd_put_ioas(ioas);
-	if (!rc && !(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
-		iommufd_ctx_note(&ucmd->ictx->auto_iova);
-	return rc;
+	return iommufd_map(ucmd, true);
 }
 
 static int iommufd_answer_copy(void *arg, u64 iova)

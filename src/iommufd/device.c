@@ -84,18 +84,6 @@ void noiommufd_device_unbind(struct noiommufd_device *idev)
 EXPORT_SYMBOL_GPL(noiommufd_device_unbind);
 
 /**
- * noiommufd_device_to_ictx() - the context a device is bound to
- * @idev: device
- *
- * Return: context, without a reference.
- */
-struct noiommufd_ctx *noiommufd_device_to_ictx(struct noiommufd_device *idev)
-{
-	return idev->obj.ictx;
-}
-EXPORT_SYMBOL_GPL(noiommufd_device_to_ictx);
-
-/**
  * noiommufd_device_to_id() - the id of a device in its context
  * @idev: device
  */

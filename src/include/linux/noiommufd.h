@@ -27,7 +27,6 @@ struct noiommufd_device *noiommufd_device_bind(struct noiommufd_ctx *ictx,
 					       struct device *dev, u32 *id);
 void noiommufd_device_unbind(struct noiommufd_device *idev);
 
-struct noiommufd_ctx *noiommufd_device_to_ictx(struct noiommufd_device *idev);
 u32 noiommufd_device_to_id(struct noiommufd_device *idev);
 
 int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id);

@@ -11,9 +11,7 @@
  * ATTACH and DETACH take the binding's attach_lock alone.
  */
 #include <linux/capability.h>
-#include <linux/delay.h>
 #include <linux/device.h>
-#include <linux/file.h>
 #include <linux/kdev_t.h>
 #include <linux/noiommufd.h>
 #include <linux/pid.h>
@@ -270,6 +268,107 @@ noiommu_vfio_check_token(const struct vfio_device_bind_iommufd *bind)
 	return -EINVAL;
 }
 
+static int noiommu_vfio_copy_bind(struct vfio_device_bind_iommufd *bind,
+				  struct vfio_device_bind_iommufd __user *arg)
+{
+	const size_t minsz = offsetofend(struct vfio_device_bind_iommufd,
+					 out_devid);
+	u32 size;
+	int ret;
+
+	if (get_user(size, &arg->argsz))
+		return -EFAULT;
+	if (size < minsz)
+		return -EINVAL;
+	ret = copy_struct_from_user(bind, sizeof(*bind), arg, size);
+	if (ret)
+		return ret;
+	if (bind->iommufd < 0 || bind->flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN)
+		return -EINVAL;
+	return 0;
+}
+
+/* Make the device one of the iommufd's context. Under dev_set->lock. */
+static struct noiommu_vfio_binding *
+noiommu_vfio_begin_binding(struct noiommu_vfio_device *dev,
+			   struct vfio_device_bind_iommufd *bind)
+{
+	struct vfio_device *vdev = &dev->core.vdev;
+	struct noiommu_vfio_binding *binding;
+	int ret;
+
+	binding = kzalloc(sizeof(*binding), GFP_KERNEL_ACCOUNT);
+	if (!binding)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&binding->attach_lock);
+
+	binding->ictx = noiommufd_ctx_from_fd(bind->iommufd);
+	if (IS_ERR(binding->ictx)) {
+		ret = PTR_ERR(binding->ictx);
+		goto err_free;
+	}
+
+	/* Another file has the device */
+	if (vdev->open_count) {
+		ret = -EINVAL;
+		goto err_put;
+	}
+
+	binding->idev = noiommufd_device_bind(binding->ictx, vdev->dev,
+					      &bind->out_devid);
+	if (IS_ERR(binding->idev)) {
+		ret = PTR_ERR(binding->idev);
+		goto err_put;
+	}
+	return binding;
+
+err_put:
+	noiommufd_ctx_put(binding->ictx);
+err_free:
+	mutex_destroy(&binding->attach_lock);
+	kfree(binding);
+	return ERR_PTR(ret);
+}
+
+/* @token: what noiommu_vfio_check_token() found. Sets the answer in @bind. */
+static int noiommu_vfio_do_bind(struct noiommu_vfio_file *df,
+				struct vfio_device_bind_iommufd *bind,
+				int token)
+{
+	struct noiommu_vfio_device *dev = df->dev;
+	struct vfio_device_set *set = dev->core.vdev.dev_set;
+	struct noiommu_vfio_binding *binding = NULL;
+	int ret;
+
+	/* Both may be held by a close, for as long as a device takes to reset */
+	if (mutex_lock_killable(&dev->bind_lock))
+		return -EINTR;
+	if (mutex_lock_killable(&set->lock)) {
+		ret = -EINTR;
+		goto out_unlock_bind;
+	}
+
+	ret = df->binding ? -EINVAL : token;
+	if (ret)
+		goto out_unlock;
+	binding = noiommu_vfio_begin_binding(dev, bind);
+	ret = PTR_ERR_OR_ZERO(binding);
+	if (ret) {
+		binding = NULL;
+		goto out_unlock;
+	}
+	ret = noiommu_vfio_first_open(df, binding);
+
+out_unlock:
+	mutex_unlock(&set->lock);
+	/* This may unpin much, so the siblings do not wait for it */
+	if (ret && binding)
+		noiommu_vfio_end_binding(binding);
+out_unlock_bind:
+	mutex_unlock(&dev->bind_lock);
+	return ret;
+}
+
 /**
  * noiommu_vfio_bind - VFIO_DEVICE_BIND_IOMMUFD
  * @df: the file
@@ -279,77 +378,18 @@ noiommu_vfio_check_token(const struct vfio_device_bind_iommufd *bind)
  */
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 {
-	const size_t minsz = offsetofend(struct vfio_device_bind_iommufd,
-					 out_devid);
-	struct noiommu_vfio_device *dev = df->dev;
-	struct vfio_device *vdev = &dev->core.vdev;
 	struct vfio_device_bind_iommufd __user *arg = uptr;
-	struct noiommu_vfio_binding *binding;
 	struct vfio_device_bind_iommufd bind;
-	u32 size, devid;
-	int token, ret;
+	int ret;
 
-	if (get_user(size, &arg->argsz))
-		return -EFAULT;
-	if (size < minsz)
-		return -EINVAL;
-	ret = copy_struct_from_user(&bind, sizeof(bind), arg, size);
+	ret = noiommu_vfio_copy_bind(&bind, arg);
 	if (ret)
 		return ret;
-	if (bind.iommufd < 0 || bind.flags & ~VFIO_DEVICE_BIND_FLAG_TOKEN)
-		return -EINVAL;
-	token = noiommu_vfio_check_token(&bind);
-
-	binding = kzalloc(sizeof(*binding), GFP_KERNEL_ACCOUNT);
-	if (!binding)
-		return -ENOMEM;
-	mutex_init(&binding->attach_lock);
-
-	/* Both may be held by a close, for as long as a device takes to reset */
-	if (mutex_lock_killable(&dev->bind_lock)) {
-		ret = -EINTR;
-		goto err_free;
-	}
-	if (mutex_lock_killable(&vdev->dev_set->lock)) {
-		ret = -EINTR;
-		goto err_unlock_bind;
-	}
-	if (df->binding) {
-		ret = -EINVAL;
-		goto err_unlock;
-	}
-	if (token) {
-		ret = token;
-		goto err_unlock;
-	}
-
-	binding->ictx = noiommufd_ctx_from_fd(bind.iommufd);
-	if (IS_ERR(binding->ictx)) {
-		ret = PTR_ERR(binding->ictx);
-		goto err_unlock;
-	}
-
-	/* Another file has the device */
-	if (vdev->open_count) {
-		ret = -EINVAL;
-		goto err_put;
-	}
-
-	binding->idev = noiommufd_device_bind(binding->ictx, vdev->dev, &devid);
-	if (IS_ERR(binding->idev)) {
-		ret = PTR_ERR(binding->idev);
-		goto err_put;
-	}
-
-	ret = noiommu_vfio_first_open(df, binding);
-	mutex_unlock(&vdev->dev_set->lock);
-	if (ret)
-		noiommu_vfio_end_binding(binding);
-	mutex_unlock(&dev->bind_lock);
+	ret = noiommu_vfio_do_bind(df, &bind, noiommu_vfio_check_token(&bind));
 	if (ret)
 		return ret;
 
-	if (put_user(devid, &arg->out_devid)) {
+	if (put_user(bind.out_devid, &arg->out_devid)) {
 		noiommu_vfio_close(df);
 		return -EFAULT;
 	}
@@ -357,17 +397,6 @@ long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 	/* Pairs with smp_load_acquire() in vfio_main.c */
 	smp_store_release(&df->access_granted, true);
 	return 0;
-
-err_put:
-	noiommufd_ctx_put(binding->ictx);
-err_unlock:
-	mutex_unlock(&vdev->dev_set->lock);
-err_unlock_bind:
-	mutex_unlock(&dev->bind_lock);
-err_free:
-	mutex_destroy(&binding->attach_lock);
-	kfree(binding);
-	return ret;
 }
 
 static int noiommu_vfio_do_attach(struct noiommu_vfio_binding *binding,

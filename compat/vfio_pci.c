@@ -115,6 +115,8 @@ static struct mm_struct *first_mm(struct vfio_pci_core_device *core)
 {
 	struct vfio_pci_mmap_vma *node, *next;
 
+	lockdep_assert_held(&core->vma_lock);
+
 	list_for_each_entry_safe(node, next, &core->vma_list, vma_next) {
 		if (mmget_not_zero(node->vma->vm_mm))
 			return node->vma->vm_mm;
@@ -128,6 +130,9 @@ static struct mm_struct *first_mm(struct vfio_pci_core_device *core)
 static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
 {
 	struct vfio_pci_mmap_vma *node, *next;
+
+	lockdep_assert_held(&core->vma_lock);
+	mmap_assert_locked(mm);
 
 	list_for_each_entry_safe(node, next, &core->vma_list, vma_next) {
 		struct vm_area_struct *vma = node->vma;

@@ -220,7 +220,8 @@ struct iommu_ioas_copy {
  * unpinned before the ioctl returns. @iova 0 with @length 2^64 - 1 unmaps all.
  *
  * ENOENT: nothing is mapped there, or only part of a mapping is in the range.
- * EINVAL: @length is 0. EOVERFLOW: the range ends beyond 2^64 - 1.
+ * EBUSY: another thread is mapping memory there. EINVAL: @length is 0.
+ * EOVERFLOW: the range ends beyond 2^64 - 1.
  */
 struct iommu_ioas_unmap {
 	__u32 size;
@@ -262,7 +263,8 @@ enum iommufd_option_ops {
  * @val64: the value
  *
  * EBUSY: objects exist. EPERM: no CAP_SYS_RESOURCE. EINVAL: a value other than
- * 0 and 1, or large mappings exist.
+ * 0 and 1; or large mappings are to be forbidden where the IOAS has an HWPT and
+ * maps memory. EADDRINUSE: or where a mapping is not page aligned.
  */
 struct iommu_option {
 	__u32 size;

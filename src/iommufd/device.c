@@ -100,6 +100,8 @@ iommufd_find_auto_hwpt(struct iommufd_ioas *ioas)
 	struct xarray *objects = &ioas->obj.ictx->objects;
 	struct iommufd_hwpt_paging *hwpt;
 
+	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
+
 	xa_lock(objects);
 	hwpt = ioas->auto_hwpt;
 	/* One that is on its way out does not count. */

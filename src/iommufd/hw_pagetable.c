@@ -3,7 +3,7 @@
  * HWPTs. There is no hardware table behind one: it stands for the promise that
  * what its IOAS maps is pinned, and can be looked up. All HWPTs of an IOAS share
  * the one software page table in its io_pagetable. io_pagetable::hwpt_mutex
- * serialises making them; one that ends takes io_pagetable::iova_rwsem alone.
+ * serialises making them, and one that ends does not take it.
  */
 #include <linux/slab.h>
 

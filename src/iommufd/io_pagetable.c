@@ -11,6 +11,7 @@
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/limits.h>
+#include <linux/lockdep.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
@@ -63,6 +64,8 @@ static int iopt_walk_step(void)
 static struct iopt_area *iopt_area_first(struct io_pagetable *iopt, u64 iova,
 					 u64 last)
 {
+	lockdep_assert_held(&iopt->iova_rwsem);
+
 	return to_iopt_area(swpt_first(&iopt->swpt, iova, last));
 }
 
@@ -132,6 +135,8 @@ static void iopt_area_clear_busy(struct io_pagetable *iopt,
 static int iopt_wait_busy(struct io_pagetable *iopt)
 {
 	unsigned int gen = iopt->busy_gen;
+
+	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	up_write(&iopt->iova_rwsem);
 	return wait_event_killable(iopt->busy_wait,
@@ -335,6 +340,8 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 	u64 next;
 	int rc;
 
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	if (iopt->destroyed)
 		return -ENOENT;
 	if (length & (alignment - 1))
@@ -388,6 +395,8 @@ static void iopt_publish_area(struct io_pagetable *iopt, struct iopt_area *area,
 /* No reader finds the area translated from here on. */
 static void iopt_area_hide(struct io_pagetable *iopt, struct iopt_area *area)
 {
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	swpt_write_begin(&iopt->swpt);
 	WRITE_ONCE(area->swpt.held, false);
 	swpt_write_end(&iopt->swpt);
@@ -696,6 +705,8 @@ static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 	struct iopt_area *area, *next;
 	int rc;
 
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	for (area = iopt_area_first(iopt, iova, last);
 	     area && area->swpt.iova <= last; area = iopt_area_next(area)) {
 		rc = iopt_walk_step();
@@ -861,6 +872,8 @@ static int iopt_share_parts(struct io_pagetable *iopt, struct iopt_area *area,
 {
 	int rc;
 
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
 	area->busy = true;
 	up_write(&iopt->iova_rwsem);
 	rc = iopt_areas_share(part, 2);
@@ -990,6 +1003,8 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 {
 	struct iopt_area *area;
 	int rc;
+
+	lockdep_assert_held(&iopt->ictx->change_process);
 
 	rc = down_read_killable(&iopt->iova_rwsem);
 	if (rc)
@@ -1229,6 +1244,7 @@ static int iopt_fill_areas(struct io_pagetable *iopt)
 	int rc;
 
 	lockdep_assert_held(&iopt->hwpt_mutex);
+	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	while (area) {
 		rc = iopt_walk_step();
@@ -1267,6 +1283,7 @@ static void iopt_unfill_attempt(struct io_pagetable *iopt)
 	struct iopt_area *area;
 
 	lockdep_assert_held(&iopt->hwpt_mutex);
+	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	iopt_for_each_area(iopt, area) {
 		if (area->swpt.held && !area->busy &&

@@ -8,6 +8,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
+#include <linux/lockdep.h>
 #include <linux/memfd.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
@@ -108,8 +109,11 @@ static void iopt_uncharge(u8 mode, struct iopt_payer *payer,
 
 static int iopt_pages_charge(struct iopt_pages *pages, unsigned long npages)
 {
-	int rc = iopt_charge(pages->account_mode, &pages->payer, npages, false);
+	int rc;
 
+	lockdep_assert_held(&pages->mutex);
+
+	rc = iopt_charge(pages->account_mode, &pages->payer, npages, false);
 	if (!rc)
 		pages->npinned += npages;
 	return rc;
@@ -117,6 +121,8 @@ static int iopt_pages_charge(struct iopt_pages *pages, unsigned long npages)
 
 static void iopt_pages_uncharge(struct iopt_pages *pages, unsigned long npages)
 {
+	lockdep_assert_held(&pages->mutex);
+
 	iopt_uncharge(pages->account_mode, &pages->payer, npages);
 	pages->npinned -= npages;
 }
@@ -164,14 +170,17 @@ static void iopt_unpin_run(struct iopt_pages *pages, u64 pfn,
 /* A swpt_release_fn: unpin memory the way it was pinned. */
 static void iopt_unpin(void *arg, const u64 *words, unsigned int nr, u64 npages)
 {
+	struct iopt_pages *pages = arg;
 	unsigned int i;
 
+	lockdep_assert_held(&pages->mutex);
+
 	if (npages == 1 && !swpt_word_order(words[0])) {
-		iopt_unpin_words(arg, words, nr);
+		iopt_unpin_words(pages, words, nr);
 		return;
 	}
 	for (i = 0; i < nr; i++)
-		iopt_unpin_run(arg, swpt_word_pfn(words[i]),
+		iopt_unpin_run(pages, swpt_word_pfn(words[i]),
 			       swpt_word_order(words[i]), npages);
 }
 
@@ -399,6 +408,8 @@ static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
 	struct mm_struct *mm = pages->payer.mm;
 	int rc;
 
+	lockdep_assert_held(&pages->mutex);
+
 	if (pages->type == IOPT_ADDRESS_FILE)
 		return iopt_pages_pin_file(pages, fill, first, last);
 	if (mm == current->mm)
@@ -519,7 +530,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
 	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
 	if (!pages)
 		return ERR_PTR(-ENOMEM);
-	swpt_pages_init(&pages->swpt);
+	swpt_pages_init(&pages->swpt, &pages->mutex);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
 	iopt_payer_get_current(&pages->payer);
@@ -544,7 +555,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
  * @writable: devices may write to it
  * @account_mode: whom to charge, IOPT_PAGES_ACCOUNT_USER or _MM
  *
- * Pins nothing yet. Who pays is settled here, for good: this process.
+ * Pins nothing yet. The current process is charged for what is pinned later.
  *
  * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
  * no memory can have; -ENOMEM.

@@ -10,9 +10,11 @@
  * an area holds is, and every lookup starts from such an area.
  */
 #include <linux/interval_tree_generic.h>
+#include <linux/lockdep.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
@@ -281,10 +283,11 @@ static bool swpt_cursor_dense(struct swpt_cursor *cur, u64 last,
 	return true;
 }
 
-/* For writers, who serialise against each other. */
+/* For writers, which the owner of the pages object serialises. */
 static struct swpt_dir *swpt_store_dir(const struct swpt_store *store)
 {
-	return rcu_dereference_protected(store->dir, true);
+	return rcu_dereference_protected(store->dir, !store->lock ||
+					 lockdep_is_held(store->lock));
 }
 
 static void swpt_cursor_at(struct swpt_cursor *cur,
@@ -434,9 +437,14 @@ u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last)
 	return nr;
 }
 
-void swpt_pages_init(struct swpt_pages *pages)
+/**
+ * swpt_pages_init() - make a pages object with nothing pinned
+ * @pages: pages object
+ * @lock: what its owner serialises writers with; may be NULL
+ */
+void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock)
 {
-	pages->store = (struct swpt_store){};
+	pages->store = (struct swpt_store){ .lock = lock };
 	pages->holders = RB_ROOT_CACHED;
 }
 
@@ -902,6 +910,11 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 		else
 			return -EEXIST;
 	}
+	/*
+	 * Its write barrier comes before every link to the area, those included
+	 * that rb_insert_color() stores plainly: no reader finds the area
+	 * before its range.
+	 */
 	swpt_write_begin(swpt);
 	rb_link_node_rcu(&area->node, parent, link);
 	rb_insert_color(&area->node, &swpt->areas);

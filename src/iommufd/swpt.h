@@ -18,6 +18,7 @@
 #include <linux/seqlock.h>
 #include <linux/types.h>
 
+struct mutex;
 struct swpt_dir;
 
 /*
@@ -57,11 +58,14 @@ struct swpt_run {
  * @dir: directory of the chunks that hold the runs; NULL: @one is all there is
  * @first: index of the first page of @one
  * @one: the only run; empty when its end is @first
+ * @lock: what serialises its writers, for lockdep: it is not taken here. NULL:
+ *	there is one writer only
  */
 struct swpt_store {
 	struct swpt_dir __rcu *dir;
 	u64 first;
 	struct swpt_run one;
+	struct mutex *lock;
 };
 
 /**
@@ -214,7 +218,7 @@ static inline bool swpt_read_retry(struct swpt *swpt, unsigned int seq)
 	return read_seqcount_retry(&swpt->seq, seq);
 }
 
-void swpt_pages_init(struct swpt_pages *pages);
+void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock);
 bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 			  u64 *hole_last);
 u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last);

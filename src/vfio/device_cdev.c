@@ -229,13 +229,16 @@ int noiommu_vfio_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-/* Under dev_set->lock. The caller ends @binding when this fails. */
+/* The caller ends @binding when this fails. */
 static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 				   struct noiommu_vfio_binding *binding)
 {
 	struct noiommu_vfio_device *dev = df->dev;
 	struct vfio_device *vdev = &dev->core.vdev;
 	int ret;
+
+	lockdep_assert_held(&dev->bind_lock);
+	lockdep_assert_held(&vdev->dev_set->lock);
 
 	/* Enabling it begins with a reset */
 	if (noiommu_vfio_gone(dev))
@@ -288,7 +291,7 @@ static int noiommu_vfio_copy_bind(struct vfio_device_bind_iommufd *bind,
 	return 0;
 }
 
-/* Make the device one of the iommufd's context. Under dev_set->lock. */
+/* Make the device one of the iommufd's context. */
 static struct noiommu_vfio_binding *
 noiommu_vfio_begin_binding(struct noiommu_vfio_device *dev,
 			   struct vfio_device_bind_iommufd *bind)
@@ -296,6 +299,9 @@ noiommu_vfio_begin_binding(struct noiommu_vfio_device *dev,
 	struct vfio_device *vdev = &dev->core.vdev;
 	struct noiommu_vfio_binding *binding;
 	int ret;
+
+	lockdep_assert_held(&dev->bind_lock);
+	lockdep_assert_held(&vdev->dev_set->lock);
 
 	binding = kzalloc(sizeof(*binding), GFP_KERNEL_ACCOUNT);
 	if (!binding)

@@ -80,6 +80,8 @@ static int devid_of(struct noiommu_vfio_device *dev, struct vfio_device *vdev)
 {
 	struct noiommu_vfio_device *other;
 
+	lockdep_assert_held(&dev->core.vdev.dev_set->lock);
+
 	/* A set may have devices of vfio-pci, too */
 	if (!vdev || vdev->ops != &noiommu_vfio_ops)
 		return VFIO_PCI_DEVID_NOT_OWNED;

@@ -80,6 +80,8 @@ static int noiommu_vfio_reset_locked(struct pci_dev *pdev)
 	int tries = 100;
 	int ret;
 
+	device_lock_assert(&pdev->dev);
+
 	while (bridge && !pci_dev_trylock(bridge)) {
 		if (!tries--)
 			return -EAGAIN;
@@ -158,6 +160,8 @@ bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 	int ret;
 
+	lockdep_assert_held(&dev->bind_lock);
+
 	for (;;) {
 		mutex_lock(&set->lock);
 		ret = noiommu_vfio_try_quiesce(dev, pci_try_reset_function);
@@ -178,6 +182,8 @@ bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
+
+	device_lock_assert(&dev->core.pdev->dev);
 
 	mutex_lock(&set->lock);
 	if (noiommu_vfio_try_quiesce(dev, noiommu_vfio_reset_locked)) {

@@ -151,7 +151,7 @@ struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 
 	if (!pages)
 		return ERR_PTR(-ENOMEM);
-	swpt_pages_init(&pages->swpt);
+	swpt_pages_init(&pages->swpt, NULL);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
 	INIT_LIST_HEAD(&pages->item);
@@ -331,6 +331,7 @@ static int iopt_test_init(struct kunit *test)
 		test_iova_base = iopt_iova_base;
 	/* As mainline has it, which is easier to read. */
 	iopt_iova_base = PAGE_SIZE;
+	mutex_init(&t->ictx.change_process);
 	iopt_init_table(&t->iopt, &t->ictx);
 	iopt_init_table(&t->other, &t->ictx);
 	test->priv = t;
@@ -1623,10 +1624,12 @@ static void iopt_test_cut_fails(struct kunit *test)
 				test_unmap(iopt, 0x10000, 0x1000));
 	}
 	noiommufd_test_fail_after = -1;
-	area = iopt_area_first(iopt, 0, U64_MAX);
+	area = to_iopt_area(swpt_first(&iopt->swpt, 0, U64_MAX));
 	area->swpt.pages = NULL;
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
+	mutex_lock(&t->ictx.change_process);
 	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_gather_pages(iopt, &none));
+	mutex_unlock(&t->ictx.change_process);
 	KUNIT_EXPECT_TRUE(test, list_empty(&none));
 	area->swpt.pages = &area->pages->swpt;
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10fff));
@@ -1897,12 +1900,14 @@ static int test_change(struct iopt_test *t)
 	test_changed = 0;
 	test_restored = 0;
 	test_forgotten = 0;
+	mutex_lock(&t->ictx.change_process);
 	rc = iopt_gather_pages(&t->iopt, &pages);
 	if (!rc)
 		rc = iopt_gather_pages(&t->other, &pages);
 	if (!rc)
 		rc = iopt_change_process(&pages);
 	iopt_put_gathered(&pages);
+	mutex_unlock(&t->ictx.change_process);
 	return rc;
 }
 

@@ -208,7 +208,7 @@ static int pages_test_init(struct kunit *test)
 		return rc;
 	atomic_set(&t->mm->mm_users, 1);
 	t->cred.user = t->user;
-	swpt_pages_init(&t->pages.swpt);
+	swpt_pages_init(&t->pages.swpt, &t->pages.mutex);
 	mutex_init(&t->pages.mutex);
 	t->pages.payer.mm = t->mm;
 	t->pages.payer.task = current;
@@ -511,7 +511,9 @@ static void pages_test_folios(struct kunit *test)
 					 c->offset + c->todo - 1, &todo));
 	KUNIT_EXPECT_EQ(test, c->done, c->todo - todo);
 	KUNIT_EXPECT_EQ(test, c->pins, test_pinned);
+	mutex_lock(&t->pages.mutex);
 	swpt_fill_abort(&fill, iopt_unpin, &t->pages);
+	mutex_unlock(&t->pages.mutex);
 }
 
 static struct kunit_case pages_cases[] = {

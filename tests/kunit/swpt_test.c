@@ -20,6 +20,14 @@
 
 #include "alloc.h"
 
+/* Writers that came without the lock of the pages' owner, as lockdep sees it. */
+static long test_unlocked;
+#undef rcu_dereference_protected
+#define rcu_dereference_protected(p, c)	\
+	(test_unlocked += !(c), rcu_dereference_raw(p))
+#undef lockdep_is_held
+#define lockdep_is_held(lock)		mutex_is_locked(lock)
+
 #include "../../src/iommufd/swpt.c"
 
 atomic_long_t noiommufd_test_allocated;
@@ -162,7 +170,7 @@ static void test_pages_init(struct test_pages *pages, enum test_shape shape,
 			    u64 base)
 {
 	*pages = (struct test_pages){ .shape = shape, .base = base };
-	swpt_pages_init(&pages->swpt);
+	swpt_pages_init(&pages->swpt, NULL);
 }
 
 /* What iopt_area_fill() does, with a function for memory. */
@@ -669,7 +677,7 @@ static void swpt_test_empty_run(struct kunit *test)
 	struct swpt swpt;
 
 	swpt_init(&swpt, 12);
-	swpt_pages_init(&pages);
+	swpt_pages_init(&pages, NULL);
 	swpt_fill_init(&fill);
 	swpt_fill_seek(&fill, 0);
 	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 5, 0));
@@ -696,7 +704,38 @@ static void swpt_test_empty_run(struct kunit *test)
 	test_settle();
 }
 
+/* Where the pages have a lock, no writer gets at the runs without it. */
+static void swpt_test_lock(struct kunit *test)
+{
+	static DEFINE_MUTEX(lock);
+	struct swpt_area area = { .last_index = 1 };
+	struct swpt_pages pages;
+	struct swpt_fill fill;
+	unsigned int i;
+
+	test_unlocked = 0;
+	/* Without it, with it, and pages that have none. */
+	for (i = 0; i < 3; i++) {
+		if (i == 1)
+			mutex_lock(&lock);
+		swpt_pages_init(&pages, i < 2 ? &lock : NULL);
+		swpt_fill_init(&fill);
+		swpt_fill_seek(&fill, 0);
+		KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 5, 2));
+		KUNIT_EXPECT_EQ(test, 0, swpt_fill_commit(&fill, &pages));
+		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_unlocked);
+		swpt_pages_hold(&pages, &area);
+		swpt_pages_drop(&pages, &area, test_no_release, NULL);
+		/* To find the runs, and to forget them */
+		KUNIT_EXPECT_EQ(test, i ? 0L : 3L, test_unlocked);
+		if (i == 1)
+			mutex_unlock(&lock);
+		test_unlocked = 0;
+	}
+}
+
 static struct kunit_case swpt_lookup_cases[] = {
+	KUNIT_CASE(swpt_test_lock),
 	KUNIT_CASE(swpt_test_split),
 	KUNIT_CASE(swpt_test_empty_run),
 	KUNIT_CASE_PARAM(swpt_test_single_page, test_shift_gen_params),

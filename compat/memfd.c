@@ -16,10 +16,10 @@
 #include <linux/shmem_fs.h>
 
 /**
- * memfd_can_pin - does a file have memory that memfd_pin_folios() can pin?
+ * noiommufd_memfd_can_pin - does a file have memory that memfd_pin_folios() can pin?
  * @file: any file
  */
-bool memfd_can_pin(struct file *file)
+bool noiommufd_memfd_can_pin(struct file *file)
 {
 	unsigned long magic = file_inode(file)->i_sb->s_magic;
 
@@ -28,12 +28,12 @@ bool memfd_can_pin(struct file *file)
 }
 
 /**
- * memfd_sealed_for_write - does a seal forbid to write to a file?
+ * noiommufd_memfd_sealed_for_write - does a seal forbid to write to a file?
  * @file: any file
  *
  * The kernel's own call for it is not exported.
  */
-bool memfd_sealed_for_write(struct file *file)
+bool noiommufd_memfd_sealed_for_write(struct file *file)
 {
 	struct inode *inode = file_inode(file);
 	unsigned int seals = 0;
@@ -48,14 +48,15 @@ bool memfd_sealed_for_write(struct file *file)
 }
 
 /**
- * memfd_folio_is_at - is a folio the file's, and where it should be?
- * @memfd: file that memfd_can_pin()
+ * noiommufd_memfd_folio_is_at - is a folio the file's, and where it should be?
+ * @memfd: file that noiommufd_memfd_can_pin()
  * @folio: a pin keeps it
  * @index: of its first page in the file, in pages
  *
  * Return: true if it was in the file, there, while it was pinned.
  */
-bool memfd_folio_is_at(struct file *memfd, struct folio *folio, pgoff_t index)
+bool noiommufd_memfd_folio_is_at(struct file *memfd, struct folio *folio,
+				 pgoff_t index)
 {
 #ifdef HAVE_FOLIO
 	struct address_space *mapping = READ_ONCE(folio->mapping);
@@ -105,7 +106,8 @@ static unsigned long keep_folios(struct file *memfd, pgoff_t index,
 			continue;
 		}
 		if (*n == max_folios || (*n && within) ||
-		    !memfd_folio_is_at(memfd, folio, index + i - within))
+		    !noiommufd_memfd_folio_is_at(memfd, folio,
+						 index + i - within))
 			break;
 		if (!*n)
 			*offset += within << PAGE_SHIFT;
@@ -181,7 +183,8 @@ long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 	struct file *file;
 	long n;
 
-	if (!memfd_can_pin(memfd) || start > end || end >= i_size_read(inode))
+	if (!noiommufd_memfd_can_pin(memfd) || start > end ||
+	    end >= i_size_read(inode))
 		return -EINVAL;
 #ifdef HAVE_MEMFD_PIN_FOLIOS
 	if (!hugetlb)

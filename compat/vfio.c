@@ -40,14 +40,14 @@ static void vfio_part_release(struct device *device)
 }
 
 /**
- * _vfio_alloc_device - vfio_alloc_device() without the types
+ * noiommu_vfio_alloc - vfio_alloc_device() without the types
  * @size: of the driver's structure, which begins with a vfio_pci_core_device
  * @dev: the PCI device
  * @ops: the driver's
  *
  * Return: the device, to be put by vfio_put_device(), or an ERR_PTR
  */
-struct vfio_device *_vfio_alloc_device(size_t size, struct device *dev,
+struct vfio_device *noiommu_vfio_alloc(size_t size, struct device *dev,
 				       const struct vfio_device_ops *ops)
 {
 	struct vfio_pci_core_device *core;
@@ -76,37 +76,37 @@ struct vfio_device *_vfio_alloc_device(size_t size, struct device *dev,
 }
 
 /**
- * vfio_device_dev - the device of which the node is
+ * noiommu_vfio_dev - the device of which the node is
  * @vdev: a device
  */
-struct device *vfio_device_dev(struct vfio_device *vdev)
+struct device *noiommu_vfio_dev(struct vfio_device *vdev)
 {
 	return &vfio_part_of(vdev)->device;
 }
 
 /**
- * vfio_device_index - the number in the name of the node
+ * noiommu_vfio_index - the number in the name of the node
  * @vdev: a device
  */
-int vfio_device_index(struct vfio_device *vdev)
+int noiommu_vfio_index(struct vfio_device *vdev)
 {
 	return vfio_part_of(vdev)->index;
 }
 
 /**
- * vfio_class_register - make the class vfio-dev
+ * noiommu_vfio_class_register - make the class vfio-dev
  *
  * Return: 0 or an errno
  */
-int vfio_class_register(void)
+int noiommu_vfio_class_register(void)
 {
 	return class_register(&vfio_class);
 }
 
 /**
- * vfio_class_unregister - undo vfio_class_register()
+ * noiommu_vfio_class_unregister - undo noiommu_vfio_class_register()
  */
-void vfio_class_unregister(void)
+void noiommu_vfio_class_unregister(void)
 {
 	class_unregister(&vfio_class);
 }

@@ -2,7 +2,7 @@
 /*
  * What vfio-pci-core does differently, or not at all, from kernel to kernel.
  *
- * vfio_pci_core_trylock_memory() leaves memory_lock held for writing. It takes
+ * noiommu_vfio_trylock_memory() leaves memory_lock held for writing. It takes
  * it inside vma_lock, which is inside mmap_lock, where the kernel has these.
  * All are tried, none is waited for.
  */
@@ -38,7 +38,7 @@ const struct pci_error_handlers noiommufd_err_handlers = {
 #ifdef HAVE_VFIO_PCI_REGION_INFO_OP
 
 /**
- * vfio_pci_core_get_region_info - VFIO_DEVICE_GET_REGION_INFO
+ * noiommu_vfio_get_region_info - VFIO_DEVICE_GET_REGION_INFO
  * @vdev: the device, open
  * @arg: a struct vfio_region_info
  *
@@ -47,8 +47,8 @@ const struct pci_error_handlers noiommufd_err_handlers = {
  *
  * Return: 0 or an errno
  */
-long vfio_pci_core_get_region_info(struct vfio_device *vdev,
-				   struct vfio_region_info __user *arg)
+long noiommu_vfio_get_region_info(struct vfio_device *vdev,
+				  struct vfio_region_info __user *arg)
 {
 	const size_t minsz = offsetofend(struct vfio_region_info, offset);
 	struct vfio_region_info info = {};
@@ -91,8 +91,8 @@ out_free:
 
 #else
 
-long vfio_pci_core_get_region_info(struct vfio_device *vdev,
-				   struct vfio_region_info __user *arg)
+long noiommu_vfio_get_region_info(struct vfio_device *vdev,
+				  struct vfio_region_info __user *arg)
 {
 	return vfio_pci_core_ioctl(vdev, VFIO_DEVICE_GET_REGION_INFO,
 				   (unsigned long)arg);
@@ -147,7 +147,7 @@ static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
 }
 
 /**
- * vfio_pci_core_trylock_memory - take a device's BARs away from everybody
+ * noiommu_vfio_trylock_memory - take a device's BARs away from everybody
  * @core: the device
  *
  * Processes lose their mappings and fault until the caller does
@@ -155,7 +155,7 @@ static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
  *
  * Return: false on contention; nothing is locked then
  */
-bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core)
+bool noiommu_vfio_trylock_memory(struct vfio_pci_core_device *core)
 {
 	struct mm_struct *mm;
 	bool ok;
@@ -190,7 +190,7 @@ bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core)
 
 #else
 
-bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core)
+bool noiommu_vfio_trylock_memory(struct vfio_pci_core_device *core)
 {
 	const loff_t start = VFIO_PCI_INDEX_TO_OFFSET(VFIO_PCI_BAR0_REGION_INDEX);
 	const loff_t end = VFIO_PCI_INDEX_TO_OFFSET(VFIO_PCI_ROM_REGION_INDEX);

@@ -10,7 +10,7 @@
 
 #include "iommufd_private.h"
 
-void iommufd_device_destroy(struct iommufd_object *obj)
+void noiommufd_device_destroy(struct noiommufd_object *obj)
 {
 	put_device(container_of(obj, struct noiommufd_device, obj)->dev);
 }
@@ -31,7 +31,7 @@ struct noiommufd_device *noiommufd_device_bind(struct noiommufd_ctx *ictx,
 {
 	struct noiommufd_device *idev;
 
-	idev = iommufd_object_alloc(ictx, idev, IOMMUFD_OBJ_DEVICE);
+	idev = noiommufd_object_alloc(ictx, idev, IOMMUFD_OBJ_DEVICE);
 	if (IS_ERR(idev))
 		return idev;
 	get_file(ictx->file);
@@ -40,23 +40,23 @@ struct noiommufd_device *noiommufd_device_bind(struct noiommufd_ctx *ictx,
 	idev->obj.users = 1;
 	refcount_inc(&idev->obj.refs);
 	*id = idev->obj.id;
-	iommufd_object_finalize(&idev->obj);
+	noiommufd_object_finalize(&idev->obj);
 	return idev;
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_bind);
 
 /* Nobody can write to the memory of this context any more. */
-static void iommufd_ctx_unpin_unused(struct noiommufd_ctx *ictx)
+static void noiommufd_ctx_unpin_unused(struct noiommufd_ctx *ictx)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	unsigned long index;
 
 	xa_for_each(&ictx->objects, index, obj) {
-		obj = iommufd_get_object(ictx, index, IOMMUFD_OBJ_IOAS);
+		obj = noiommufd_get_object(ictx, index, IOMMUFD_OBJ_IOAS);
 		if (IS_ERR(obj))
 			continue;
-		iopt_unpin_unused(&to_ioas(obj)->iopt);
-		iommufd_put_object(obj);
+		noiommu_unpin_unused(&to_ioas(obj)->iopt);
+		noiommufd_put_object(obj);
 	}
 }
 
@@ -76,9 +76,9 @@ void noiommufd_device_unbind(struct noiommufd_device *idev)
 	if (READ_ONCE(ictx->auto_iova) && !READ_ONCE(ictx->translated))
 		dev_notice_ratelimited(idev->dev,
 				       "closed after memory was mapped at IOVAs of the kernel's choice, none of which was translated: without an IOMMU a device needs physical addresses, which IOMMU_IOAS_NOIOMMU_GET_PA returns\n");
-	iommufd_object_unuse(&idev->obj, true);
+	noiommufd_object_unuse(&idev->obj, true);
 	if (atomic_dec_and_test(&ictx->nr_devices))
-		iommufd_ctx_unpin_unused(ictx);
+		noiommufd_ctx_unpin_unused(ictx);
 	noiommufd_ctx_put(ictx);
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_unbind);
@@ -94,38 +94,39 @@ u32 noiommufd_device_to_id(struct noiommufd_device *idev)
 EXPORT_SYMBOL_GPL(noiommufd_device_to_id);
 
 /* The HWPT that goes with an IOAS, if it has one, as a user of it. */
-static struct iommufd_hwpt_paging *
-iommufd_find_auto_hwpt(struct iommufd_ioas *ioas)
+static struct noiommufd_hwpt_paging *
+noiommufd_find_auto_hwpt(struct noiommufd_ioas *ioas)
 {
 	struct xarray *objects = &ioas->obj.ictx->objects;
-	struct iommufd_hwpt_paging *hwpt;
+	struct noiommufd_hwpt_paging *hwpt;
 
 	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
 
 	xa_lock(objects);
 	hwpt = ioas->auto_hwpt;
 	/* One that is on its way out does not count. */
-	if (hwpt && __iommufd_object_use(&hwpt->obj))
+	if (hwpt && noiommufd_object_use_locked(&hwpt->obj))
 		hwpt = NULL;
 	xa_unlock(objects);
 	return hwpt;
 }
 
 /* The same; it is made if need be. */
-static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
+static struct noiommufd_hwpt_paging *
+noiommufd_auto_hwpt(struct noiommufd_ioas *ioas)
 {
 	struct xarray *objects = &ioas->obj.ictx->objects;
-	struct iommufd_hwpt_paging *hwpt;
+	struct noiommufd_hwpt_paging *hwpt;
 	int rc;
 
 	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
 	if (rc)
 		return ERR_PTR(rc);
 
-	hwpt = iommufd_find_auto_hwpt(ioas);
+	hwpt = noiommufd_find_auto_hwpt(ioas);
 	if (hwpt)
 		goto out_unlock;
-	hwpt = iommufd_hwpt_paging_alloc(ioas, NULL);
+	hwpt = noiommufd_hwpt_paging_alloc(ioas, NULL);
 	if (IS_ERR(hwpt))
 		goto out_unlock;
 	hwpt->obj.users = 1;
@@ -133,52 +134,52 @@ static struct iommufd_hwpt_paging *iommufd_auto_hwpt(struct iommufd_ioas *ioas)
 	xa_lock(objects);
 	ioas->auto_hwpt = hwpt;
 	xa_unlock(objects);
-	iommufd_object_finalize(&hwpt->obj);
+	noiommufd_object_finalize(&hwpt->obj);
 out_unlock:
 	mutex_unlock(&ioas->iopt.hwpt_mutex);
 	return hwpt;
 }
 
 /* The HWPT for an id that a user gave, as a user of it. */
-static struct iommufd_hwpt_paging *iommufd_use_hwpt(struct noiommufd_ctx *ictx,
-						    u32 pt_id)
+static struct noiommufd_hwpt_paging *
+noiommufd_use_hwpt(struct noiommufd_ctx *ictx, u32 pt_id)
 {
-	struct iommufd_hwpt_paging *hwpt;
-	struct iommufd_object *obj;
+	struct noiommufd_hwpt_paging *hwpt;
+	struct noiommufd_object *obj;
 	int rc;
 
-	obj = iommufd_get_object(ictx, pt_id, IOMMUFD_OBJ_ANY);
+	obj = noiommufd_get_object(ictx, pt_id, IOMMUFD_OBJ_ANY);
 	if (IS_ERR(obj))
 		return ERR_CAST(obj);
 
 	switch (obj->type) {
 	case IOMMUFD_OBJ_HWPT_PAGING:
 		hwpt = to_hwpt_paging(obj);
-		rc = iommufd_object_use(obj);
+		rc = noiommufd_object_use(obj);
 		if (rc)
 			hwpt = ERR_PTR(rc);
 		break;
 	case IOMMUFD_OBJ_IOAS:
-		hwpt = iommufd_auto_hwpt(to_ioas(obj));
+		hwpt = noiommufd_auto_hwpt(to_ioas(obj));
 		break;
 	default:
 		hwpt = ERR_PTR(-EINVAL);
 	}
-	iommufd_put_object(obj);
+	noiommufd_put_object(obj);
 	return hwpt;
 }
 
-static int iommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
+static int noiommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
 {
-	struct iommufd_hwpt_paging *old = idev->hwpt, *hwpt;
+	struct noiommufd_hwpt_paging *old = idev->hwpt, *hwpt;
 
-	hwpt = iommufd_use_hwpt(idev->obj.ictx, *pt_id);
+	hwpt = noiommufd_use_hwpt(idev->obj.ictx, *pt_id);
 	if (IS_ERR(hwpt))
 		return PTR_ERR(hwpt);
 	idev->hwpt = hwpt;
 	*pt_id = hwpt->obj.id;
 	if (old)
-		iommufd_object_unuse(&old->obj, old->auto_domain);
+		noiommufd_object_unuse(&old->obj, old->auto_domain);
 	return 0;
 }
 
@@ -190,13 +191,13 @@ static int iommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
  * All memory of the IOAS is pinned when this returns 0.
  *
  * Return: 0; -EBUSY: it is attached already; -ENOENT: no such object; -EINVAL:
- * an object of another type; -EADDRINUSE, -EFAULT, -ENOMEM, -EINTR: see iopt_table_add_hwpt().
+ * an object of another type; -EADDRINUSE, -EFAULT, -ENOMEM, -EINTR: see noiommu_table_add_hwpt().
  */
 int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id)
 {
 	if (idev->hwpt)
 		return -EBUSY;
-	return iommufd_device_change_pt(idev, pt_id);
+	return noiommufd_device_change_pt(idev, pt_id);
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_attach);
 
@@ -214,7 +215,7 @@ int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id)
 {
 	if (WARN_ON(!idev->hwpt))
 		return -EINVAL;
-	return iommufd_device_change_pt(idev, pt_id);
+	return noiommufd_device_change_pt(idev, pt_id);
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_replace);
 
@@ -228,11 +229,11 @@ EXPORT_SYMBOL_GPL(noiommufd_device_replace);
  */
 void noiommufd_device_detach(struct noiommufd_device *idev)
 {
-	struct iommufd_hwpt_paging *hwpt = idev->hwpt;
+	struct noiommufd_hwpt_paging *hwpt = idev->hwpt;
 
 	if (!hwpt)
 		return;
 	idev->hwpt = NULL;
-	iommufd_object_unuse(&hwpt->obj, hwpt->auto_domain);
+	noiommufd_object_unuse(&hwpt->obj, hwpt->auto_domain);
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_detach);

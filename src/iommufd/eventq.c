@@ -12,15 +12,15 @@
 
 #include "iommufd_private.h"
 
-static ssize_t iommufd_fault_fops_read(struct file *filp, char __user *buf,
-				       size_t count, loff_t *ppos)
+static ssize_t noiommufd_fault_fops_read(struct file *filp, char __user *buf,
+					 size_t count, loff_t *ppos)
 {
 	return *ppos || count % sizeof(struct iommu_hwpt_pgfault) ? -ESPIPE : 0;
 }
 
-static ssize_t iommufd_fault_fops_write(struct file *filp,
-					const char __user *buf, size_t count,
-					loff_t *ppos)
+static ssize_t noiommufd_fault_fops_write(struct file *filp,
+					  const char __user *buf, size_t count,
+					  loff_t *ppos)
 {
 	struct iommu_hwpt_page_response response;
 
@@ -33,41 +33,41 @@ static ssize_t iommufd_fault_fops_write(struct file *filp,
 								  -EINVAL;
 }
 
-static __poll_t iommufd_fault_fops_poll(struct file *filp,
-					struct poll_table_struct *wait)
+static __poll_t noiommufd_fault_fops_poll(struct file *filp,
+					  struct poll_table_struct *wait)
 {
 	return EPOLLOUT;
 }
 
-static int iommufd_fault_fops_release(struct inode *inode, struct file *filp)
+static int noiommufd_fault_fops_release(struct inode *inode, struct file *filp)
 {
-	struct iommufd_fault *fault = filp->private_data;
+	struct noiommufd_fault *fault = filp->private_data;
 	struct noiommufd_ctx *ictx = fault->obj.ictx;
 
-	iommufd_object_unuse(&fault->obj, false);
+	noiommufd_object_unuse(&fault->obj, false);
 	noiommufd_ctx_put(ictx);
 	return 0;
 }
 
-static const struct file_operations iommufd_fault_fops = {
+static const struct file_operations noiommufd_fault_fops = {
 	.owner = THIS_MODULE,
-	.read = iommufd_fault_fops_read,
-	.write = iommufd_fault_fops_write,
-	.poll = iommufd_fault_fops_poll,
-	.release = iommufd_fault_fops_release,
+	.read = noiommufd_fault_fops_read,
+	.write = noiommufd_fault_fops_write,
+	.poll = noiommufd_fault_fops_poll,
+	.release = noiommufd_fault_fops_release,
 };
 
-int iommufd_fault_alloc(struct iommufd_ucmd *ucmd)
+int noiommufd_fault_alloc(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_fault_alloc *cmd = ucmd->cmd;
-	struct iommufd_fault *fault;
+	struct noiommufd_fault *fault;
 	struct file *filp;
 	int fd, rc;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 
-	fault = iommufd_object_alloc(ucmd->ictx, fault, IOMMUFD_OBJ_FAULT);
+	fault = noiommufd_object_alloc(ucmd->ictx, fault, IOMMUFD_OBJ_FAULT);
 	if (IS_ERR(fault))
 		return PTR_ERR(fault);
 	fd = get_unused_fd_flags(O_CLOEXEC);
@@ -77,11 +77,11 @@ int iommufd_fault_alloc(struct iommufd_ucmd *ucmd)
 	}
 	cmd->out_fault_id = fault->obj.id;
 	cmd->out_fault_fd = fd;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	rc = noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	if (rc)
 		goto err_put_fd;
 
-	filp = anon_inode_getfile("[iommufd-pgfault]", &iommufd_fault_fops,
+	filp = anon_inode_getfile("[iommufd-pgfault]", &noiommufd_fault_fops,
 				  fault, O_RDWR);
 	if (IS_ERR(filp)) {
 		rc = PTR_ERR(filp);
@@ -91,13 +91,13 @@ int iommufd_fault_alloc(struct iommufd_ucmd *ucmd)
 	get_file(ucmd->ictx->file);
 	fault->obj.users = 1;
 	refcount_inc(&fault->obj.refs);
-	iommufd_object_finalize(&fault->obj);
+	noiommufd_object_finalize(&fault->obj);
 	fd_install(fd, filp);
 	return 0;
 
 err_put_fd:
 	put_unused_fd(fd);
 err_abort:
-	iommufd_object_abort(&fault->obj);
+	noiommufd_object_abort(&fault->obj);
 	return rc;
 }

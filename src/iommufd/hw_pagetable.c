@@ -9,105 +9,107 @@
 
 #include "iommufd_private.h"
 
-void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj)
+void noiommufd_hwpt_paging_pre_destroy(struct noiommufd_object *obj)
 {
-	struct iommufd_hwpt_paging *hwpt = to_hwpt_paging(obj);
-	struct iommufd_ioas *ioas = hwpt->ioas;
+	struct noiommufd_hwpt_paging *hwpt = to_hwpt_paging(obj);
+	struct noiommufd_ioas *ioas = hwpt->ioas;
 
 	xa_lock(&obj->ictx->objects);
 	if (ioas->auto_hwpt == hwpt)
 		ioas->auto_hwpt = NULL;
 	xa_unlock(&obj->ictx->objects);
-	iopt_table_remove_hwpt(&ioas->iopt);
-	iommufd_object_unuse(&ioas->obj, false);
+	noiommu_table_remove_hwpt(&ioas->iopt);
+	noiommufd_object_unuse(&ioas->obj, false);
 	if (hwpt->fault)
-		iommufd_object_unuse(hwpt->fault, false);
+		noiommufd_object_unuse(hwpt->fault, false);
 }
 
 /* The fault queue of an HWPT that is not finalized. */
-static int iommufd_hwpt_set_fault(struct iommufd_hwpt_paging *hwpt, u32 id)
+static int noiommufd_hwpt_set_fault(struct noiommufd_hwpt_paging *hwpt, u32 id)
 {
-	struct iommufd_object *fault;
+	struct noiommufd_object *fault;
 	int rc;
 
-	fault = iommufd_get_object(hwpt->obj.ictx, id, IOMMUFD_OBJ_FAULT);
+	fault = noiommufd_get_object(hwpt->obj.ictx, id, IOMMUFD_OBJ_FAULT);
 	if (IS_ERR(fault))
 		return PTR_ERR(fault);
-	rc = iommufd_object_use(fault);
-	iommufd_put_object(fault);
+	rc = noiommufd_object_use(fault);
+	noiommufd_put_object(fault);
 	if (!rc)
 		hwpt->fault = fault;
 	return rc;
 }
 
 /* An HWPT, and the call that it is the answer to. */
-struct iommufd_hwpt_answer {
-	struct iommufd_hwpt_paging *hwpt;
-	struct iommufd_ucmd *ucmd;
+struct noiommufd_hwpt_answer {
+	struct noiommufd_hwpt_paging *hwpt;
+	struct noiommufd_ucmd *ucmd;
 };
 
-static int iommufd_answer_hwpt(void *arg)
+static int noiommufd_answer_hwpt(void *arg)
 {
-	struct iommufd_hwpt_answer *answer = arg;
+	struct noiommufd_hwpt_answer *answer = arg;
 	struct iommu_hwpt_alloc *cmd = answer->ucmd->cmd;
 	int rc = 0;
 
 	if (cmd->flags & IOMMU_HWPT_FAULT_ID_VALID)
-		rc = iommufd_hwpt_set_fault(answer->hwpt, cmd->fault_id);
+		rc = noiommufd_hwpt_set_fault(answer->hwpt, cmd->fault_id);
 	cmd->out_hwpt_id = answer->hwpt->obj.id;
-	return rc ?: iommufd_ucmd_respond(answer->ucmd, sizeof(*cmd));
+	return rc ?: noiommufd_ucmd_respond(answer->ucmd, sizeof(*cmd));
 }
 
 /**
- * iommufd_hwpt_paging_alloc() - give an IOAS an HWPT
+ * noiommufd_hwpt_paging_alloc() - give an IOAS an HWPT
  * @ioas: IOAS; the caller holds its hwpt_mutex
  * @ucmd: IOMMU_HWPT_ALLOC, which is answered; NULL: the HWPT goes with the last
  *	device
  *
  * Return: HWPT, to be finalized; -ENOENT: the IOAS was destroyed, or there is no
- * such fault queue; -EFAULT: it cannot be answered; else as iopt_table_add_hwpt().
+ * such fault queue; -EFAULT: it cannot be answered; else as noiommu_table_add_hwpt().
  * On failure nothing has changed.
  */
-struct iommufd_hwpt_paging *iommufd_hwpt_paging_alloc(struct iommufd_ioas *ioas,
-						      struct iommufd_ucmd *ucmd)
+struct noiommufd_hwpt_paging *
+noiommufd_hwpt_paging_alloc(struct noiommufd_ioas *ioas,
+			    struct noiommufd_ucmd *ucmd)
 {
-	struct iommufd_hwpt_answer answer = { .ucmd = ucmd };
-	struct iommufd_hwpt_paging *hwpt;
+	struct noiommufd_hwpt_answer answer = { .ucmd = ucmd };
+	struct noiommufd_hwpt_paging *hwpt;
 	int rc;
 
 	lockdep_assert_held(&ioas->iopt.hwpt_mutex);
 
-	hwpt = iommufd_object_alloc(ioas->obj.ictx, hwpt,
-				    IOMMUFD_OBJ_HWPT_PAGING);
+	hwpt = noiommufd_object_alloc(ioas->obj.ictx, hwpt,
+				      IOMMUFD_OBJ_HWPT_PAGING);
 	if (IS_ERR(hwpt))
 		return hwpt;
 
-	rc = iommufd_object_use(&ioas->obj);
+	rc = noiommufd_object_use(&ioas->obj);
 	if (rc)
 		goto err_abort;
 	hwpt->ioas = ioas;
 	hwpt->auto_domain = !ucmd;
 	answer.hwpt = hwpt;
-	rc = iopt_table_add_hwpt(&ioas->iopt, ucmd ? iommufd_answer_hwpt : NULL,
-				 &answer);
+	rc = noiommu_table_add_hwpt(&ioas->iopt,
+				    ucmd ? noiommufd_answer_hwpt : NULL,
+				    &answer);
 	if (rc)
 		goto err_unuse;
 	return hwpt;
 
 err_unuse:
 	if (hwpt->fault)
-		iommufd_object_unuse(hwpt->fault, false);
-	iommufd_object_unuse(&ioas->obj, false);
+		noiommufd_object_unuse(hwpt->fault, false);
+	noiommufd_object_unuse(&ioas->obj, false);
 err_abort:
-	iommufd_object_abort(&hwpt->obj);
+	noiommufd_object_abort(&hwpt->obj);
 	return ERR_PTR(rc);
 }
 
-static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
-				   struct iommufd_ioas *ioas)
+static int noiommufd_hwpt_alloc_ioas(struct noiommufd_ucmd *ucmd,
+				     struct noiommufd_ioas *ioas)
 {
 	struct iommu_hwpt_alloc *cmd = ucmd->cmd;
-	struct iommufd_hwpt_paging *hwpt;
+	struct noiommufd_hwpt_paging *hwpt;
 	int rc;
 
 	/* Neither nesting nor dirty tracking without an IOMMU. */
@@ -117,18 +119,18 @@ static int iommufd_hwpt_alloc_ioas(struct iommufd_ucmd *ucmd,
 	rc = mutex_lock_killable(&ioas->iopt.hwpt_mutex);
 	if (rc)
 		return rc;
-	hwpt = iommufd_hwpt_paging_alloc(ioas, ucmd);
+	hwpt = noiommufd_hwpt_paging_alloc(ioas, ucmd);
 	mutex_unlock(&ioas->iopt.hwpt_mutex);
 	if (IS_ERR(hwpt))
 		return PTR_ERR(hwpt);
-	iommufd_object_finalize(&hwpt->obj);
+	noiommufd_object_finalize(&hwpt->obj);
 	return 0;
 }
 
-int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_alloc(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_alloc *cmd = ucmd->cmd;
-	struct iommufd_object *dev_obj, *pt_obj;
+	struct noiommufd_object *dev_obj, *pt_obj;
 	int rc;
 
 	if (cmd->__reserved)
@@ -136,11 +138,11 @@ int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)
 	if (!cmd->data_type != !cmd->data_len)
 		return -EINVAL;
 
-	dev_obj = iommufd_get_object(ucmd->ictx, cmd->dev_id,
-				     IOMMUFD_OBJ_DEVICE);
+	dev_obj = noiommufd_get_object(ucmd->ictx, cmd->dev_id,
+				       IOMMUFD_OBJ_DEVICE);
 	if (IS_ERR(dev_obj))
 		return PTR_ERR(dev_obj);
-	pt_obj = iommufd_get_object(ucmd->ictx, cmd->pt_id, IOMMUFD_OBJ_ANY);
+	pt_obj = noiommufd_get_object(ucmd->ictx, cmd->pt_id, IOMMUFD_OBJ_ANY);
 	if (IS_ERR(pt_obj)) {
 		rc = -EINVAL;
 		goto out_put_dev;
@@ -148,7 +150,7 @@ int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)
 
 	switch (pt_obj->type) {
 	case IOMMUFD_OBJ_IOAS:
-		rc = iommufd_hwpt_alloc_ioas(ucmd, to_ioas(pt_obj));
+		rc = noiommufd_hwpt_alloc_ioas(ucmd, to_ioas(pt_obj));
 		break;
 	case IOMMUFD_OBJ_HWPT_PAGING:
 		/* A nested HWPT. */
@@ -157,8 +159,8 @@ int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd)
 	default:
 		rc = -EINVAL;
 	}
-	iommufd_put_object(pt_obj);
+	noiommufd_put_object(pt_obj);
 out_put_dev:
-	iommufd_put_object(dev_obj);
+	noiommufd_put_object(dev_obj);
 	return rc;
 }

@@ -7,7 +7,7 @@
  * pinned and the user is told the IOVA, with no lock of the address space held
  * because user space can stall both; then it is published. Once pinned it stays
  * so until it is unmapped, or until no device is left that could still write to
- * it: iopt_unpin_unused().
+ * it: noiommu_unpin_unused().
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/limits.h>
@@ -22,16 +22,16 @@
 
 #define IOPT_ALLOWED_START(allowed)	((allowed)->start)
 #define IOPT_ALLOWED_LAST(allowed)	((allowed)->last)
-INTERVAL_TREE_DEFINE(struct iopt_allowed, node, u64, subtree_last,
+INTERVAL_TREE_DEFINE(struct noiommu_allowed, node, u64, subtree_last,
 		     IOPT_ALLOWED_START, IOPT_ALLOWED_LAST,
-		     static inline __maybe_unused, iopt_allowed)
+		     static inline __maybe_unused, noiommu_allowed)
 
 /**
- * iopt_init_table() - make an empty address space
+ * noiommu_init_table() - make an empty address space
  * @iopt: address space
  * @ictx: context it belongs to
  */
-void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
+void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
 {
 	iopt->ictx = ictx;
 	mutex_init(&iopt->hwpt_mutex);
@@ -42,10 +42,10 @@ void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
 }
 
 /**
- * iopt_iova_alignment() - the alignment that areas need
+ * noiommu_iova_alignment() - the alignment that areas need
  * @iopt: iova_rwsem is held
  */
-u64 iopt_iova_alignment(struct io_pagetable *iopt)
+u64 noiommu_iova_alignment(struct io_pagetable *iopt)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
 
@@ -53,7 +53,7 @@ u64 iopt_iova_alignment(struct io_pagetable *iopt)
 }
 
 /* For each step of a walk over areas: a signal ends it, others get to run. */
-static int iopt_walk_step(void)
+static int noiommu_walk_step(void)
 {
 	if (fatal_signal_pending(current))
 		return -EINTR;
@@ -61,33 +61,33 @@ static int iopt_walk_step(void)
 	return 0;
 }
 
-static struct iopt_area *iopt_area_first(struct io_pagetable *iopt, u64 iova,
-					 u64 last)
+static struct noiommu_area *noiommu_area_first(struct io_pagetable *iopt,
+					       u64 iova, u64 last)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
 
-	return to_iopt_area(swpt_first(&iopt->swpt, iova, last));
+	return to_noiommu_area(swpt_first(&iopt->swpt, iova, last));
 }
 
-static struct iopt_area *iopt_area_next(struct iopt_area *area)
+static struct noiommu_area *noiommu_area_next(struct noiommu_area *area)
 {
-	return to_iopt_area(swpt_next(&area->swpt));
+	return to_noiommu_area(swpt_next(&area->swpt));
 }
 
-#define iopt_for_each_area(_iopt, _area)                                 \
-	for (_area = iopt_area_first(_iopt, 0, U64_MAX); _area; \
-	     _area = iopt_area_next(_area))
+#define noiommu_for_each_area(_iopt, _area)                        \
+	for (_area = noiommu_area_first(_iopt, 0, U64_MAX); _area; \
+	     _area = noiommu_area_next(_area))
 
 /* An area of no place yet, with a reference of its own to what it maps. */
-static struct iopt_area *iopt_area_alloc(struct iopt_pages *pages,
-					 u64 start_byte, u64 length)
+static struct noiommu_area *noiommu_area_alloc(struct noiommu_pages *pages,
+					       u64 start_byte, u64 length)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 
 	area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
 	if (!area)
 		return NULL;
-	iopt_get_pages(pages);
+	noiommu_get_pages(pages);
 	area->pages = pages;
 	area->swpt.last = length - 1;
 	area->swpt.start_byte = start_byte;
@@ -96,30 +96,30 @@ static struct iopt_area *iopt_area_alloc(struct iopt_pages *pages,
 	return area;
 }
 
-static void iopt_area_free(struct iopt_area *area)
+static void noiommu_area_free(struct noiommu_area *area)
 {
-	iopt_put_pages(area->pages);
+	noiommu_put_pages(area->pages);
 	kfree_rcu(area, rcu);
 }
 
 /**
- * iopt_free_areas() - free areas that are mapped nowhere
+ * noiommu_free_areas() - free areas that are mapped nowhere
  * @areas: list of them
  */
-void iopt_free_areas(struct list_head *areas)
+void noiommu_free_areas(struct list_head *areas)
 {
-	struct iopt_area *area, *next;
+	struct noiommu_area *area, *next;
 
 	list_for_each_entry_safe(area, next, areas, item) {
-		iopt_area_free(area);
+		noiommu_area_free(area);
 		cond_resched();
 	}
 	INIT_LIST_HEAD(areas);
 }
 
 /* The area may go, or change, from here on. */
-static void iopt_area_clear_busy(struct io_pagetable *iopt,
-				 struct iopt_area *area)
+static void noiommu_area_clear_busy(struct io_pagetable *iopt,
+				    struct noiommu_area *area)
 {
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
@@ -132,7 +132,7 @@ static void iopt_area_clear_busy(struct io_pagetable *iopt,
  * Wait until an area stops being busy. Gives up iova_rwsem, which is held for
  * writing, in any case.
  */
-static int iopt_wait_busy(struct io_pagetable *iopt)
+static int noiommu_wait_busy(struct io_pagetable *iopt)
 {
 	unsigned int gen = iopt->busy_gen;
 
@@ -149,8 +149,8 @@ static int iopt_wait_busy(struct io_pagetable *iopt)
  */
 
 /* Where in [*start, last] an area fits by its alignment alone. */
-static bool iopt_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
-			  u64 page_offset)
+static bool noiommu_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
+			     u64 page_offset)
 {
 	u64 aligned;
 
@@ -164,50 +164,50 @@ static bool iopt_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
 }
 
 /* The first free place in [start, last]. */
-static bool iopt_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
-			   u64 length, u64 alignment, u64 page_offset,
-			   u64 *iova)
+static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
+			      u64 length, u64 alignment, u64 page_offset,
+			      u64 *iova)
 {
-	struct iopt_area *area = iopt_area_first(iopt, start, last);
+	struct noiommu_area *area = noiommu_area_first(iopt, start, last);
 
 	for (;;) {
 		bool final = !area || area->swpt.iova > last;
 
-		if (iopt_walk_step())
+		if (noiommu_walk_step())
 			return false;
 		*iova = start;
 		if (final)
-			return iopt_fit_iova(iova, last, length, alignment,
-					     page_offset);
+			return noiommu_fit_iova(iova, last, length, alignment,
+						page_offset);
 		if (area->swpt.iova > start &&
-		    iopt_fit_iova(iova, area->swpt.iova - 1, length, alignment,
-				  page_offset))
+		    noiommu_fit_iova(iova, area->swpt.iova - 1, length,
+				     alignment, page_offset))
 			return true;
 		if (area->swpt.last >= last)
 			return false;
 		start = area->swpt.last + 1;
-		area = iopt_area_next(area);
+		area = noiommu_area_next(area);
 	}
 }
 
 /* The first free place in [first, last] that is allowed. */
-static bool iopt_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
-			      u64 length, u64 alignment, u64 page_offset,
-			      u64 *iova)
+static bool noiommu_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
+				 u64 length, u64 alignment, u64 page_offset,
+				 u64 *iova)
 {
-	struct iopt_allowed *allowed;
+	struct noiommu_allowed *allowed;
 
 	if (RB_EMPTY_ROOT(&iopt->allowed_itree.rb_root))
-		return iopt_find_iova(iopt, first, last, length, alignment,
-				      page_offset, iova);
+		return noiommu_find_iova(iopt, first, last, length, alignment,
+					 page_offset, iova);
 
-	for (allowed = iopt_allowed_iter_first(&iopt->allowed_itree, first,
-					       last);
-	     allowed && !iopt_walk_step();
-	     allowed = iopt_allowed_iter_next(allowed, first, last))
-		if (iopt_find_iova(iopt, max(allowed->start, first),
-				   min(allowed->last, last), length, alignment,
-				   page_offset, iova))
+	for (allowed = noiommu_allowed_iter_first(&iopt->allowed_itree, first,
+						  last);
+	     allowed && !noiommu_walk_step();
+	     allowed = noiommu_allowed_iter_next(allowed, first, last))
+		if (noiommu_find_iova(iopt, max(allowed->start, first),
+				      min(allowed->last, last), length,
+				      alignment, page_offset, iova))
 			return true;
 	return false;
 }
@@ -217,7 +217,7 @@ static bool iopt_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
  * not overwrite the memory that has such an address. Each of the lower bits keeps
  * a bus that ignores the address bits above it from getting a low one.
  */
-u64 iopt_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
+u64 noiommu_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
 
 /* Bytes from there on that are looked at first. */
 #define IOPT_IOVA_WINDOW	BIT_ULL(38)
@@ -226,11 +226,11 @@ u64 iopt_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
  * Keep the alignment that the address has, so that huge pages stay aligned.
  * Never answers IOVA 0, which programs take for "none".
  */
-static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
-			   u64 length)
+static int noiommu_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
+			      u64 length)
 {
 	const u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
-	u64 base = clamp(iopt_iova_base, first, last);
+	u64 base = clamp(noiommu_iova_base, first, last);
 	u64 page_offset = addr % PAGE_SIZE;
 	u64 alignment;
 
@@ -242,20 +242,20 @@ static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 	if (addr)
 		alignment = min(alignment, 1ULL << __ffs64(addr));
 	alignment = min_t(u64, alignment, PMD_SIZE);
-	if (alignment < iopt_iova_alignment(iopt))
+	if (alignment < noiommu_iova_alignment(iopt))
 		return -EINVAL;
 
-	if (iopt_find_allowed(iopt, base,
-			      base + min(last - base, IOPT_IOVA_WINDOW - 1),
-			      length, alignment, page_offset, iova) ||
-	    iopt_find_allowed(iopt, first, last, length, alignment, page_offset,
-			      iova))
+	if (noiommu_find_allowed(iopt, base,
+				 base + min(last - base, IOPT_IOVA_WINDOW - 1),
+				 length, alignment, page_offset, iova) ||
+	    noiommu_find_allowed(iopt, first, last, length, alignment,
+				 page_offset, iova))
 		return 0;
 	return fatal_signal_pending(current) ? -EINTR : -ENOSPC;
 }
 
 /**
- * iopt_add_allowed() - add a range to a list that is being made
+ * noiommu_add_allowed() - add a range to a list that is being made
  * @itree: the list
  * @start: first IOVA
  * @last: last IOVA
@@ -263,28 +263,28 @@ static int iopt_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
  * Return: 0; -EINVAL: the range overlaps another or has less than two bytes;
  * -ENOMEM.
  */
-int iopt_add_allowed(struct rb_root_cached *itree, u64 start, u64 last)
+int noiommu_add_allowed(struct rb_root_cached *itree, u64 start, u64 last)
 {
-	struct iopt_allowed *allowed;
+	struct noiommu_allowed *allowed;
 
-	if (start >= last || iopt_allowed_iter_first(itree, start, last))
+	if (start >= last || noiommu_allowed_iter_first(itree, start, last))
 		return -EINVAL;
 	allowed = kmalloc(sizeof(*allowed), GFP_KERNEL_ACCOUNT);
 	if (!allowed)
 		return -ENOMEM;
 	allowed->start = start;
 	allowed->last = last;
-	iopt_allowed_insert(allowed, itree);
+	noiommu_allowed_insert(allowed, itree);
 	return 0;
 }
 
 /**
- * iopt_free_allowed() - free a list of ranges
+ * noiommu_free_allowed() - free a list of ranges
  * @itree: the list
  */
-void iopt_free_allowed(struct rb_root_cached *itree)
+void noiommu_free_allowed(struct rb_root_cached *itree)
 {
-	struct iopt_allowed *allowed, *next;
+	struct noiommu_allowed *allowed, *next;
 
 	rbtree_postorder_for_each_entry_safe(allowed, next, &itree->rb_root,
 					     node) {
@@ -295,13 +295,14 @@ void iopt_free_allowed(struct rb_root_cached *itree)
 }
 
 /**
- * iopt_set_allow_iova() - say where the kernel may place areas
+ * noiommu_set_allow_iova() - say where the kernel may place areas
  * @iopt: address space
  * @itree: the new list; out: the old one, to be freed
  *
  * Return: 0 or -EINTR.
  */
-int iopt_set_allow_iova(struct io_pagetable *iopt, struct rb_root_cached *itree)
+int noiommu_set_allow_iova(struct io_pagetable *iopt,
+			   struct rb_root_cached *itree)
 {
 	int rc = down_write_killable(&iopt->iova_rwsem);
 
@@ -317,26 +318,26 @@ int iopt_set_allow_iova(struct io_pagetable *iopt, struct rb_root_cached *itree)
  */
 
 /* Is there anything that keeps areas of this length from the IOVA? */
-static int iopt_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
+static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
 {
 	u64 last;
 
-	if (iova & (iopt_iova_alignment(iopt) - 1))
+	if (iova & (noiommu_iova_alignment(iopt) - 1))
 		return -EINVAL;
 	if (check_add_overflow(iova, length - 1, &last))
 		return -EOVERFLOW;
-	if (iopt_area_first(iopt, iova, last))
+	if (noiommu_area_first(iopt, iova, last))
 		return -EEXIST;
 	return 0;
 }
 
 /* Take the IOVA for areas that follow each other. */
-static int iopt_reserve_areas(struct io_pagetable *iopt,
-			      struct list_head *areas, u64 length, u64 *iova,
-			      bool writable, unsigned int flags)
+static int noiommu_reserve_areas(struct io_pagetable *iopt,
+				 struct list_head *areas, u64 length, u64 *iova,
+				 bool writable, unsigned int flags)
 {
-	u64 alignment = iopt_iova_alignment(iopt);
-	struct iopt_area *area;
+	u64 alignment = noiommu_iova_alignment(iopt);
+	struct noiommu_area *area;
 	u64 next;
 	int rc;
 
@@ -348,18 +349,18 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 		return -EINVAL;
 
 	if (flags & IOPT_ALLOC_IOVA) {
-		area = list_first_entry(areas, struct iopt_area, item);
-		rc = iopt_alloc_iova(iopt, iova,
-				     area->pages->start + area->swpt.start_byte,
-				     length);
+		area = list_first_entry(areas, struct noiommu_area, item);
+		rc = noiommu_alloc_iova(iopt, iova, area->pages->start +
+						    area->swpt.start_byte,
+					length);
 	} else {
-		rc = iopt_check_iova(iopt, *iova, length);
+		rc = noiommu_check_iova(iopt, *iova, length);
 	}
 	if (rc)
 		return rc;
 
 	list_for_each_entry(area, areas, item) {
-		rc = iopt_walk_step();
+		rc = noiommu_walk_step();
 		if (rc)
 			return rc;
 		if (writable && !area->pages->writable)
@@ -380,8 +381,8 @@ static int iopt_reserve_areas(struct io_pagetable *iopt,
 	return 0;
 }
 
-static void iopt_publish_area(struct io_pagetable *iopt, struct iopt_area *area,
-			      bool held)
+static void noiommu_publish_area(struct io_pagetable *iopt,
+				 struct noiommu_area *area, bool held)
 {
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
@@ -393,7 +394,8 @@ static void iopt_publish_area(struct io_pagetable *iopt, struct iopt_area *area,
 }
 
 /* No reader finds the area translated from here on. */
-static void iopt_area_hide(struct io_pagetable *iopt, struct iopt_area *area)
+static void noiommu_area_hide(struct io_pagetable *iopt,
+			      struct noiommu_area *area)
 {
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
@@ -403,19 +405,20 @@ static void iopt_area_hide(struct io_pagetable *iopt, struct iopt_area *area)
 }
 
 /* Unpin an area that is published. Drops iova_rwsem while it does. */
-static void iopt_unfill_area(struct io_pagetable *iopt, struct iopt_area *area)
+static void noiommu_unfill_area(struct io_pagetable *iopt,
+				struct noiommu_area *area)
 {
-	iopt_area_hide(iopt, area);
+	noiommu_area_hide(iopt, area);
 	area->busy = true;
 	up_write(&iopt->iova_rwsem);
-	iopt_area_unfill(area);
+	noiommu_area_unfill(area);
 	cond_resched();
 	down_write(&iopt->iova_rwsem);
-	iopt_area_clear_busy(iopt, area);
+	noiommu_area_clear_busy(iopt, area);
 }
 
 /* Does neither an HWPT ask for what is pinned, nor a device still write to it? */
-static bool iopt_is_unused(struct io_pagetable *iopt)
+static bool noiommu_is_unused(struct io_pagetable *iopt)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
 
@@ -423,37 +426,37 @@ static bool iopt_is_unused(struct io_pagetable *iopt)
 }
 
 /**
- * iopt_unpin_unused() - unpin what no HWPT asks for
+ * noiommu_unpin_unused() - unpin what no HWPT asks for
  * @iopt: address space
  *
  * What was pinned for an HWPT that is gone stays pinned as long as the context
  * has a device, for that may still write to it. Called when the last one went.
  * An area that is busy is left to the call that made it so, which ends with this.
  */
-void iopt_unpin_unused(struct io_pagetable *iopt)
+void noiommu_unpin_unused(struct io_pagetable *iopt)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 
 	down_write(&iopt->iova_rwsem);
-	for (area = iopt_area_first(iopt, 0, U64_MAX);
-	     area && iopt_is_unused(iopt); area = iopt_area_next(area)) {
+	for (area = noiommu_area_first(iopt, 0, U64_MAX);
+	     area && noiommu_is_unused(iopt); area = noiommu_area_next(area)) {
 		if (area->swpt.held && !area->busy)
-			iopt_unfill_area(iopt, area);
+			noiommu_unfill_area(iopt, area);
 		cond_resched();
 	}
 	up_write(&iopt->iova_rwsem);
 }
 
 /* Pin the memory of areas that are reserved: of all of them, or of none. */
-static int iopt_fill_reserved(struct list_head *areas)
+static int noiommu_fill_reserved(struct list_head *areas)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	int rc;
 
 	list_for_each_entry(area, areas, item) {
-		rc = iopt_walk_step();
+		rc = noiommu_walk_step();
 		if (!rc)
-			rc = iopt_area_fill(area);
+			rc = noiommu_area_fill(area);
 		if (rc)
 			goto err_unfill;
 	}
@@ -461,23 +464,23 @@ static int iopt_fill_reserved(struct list_head *areas)
 
 err_unfill:
 	list_for_each_entry_continue_reverse(area, areas, item) {
-		iopt_area_unfill(area);
+		noiommu_area_unfill(area);
 		cond_resched();
 	}
 	return rc;
 }
 
 /* Pin what is reserved if need be, tell the user, and publish it if both went well. */
-static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
-			     u64 iova, bool fill, iopt_answer_fn answer,
-			     void *arg)
+static int noiommu_finish_areas(struct io_pagetable *iopt,
+				struct list_head *areas, u64 iova, bool fill,
+				noiommu_answer_fn answer, void *arg)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	bool unused;
 	int rc = 0;
 
 	if (fill)
-		rc = iopt_fill_reserved(areas);
+		rc = noiommu_fill_reserved(areas);
 	fill = fill && !rc;
 	if (!rc && answer)
 		rc = answer(arg, iova);
@@ -486,7 +489,7 @@ static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
 	/* An HWPT came while the user was told. */
 	if (!rc && !fill && iopt->nr_fillers) {
 		up_write(&iopt->iova_rwsem);
-		rc = iopt_fill_reserved(areas);
+		rc = noiommu_fill_reserved(areas);
 		fill = !rc;
 		down_write(&iopt->iova_rwsem);
 	}
@@ -496,28 +499,28 @@ static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
 		if (rc)
 			swpt_remove(&iopt->swpt, &area->swpt);
 		else
-			iopt_publish_area(iopt, area, fill);
+			noiommu_publish_area(iopt, area, fill);
 		cond_resched();
 	}
 	/* Or the HWPT has gone in the meantime. */
-	unused = !rc && fill && iopt_is_unused(iopt);
+	unused = !rc && fill && noiommu_is_unused(iopt);
 	up_write(&iopt->iova_rwsem);
 
 	if (rc && fill) {
 		list_for_each_entry(area, areas, item) {
-			iopt_area_unfill(area);
+			noiommu_area_unfill(area);
 			cond_resched();
 		}
 	}
 	if (unused)
-		iopt_unpin_unused(iopt);
+		noiommu_unpin_unused(iopt);
 	return rc;
 }
 
 /**
- * iopt_map_areas() - map areas that follow each other
+ * noiommu_map_areas() - map areas that follow each other
  * @iopt: address space
- * @areas: what iopt_clone_areas() made; taken over on success
+ * @areas: what noiommu_clone_areas() made; taken over on success
  * @length: bytes that they have together
  * @iova: in: where to map them; with IOPT_ALLOC_IOVA out: where they are
  * @writable: the device may write to them
@@ -529,84 +532,87 @@ static int iopt_finish_areas(struct io_pagetable *iopt, struct list_head *areas,
  * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
  * something is mapped there; -ENOSPC: no place; -EPERM: the memory was mapped
  * for reading only; -ENOENT: the address space was destroyed; -EFAULT, -ENOMEM,
- * -EINTR, -EINVAL: see iopt_area_fill(); or what @answer returned. On failure
+ * -EINTR, -EINVAL: see noiommu_area_fill(); or what @answer returned. On failure
  * nothing has changed.
  */
-int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
-		   u64 length, u64 *iova, bool writable, unsigned int flags,
-		   iopt_answer_fn answer, void *arg)
+int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
+		      u64 length, u64 *iova, bool writable, unsigned int flags,
+		      noiommu_answer_fn answer, void *arg)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	bool fill;
 	int rc;
 
 	rc = down_write_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	rc = iopt_reserve_areas(iopt, areas, length, iova, writable, flags);
+	rc = noiommu_reserve_areas(iopt, areas, length, iova, writable, flags);
 	fill = iopt->nr_fillers;
 	if (!rc && !fill && !answer) {
 		list_for_each_entry(area, areas, item) {
-			iopt_publish_area(iopt, area, false);
+			noiommu_publish_area(iopt, area, false);
 			cond_resched();
 		}
 	}
 	up_write(&iopt->iova_rwsem);
 	if (rc || (!fill && !answer))
 		return rc;
-	return iopt_finish_areas(iopt, areas, *iova, fill, answer, arg);
+	return noiommu_finish_areas(iopt, areas, *iova, fill, answer, arg);
 }
 
 /* Map a pages object; uses up the reference. */
-static int iopt_map_pages(struct io_pagetable *iopt, struct iopt_pages *pages,
-			  u64 *iova, u64 start_byte, u64 length, bool writable,
-			  unsigned int flags, iopt_answer_fn answer, void *arg)
+static int noiommu_map_pages(struct io_pagetable *iopt,
+			     struct noiommu_pages *pages, u64 *iova,
+			     u64 start_byte, u64 length, bool writable,
+			     unsigned int flags, noiommu_answer_fn answer,
+			     void *arg)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	LIST_HEAD(areas);
 	int rc;
 
-	area = iopt_area_alloc(pages, start_byte, length);
-	iopt_put_pages(pages);
+	area = noiommu_area_alloc(pages, start_byte, length);
+	noiommu_put_pages(pages);
 	if (!area)
 		return -ENOMEM;
 	list_add(&area->item, &areas);
-	rc = iopt_map_areas(iopt, &areas, length, iova, writable, flags, answer,
-			    arg);
+	rc = noiommu_map_areas(iopt, &areas, length, iova, writable, flags,
+			       answer, arg);
 	if (rc)
-		iopt_free_areas(&areas);
+		noiommu_free_areas(&areas);
 	return rc;
 }
 
 /**
- * iopt_map_user_pages() - map memory of the current process
+ * noiommu_map_user_pages() - map memory of the current process
  * @iopt: address space
  * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
  * @uptr: address of the memory
  * @length: bytes
  * @writable: the device may write to it
  * @flags: IOPT_ALLOC_IOVA or 0
- * @answer: see iopt_map_areas()
+ * @answer: see noiommu_map_areas()
  * @arg: for @answer
  *
- * Return: as iopt_alloc_user_pages() and iopt_map_areas().
+ * Return: as noiommu_alloc_user_pages() and noiommu_map_areas().
  */
-int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
-			unsigned long uptr, u64 length, bool writable,
-			unsigned int flags, iopt_answer_fn answer, void *arg)
+int noiommu_map_user_pages(struct io_pagetable *iopt, u64 *iova,
+			   unsigned long uptr, u64 length, bool writable,
+			   unsigned int flags, noiommu_answer_fn answer,
+			   void *arg)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 
-	pages = iopt_alloc_user_pages(uptr, length, writable,
-				      iopt->ictx->account_mode);
+	pages = noiommu_alloc_user_pages(uptr, length, writable,
+					 iopt->ictx->account_mode);
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
-	return iopt_map_pages(iopt, pages, iova, uptr - pages->start, length,
-			      writable, flags, answer, arg);
+	return noiommu_map_pages(iopt, pages, iova, uptr - pages->start, length,
+				 writable, flags, answer, arg);
 }
 
 /**
- * iopt_map_file_pages() - map memory of a file
+ * noiommu_map_file_pages() - map memory of a file
  * @iopt: address space
  * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
  * @fd: file descriptor of the current process
@@ -614,44 +620,45 @@ int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
  * @length: bytes
  * @writable: the device may write to it
  * @flags: IOPT_ALLOC_IOVA or 0
- * @answer: see iopt_map_areas()
+ * @answer: see noiommu_map_areas()
  * @arg: for @answer
  *
- * Return: as iopt_alloc_file_pages() and iopt_map_areas().
+ * Return: as noiommu_alloc_file_pages() and noiommu_map_areas().
  */
-int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
-			u64 length, bool writable, unsigned int flags,
-			iopt_answer_fn answer, void *arg)
+int noiommu_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd,
+			   u64 start, u64 length, bool writable,
+			   unsigned int flags, noiommu_answer_fn answer,
+			   void *arg)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 
-	pages = iopt_alloc_file_pages(fd, start, length, writable,
-				      iopt->ictx->account_mode);
+	pages = noiommu_alloc_file_pages(fd, start, length, writable,
+					 iopt->ictx->account_mode);
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
-	return iopt_map_pages(iopt, pages, iova, start - pages->start, length,
-			      writable, flags, answer, arg);
+	return noiommu_map_pages(iopt, pages, iova, start - pages->start,
+				 length, writable, flags, answer, arg);
 }
 
-static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
-			    struct list_head *areas)
+static int noiommu_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
+			       struct list_head *areas)
 {
-	struct iopt_area *area, *clone;
+	struct noiommu_area *area, *clone;
 	u64 area_last;
 
-	for (area = iopt_area_first(iopt, iova, iova); area;
-	     area = iopt_area_next(area)) {
-		int rc = iopt_walk_step();
+	for (area = noiommu_area_first(iopt, iova, iova); area;
+	     area = noiommu_area_next(area)) {
+		int rc = noiommu_walk_step();
 
 		if (rc)
 			return rc;
 		if (area->swpt.iova > iova || !area->swpt.pages)
 			return -ENOENT;
 		area_last = min(area->swpt.last, last);
-		clone = iopt_area_alloc(area->pages,
-					area->swpt.start_byte + iova -
-						area->swpt.iova,
-					area_last - iova + 1);
+		clone = noiommu_area_alloc(area->pages,
+					   area->swpt.start_byte + iova -
+						   area->swpt.iova,
+					   area_last - iova + 1);
 		if (!clone)
 			return -ENOMEM;
 		list_add_tail(&clone->item, areas);
@@ -663,18 +670,18 @@ static int iopt_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
 }
 
 /**
- * iopt_clone_areas() - describe what is mapped, to map it once more
+ * noiommu_clone_areas() - describe what is mapped, to map it once more
  * @iopt: address space
  * @iova: first IOVA
  * @length: bytes
- * @areas: out: new areas on the same pages, for iopt_map_areas() or
- *	iopt_free_areas()
+ * @areas: out: new areas on the same pages, for noiommu_map_areas() or
+ *	noiommu_free_areas()
  *
  * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: there is
  * a gap in it; -ENOMEM; -EINTR.
  */
-int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
-		     struct list_head *areas)
+int noiommu_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
+			struct list_head *areas)
 {
 	u64 last;
 	int rc;
@@ -687,10 +694,10 @@ int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
 	rc = down_read_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	rc = iopt_clone_range(iopt, iova, last, areas);
+	rc = noiommu_clone_range(iopt, iova, last, areas);
 	up_read(&iopt->iova_rwsem);
 	if (rc)
-		iopt_free_areas(areas);
+		noiommu_free_areas(areas);
 	return rc;
 }
 
@@ -699,17 +706,17 @@ int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
  */
 
 /* Take whole areas out. Nothing changes unless all of them can go. */
-static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
-			   struct list_head *areas)
+static int noiommu_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
+			      struct list_head *areas)
 {
-	struct iopt_area *area, *next;
+	struct noiommu_area *area, *next;
 	int rc;
 
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
-	for (area = iopt_area_first(iopt, iova, last);
-	     area && area->swpt.iova <= last; area = iopt_area_next(area)) {
-		rc = iopt_walk_step();
+	for (area = noiommu_area_first(iopt, iova, last);
+	     area && area->swpt.iova <= last; area = noiommu_area_next(area)) {
+		rc = noiommu_walk_step();
 		if (rc)
 			return rc;
 		/* Being mapped by another thread. */
@@ -720,9 +727,9 @@ static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 		if (area->swpt.iova < iova || area->swpt.last > last)
 			return -ENOENT;
 	}
-	for (area = iopt_area_first(iopt, iova, last);
+	for (area = noiommu_area_first(iopt, iova, last);
 	     area && area->swpt.iova <= last; area = next) {
-		next = iopt_area_next(area);
+		next = noiommu_area_next(area);
 		swpt_remove(&iopt->swpt, &area->swpt);
 		list_add_tail(&area->item, areas);
 		cond_resched();
@@ -731,23 +738,23 @@ static int iopt_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 }
 
 /* Unpin and free areas that were taken out. Returns how many bytes they had. */
-static u64 iopt_release_areas(struct list_head *areas)
+static u64 noiommu_release_areas(struct list_head *areas)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	u64 length = 0;
 
 	list_for_each_entry(area, areas, item) {
-		length += iopt_area_length(area);
+		length += noiommu_area_length(area);
 		if (area->swpt.held)
-			iopt_area_unfill(area);
+			noiommu_area_unfill(area);
 		cond_resched();
 	}
-	iopt_free_areas(areas);
+	noiommu_free_areas(areas);
 	return length;
 }
 
-static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
-			    u64 *unmapped)
+static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
+			       u64 *unmapped)
 {
 	LIST_HEAD(areas);
 	int rc;
@@ -756,20 +763,20 @@ static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
 		rc = down_write_killable(&iopt->iova_rwsem);
 		if (rc)
 			return rc;
-		rc = iopt_take_areas(iopt, iova, last, &areas);
+		rc = noiommu_take_areas(iopt, iova, last, &areas);
 		if (rc != -EAGAIN)
 			break;
-		rc = iopt_wait_busy(iopt);
+		rc = noiommu_wait_busy(iopt);
 		if (rc)
 			return rc;
 	}
 	up_write(&iopt->iova_rwsem);
-	*unmapped = iopt_release_areas(&areas);
+	*unmapped = noiommu_release_areas(&areas);
 	return rc;
 }
 
 /**
- * iopt_unmap_iova() - unmap whole areas
+ * noiommu_unmap_iova() - unmap whole areas
  * @iopt: address space
  * @iova: first IOVA
  * @length: bytes
@@ -781,8 +788,8 @@ static int iopt_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
  * reaches out of the range; -EBUSY: an area is being mapped; -EINTR. On failure
  * nothing has changed.
  */
-int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
-		    u64 *unmapped)
+int noiommu_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
+		       u64 *unmapped)
 {
 	u64 last;
 
@@ -790,37 +797,37 @@ int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 		return -EINVAL;
 	if (check_add_overflow(iova, length - 1, &last))
 		return -EOVERFLOW;
-	return iopt_unmap_range(iopt, iova, last, unmapped);
+	return noiommu_unmap_range(iopt, iova, last, unmapped);
 }
 
 /**
- * iopt_unmap_all() - unmap all areas
+ * noiommu_unmap_all() - unmap all areas
  * @iopt: address space
  * @unmapped: out: bytes that were mapped
  *
- * Return: 0, or as iopt_unmap_iova().
+ * Return: 0, or as noiommu_unmap_iova().
  */
-int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
+int noiommu_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
 {
-	return iopt_unmap_range(iopt, 0, U64_MAX, unmapped);
+	return noiommu_unmap_range(iopt, 0, U64_MAX, unmapped);
 }
 
 /**
- * iopt_shut_table() - unmap all areas for good
+ * noiommu_shut_table() - unmap all areas for good
  * @iopt: address space whose id is gone, and that has no HWPT
  *
  * Does not wait: an area that is being mapped, or is busy, is left to the call
- * that is at it, whose reference iopt_destroy_table() waits for.
+ * that is at it, whose reference noiommu_destroy_table() waits for.
  */
-void iopt_shut_table(struct io_pagetable *iopt)
+void noiommu_shut_table(struct io_pagetable *iopt)
 {
-	struct iopt_area *area, *next;
+	struct noiommu_area *area, *next;
 	LIST_HEAD(areas);
 
 	down_write(&iopt->iova_rwsem);
 	iopt->destroyed = true;
-	for (area = iopt_area_first(iopt, 0, U64_MAX); area; area = next) {
-		next = iopt_area_next(area);
+	for (area = noiommu_area_first(iopt, 0, U64_MAX); area; area = next) {
+		next = noiommu_area_next(area);
 		if (area->swpt.pages && !area->busy) {
 			swpt_remove(&iopt->swpt, &area->swpt);
 			list_add_tail(&area->item, &areas);
@@ -828,35 +835,37 @@ void iopt_shut_table(struct io_pagetable *iopt)
 		cond_resched();
 	}
 	up_write(&iopt->iova_rwsem);
-	iopt_release_areas(&areas);
+	noiommu_release_areas(&areas);
 }
 
 /**
- * iopt_destroy_table() - free an address space
+ * noiommu_destroy_table() - free an address space
  * @iopt: nobody uses it any more
  */
-void iopt_destroy_table(struct io_pagetable *iopt)
+void noiommu_destroy_table(struct io_pagetable *iopt)
 {
 	WARN_ON(iopt->nr_fillers);
-	iopt_shut_table(iopt);
+	noiommu_shut_table(iopt);
 	WARN_ON(!RB_EMPTY_ROOT(&iopt->swpt.areas));
-	iopt_free_allowed(&iopt->allowed_itree);
+	noiommu_free_allowed(&iopt->allowed_itree);
 	mutex_destroy(&iopt->hwpt_mutex);
 }
 
 /* The two parts of an area, the first of which ends at last. */
-static int iopt_alloc_parts(struct iopt_area *area, u64 last,
-			    struct iopt_area *part[2])
+static int noiommu_alloc_parts(struct noiommu_area *area, u64 last,
+			       struct noiommu_area *part[2])
 {
 	u64 length = last - area->swpt.iova + 1;
 
-	part[0] = iopt_area_alloc(area->pages, area->swpt.start_byte, length);
+	part[0] =
+		noiommu_area_alloc(area->pages, area->swpt.start_byte, length);
 	if (!part[0])
 		return -ENOMEM;
-	part[1] = iopt_area_alloc(area->pages, area->swpt.start_byte + length,
-				  area->swpt.last - last);
+	part[1] = noiommu_area_alloc(area->pages,
+				     area->swpt.start_byte + length,
+				     area->swpt.last - last);
 	if (!part[1]) {
-		iopt_area_free(part[0]);
+		noiommu_area_free(part[0]);
 		return -ENOMEM;
 	}
 	part[0]->swpt.iova = area->swpt.iova;
@@ -867,8 +876,9 @@ static int iopt_alloc_parts(struct iopt_area *area, u64 last,
 }
 
 /* Have the parts hold what an area holds. Drops iova_rwsem while it does. */
-static int iopt_share_parts(struct io_pagetable *iopt, struct iopt_area *area,
-			    struct iopt_area *part[2])
+static int noiommu_share_parts(struct io_pagetable *iopt,
+			       struct noiommu_area *area,
+			       struct noiommu_area *part[2])
 {
 	int rc;
 
@@ -876,19 +886,19 @@ static int iopt_share_parts(struct io_pagetable *iopt, struct iopt_area *area,
 
 	area->busy = true;
 	up_write(&iopt->iova_rwsem);
-	rc = iopt_areas_share(part, 2);
+	rc = noiommu_areas_share(part, 2);
 	down_write(&iopt->iova_rwsem);
-	iopt_area_clear_busy(iopt, area);
+	noiommu_area_clear_busy(iopt, area);
 	return rc;
 }
 
 /* Cut an area in two, the first of which ends at last; the caller frees it. */
-static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
-			   u64 last)
+static int noiommu_split_area(struct io_pagetable *iopt,
+			      struct noiommu_area *area, u64 last)
 {
 	u64 length = last - area->swpt.iova + 1;
-	u64 alignment = iopt_iova_alignment(iopt);
-	struct iopt_area *part[2];
+	u64 alignment = noiommu_iova_alignment(iopt);
+	struct noiommu_area *part[2];
 	unsigned int i;
 	int rc;
 
@@ -900,13 +910,13 @@ static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
 	    (area->swpt.start_byte + length) & (alignment - 1))
 		return -EINVAL;
 
-	rc = iopt_alloc_parts(area, last, part);
+	rc = noiommu_alloc_parts(area, last, part);
 	if (rc)
 		return rc;
-	rc = area->swpt.held ? iopt_share_parts(iopt, area, part) : 0;
+	rc = area->swpt.held ? noiommu_share_parts(iopt, area, part) : 0;
 	if (rc) {
 		for (i = 0; i < 2; i++)
-			iopt_area_free(part[i]);
+			noiommu_area_free(part[i]);
 		return rc;
 	}
 	for (i = 0; i < 2; i++) {
@@ -919,9 +929,9 @@ static int iopt_split_area(struct io_pagetable *iopt, struct iopt_area *area,
 }
 
 /* See to it that no area goes over an IOVA. */
-static int iopt_cut_one(struct io_pagetable *iopt, u64 last)
+static int noiommu_cut_one(struct io_pagetable *iopt, u64 last)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	bool unused;
 	int rc;
 
@@ -931,10 +941,10 @@ static int iopt_cut_one(struct io_pagetable *iopt, u64 last)
 		rc = down_write_killable(&iopt->iova_rwsem);
 		if (rc)
 			return rc;
-		area = iopt_area_first(iopt, last, last);
+		area = noiommu_area_first(iopt, last, last);
 		if (!area || !area->busy)
 			break;
-		rc = iopt_wait_busy(iopt);
+		rc = noiommu_wait_busy(iopt);
 		if (rc)
 			return rc;
 	}
@@ -943,23 +953,23 @@ static int iopt_cut_one(struct io_pagetable *iopt, u64 last)
 		up_write(&iopt->iova_rwsem);
 		return 0;
 	}
-	rc = iopt_split_area(iopt, area, last);
-	unused = iopt_is_unused(iopt);
+	rc = noiommu_split_area(iopt, area, last);
+	unused = noiommu_is_unused(iopt);
 	up_write(&iopt->iova_rwsem);
 
 	if (!rc) {
 		if (area->swpt.held)
-			iopt_area_unfill(area);
-		iopt_area_free(area);
+			noiommu_area_unfill(area);
+		noiommu_area_free(area);
 	}
 	/* It was passed over while it was busy. */
 	if (unused)
-		iopt_unpin_unused(iopt);
+		noiommu_unpin_unused(iopt);
 	return rc;
 }
 
 /**
- * iopt_cut_iova() - see to it that no area goes over an IOVA
+ * noiommu_cut_iova() - see to it that no area goes over an IOVA
  * @iopt: address space without large pages
  * @last: IOVAs after which to cut
  * @nr: how many
@@ -970,7 +980,8 @@ static int iopt_cut_one(struct io_pagetable *iopt, u64 last)
  * Return: 0; -EINVAL: not aligned; -EBUSY: the area is being mapped; -ENOMEM;
  * -EINTR.
  */
-int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr)
+int noiommu_cut_iova(struct io_pagetable *iopt, const u64 *last,
+		     unsigned int nr)
 {
 	unsigned int i;
 	int rc;
@@ -979,29 +990,29 @@ int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr)
 	if (rc)
 		return rc;
 	for (i = 0; i < nr && !rc; i++)
-		rc = iopt_cut_one(iopt, last[i]);
+		rc = noiommu_cut_one(iopt, last[i]);
 	mutex_unlock(&iopt->hwpt_mutex);
 	return rc;
 }
 
 /*
  * Whom memory is charged to. Called under noiommufd_ctx::change_process, which
- * guards iopt_pages::item.
+ * guards noiommu_pages::item.
  */
 
 /**
- * iopt_gather_pages() - list what can be charged to another process
+ * noiommu_gather_pages() - list what can be charged to another process
  * @iopt: address space
- * @list: of struct iopt_pages, each once and with a reference: it may be
+ * @list: of struct noiommu_pages, each once and with a reference: it may be
  *	unmapped before the charge has gone over, and still have a user, a COPY.
- *	In any case, call iopt_put_gathered().
+ *	In any case, call noiommu_put_gathered().
  *
  * Return: 0; -EINVAL: an area is memory of a process; -EBUSY: one is being
  * mapped; -EINTR.
  */
-int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
+int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	int rc;
 
 	lockdep_assert_held(&iopt->ictx->change_process);
@@ -1009,8 +1020,8 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 	rc = down_read_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	iopt_for_each_area(iopt, area) {
-		rc = iopt_walk_step();
+	noiommu_for_each_area(iopt, area) {
+		rc = noiommu_walk_step();
 		if (!rc && !area->swpt.pages)
 			rc = -EBUSY;
 		else if (!rc && area->pages->type != IOPT_ADDRESS_FILE)
@@ -1018,7 +1029,7 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 		if (rc)
 			break;
 		if (list_empty(&area->pages->item)) {
-			iopt_get_pages(area->pages);
+			noiommu_get_pages(area->pages);
 			list_add_tail(&area->pages->item, list);
 		}
 	}
@@ -1027,34 +1038,35 @@ int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 }
 
 /**
- * iopt_put_gathered() - undo iopt_gather_pages()
+ * noiommu_put_gathered() - undo noiommu_gather_pages()
  * @list: what it listed
  */
-void iopt_put_gathered(struct list_head *list)
+void noiommu_put_gathered(struct list_head *list)
 {
-	struct iopt_pages *pages, *next;
+	struct noiommu_pages *pages, *next;
 
 	list_for_each_entry_safe(pages, next, list, item) {
 		list_del_init(&pages->item);
-		iopt_put_pages(pages);
+		noiommu_put_pages(pages);
 		cond_resched();
 	}
 }
 
 /**
- * iopt_change_process() - charge the current process for memory
- * @list: what iopt_gather_pages() listed
+ * noiommu_change_process() - charge the current process for memory
+ * @list: what noiommu_gather_pages() listed
  *
  * Return: 0, or, and nothing has changed: -ENOMEM: over the limit; -EINTR.
  */
-int iopt_change_process(struct list_head *list)
+int noiommu_change_process(struct list_head *list)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 	int rc = 0;
 
 	list_for_each_entry(pages, list, item) {
-		rc = fatal_signal_pending(current) ? -EINTR :
-			iopt_pages_change_process(pages);
+		rc = fatal_signal_pending(current) ?
+			     -EINTR :
+			     noiommu_pages_change_process(pages);
 		if (rc)
 			break;
 		cond_resched();
@@ -1062,9 +1074,9 @@ int iopt_change_process(struct list_head *list)
 	/* All of it, or none: what was charged already is charged back. */
 	list_for_each_entry(pages, list, item) {
 		if (rc)
-			iopt_pages_restore_process(pages);
+			noiommu_pages_restore_process(pages);
 		else
-			iopt_pages_forget_process(pages);
+			noiommu_pages_forget_process(pages);
 		cond_resched();
 	}
 	return rc;
@@ -1074,8 +1086,8 @@ int iopt_change_process(struct list_head *list)
  * Translate.
  */
 
-static int iopt_lookup(struct io_pagetable *iopt, u64 iova, u64 *phys,
-		       u64 *length)
+static int noiommu_lookup(struct io_pagetable *iopt, u64 iova, u64 *phys,
+			  u64 *length)
 {
 	int rc = swpt_lookup(&iopt->swpt, iova, phys, length);
 
@@ -1085,17 +1097,17 @@ static int iopt_lookup(struct io_pagetable *iopt, u64 iova, u64 *phys,
 }
 
 /**
- * iopt_get_phys_rcu() - iopt_get_phys() without a lock
+ * noiommu_get_phys_rcu() - noiommu_get_phys() without a lock
  * @iopt: address space
  * @iova: what to look up
  * @phys: out
  * @length: in and out
  *
  * Context: under rcu_read_lock(). Writes nothing that another CPU may read.
- * Return: as iopt_get_phys(); -EAGAIN: a writer got in the way.
+ * Return: as noiommu_get_phys(); -EAGAIN: a writer got in the way.
  */
-int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
-		      u64 *length)
+int noiommu_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
+			 u64 *length)
 {
 	unsigned int seq = swpt_read_begin(&iopt->swpt);
 	u64 limit = *length;
@@ -1103,7 +1115,7 @@ int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 
 	if (seq & 1)
 		return -EAGAIN;
-	rc = iopt_lookup(iopt, iova, phys, length);
+	rc = noiommu_lookup(iopt, iova, phys, length);
 	if (swpt_read_retry(&iopt->swpt, seq)) {
 		*length = limit;
 		return -EAGAIN;
@@ -1112,7 +1124,7 @@ int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 }
 
 /**
- * iopt_get_phys() - look up the physical address behind an IOVA
+ * noiommu_get_phys() - look up the physical address behind an IOVA
  * @iopt: address space
  * @iova: what to look up
  * @phys: out: the physical address
@@ -1121,22 +1133,23 @@ int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
  * Return: 0; -ENOENT: nothing is mapped there; -EOPNOTSUPP: the address space
  * has no HWPT; -EINTR.
  */
-int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length)
+int noiommu_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys,
+		     u64 *length)
 {
 	int rc = down_read_killable(&iopt->iova_rwsem);
 
 	if (rc)
 		return rc;
 	rcu_read_lock();
-	rc = iopt_lookup(iopt, iova, phys, length);
+	rc = noiommu_lookup(iopt, iova, phys, length);
 	rcu_read_unlock();
 	up_read(&iopt->iova_rwsem);
 	return rc;
 }
 
-/* iopt_get_phys_runs() without a lock; -EAGAIN: it takes one. */
-static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
-				  struct swpt_runs *runs)
+/* noiommu_get_phys_runs() without a lock; -EAGAIN: it takes one. */
+static int noiommu_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
+				     struct swpt_runs *runs)
 {
 	unsigned int seq = swpt_read_begin(&iopt->swpt);
 	struct swpt_runs before = *runs;
@@ -1152,7 +1165,7 @@ static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
 }
 
 /**
- * iopt_get_phys_runs() - look up the physical addresses behind a range
+ * noiommu_get_phys_runs() - look up the physical addresses behind a range
  * @iopt: address space
  * @last: where the range ends
  * @runs: empty: where it starts, and room for the answer; out: how far that goes
@@ -1161,13 +1174,13 @@ static int iopt_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
  * nothing is mapped there; -EOPNOTSUPP: the address space has no HWPT; or
  * -EINTR.
  */
-int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
-		       struct swpt_runs *runs)
+int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
+			  struct swpt_runs *runs)
 {
 	int rc;
 
 	rcu_read_lock();
-	rc = iopt_get_phys_runs_rcu(iopt, last, runs);
+	rc = noiommu_get_phys_runs_rcu(iopt, last, runs);
 	rcu_read_unlock();
 	if (rc != -EAGAIN)
 		return rc;
@@ -1192,17 +1205,17 @@ int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
  */
 
 /* Do all areas have the alignment that pinned memory needs? */
-static int iopt_check_alignment(struct io_pagetable *iopt)
+static int noiommu_check_alignment(struct io_pagetable *iopt)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	int rc;
 
-	iopt_for_each_area(iopt, area) {
-		rc = iopt_walk_step();
+	noiommu_for_each_area(iopt, area) {
+		rc = noiommu_walk_step();
 		if (rc)
 			return rc;
 		if (!PAGE_ALIGNED(area->swpt.iova) ||
-		    !PAGE_ALIGNED(iopt_area_length(area)) ||
+		    !PAGE_ALIGNED(noiommu_area_length(area)) ||
 		    !PAGE_ALIGNED(area->swpt.start_byte))
 			return -EADDRINUSE;
 	}
@@ -1210,14 +1223,14 @@ static int iopt_check_alignment(struct io_pagetable *iopt)
 }
 
 /**
- * iopt_set_large_pages() - IOMMU_OPTION_HUGE_PAGES
+ * noiommu_set_large_pages() - IOMMU_OPTION_HUGE_PAGES
  * @iopt: address space
  * @enable: new value
  *
  * Return: 0; -EINVAL: too late, there is memory pinned; -EADDRINUSE: an area is
  * not page aligned; -EINTR.
  */
-int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
+int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable)
 {
 	int rc = down_write_killable(&iopt->iova_rwsem);
 
@@ -1230,7 +1243,7 @@ int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
 	else if (iopt->nr_fillers && !RB_EMPTY_ROOT(&iopt->swpt.areas))
 		rc = -EINVAL;
 	else
-		rc = iopt_check_alignment(iopt);
+		rc = noiommu_check_alignment(iopt);
 	if (!rc && !enable)
 		iopt->disable_large_pages = true;
 	up_write(&iopt->iova_rwsem);
@@ -1238,74 +1251,74 @@ int iopt_set_large_pages(struct io_pagetable *iopt, bool enable)
 }
 
 /* Pin one area after the other; others may map and unmap in between. */
-static int iopt_fill_areas(struct io_pagetable *iopt)
+static int noiommu_fill_areas(struct io_pagetable *iopt)
 {
-	struct iopt_area *area = iopt_area_first(iopt, 0, U64_MAX);
+	struct noiommu_area *area = noiommu_area_first(iopt, 0, U64_MAX);
 	int rc;
 
 	lockdep_assert_held(&iopt->hwpt_mutex);
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	while (area) {
-		rc = iopt_walk_step();
+		rc = noiommu_walk_step();
 		if (rc)
 			return rc;
 		if (area->busy) {
 			u64 iova = area->swpt.iova;
 
 			/* It is being unpinned, and may be gone after that. */
-			rc = iopt_wait_busy(iopt);
+			rc = noiommu_wait_busy(iopt);
 			down_write(&iopt->iova_rwsem);
 			if (rc)
 				return rc;
-			area = iopt_area_first(iopt, iova, U64_MAX);
+			area = noiommu_area_first(iopt, iova, U64_MAX);
 			continue;
 		}
 		if (!area->swpt.held && area->swpt.pages) {
 			area->busy = true;
 			up_write(&iopt->iova_rwsem);
-			rc = iopt_area_fill(area);
+			rc = noiommu_area_fill(area);
 			down_write(&iopt->iova_rwsem);
 			if (!rc)
-				iopt_publish_area(iopt, area, true);
-			iopt_area_clear_busy(iopt, area);
+				noiommu_publish_area(iopt, area, true);
+			noiommu_area_clear_busy(iopt, area);
 			if (rc)
 				return rc;
 		}
-		area = iopt_area_next(area);
+		area = noiommu_area_next(area);
 	}
 	return 0;
 }
 
 /* Unpin what a failed attempt to add an HWPT has pinned. */
-static void iopt_unfill_attempt(struct io_pagetable *iopt)
+static void noiommu_unfill_attempt(struct io_pagetable *iopt)
 {
-	struct iopt_area *area;
+	struct noiommu_area *area;
 
 	lockdep_assert_held(&iopt->hwpt_mutex);
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
-	iopt_for_each_area(iopt, area) {
+	noiommu_for_each_area(iopt, area) {
 		if (area->swpt.held && !area->busy &&
 		    area->fill_gen == iopt->fill_gen)
-			iopt_unfill_area(iopt, area);
+			noiommu_unfill_area(iopt, area);
 		cond_resched();
 	}
 }
 
 /**
- * iopt_table_add_hwpt() - pin all that is mapped, and translate it
+ * noiommu_table_add_hwpt() - pin all that is mapped, and translate it
  * @iopt: address space; hwpt_mutex is held
  * @ready: called when all is pinned, and only translating is left. Nothing but
  *	hwpt_mutex is held. May be NULL.
  * @arg: for @ready
  *
  * Return: 0; -EADDRINUSE: an area is not page aligned; -EFAULT, -ENOMEM,
- * -EINTR: see iopt_area_fill(); or what @ready returned. On failure nothing has
+ * -EINTR: see noiommu_area_fill(); or what @ready returned. On failure nothing has
  * changed.
  */
-int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
-			void *arg)
+int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
+			   void *arg)
 {
 	bool first;
 	int rc;
@@ -1316,13 +1329,13 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
 	if (rc)
 		return rc;
 	first = !iopt->nr_fillers;
-	rc = first ? iopt_check_alignment(iopt) : 0;
+	rc = first ? noiommu_check_alignment(iopt) : 0;
 	if (rc)
 		goto out_unlock;
 
 	iopt->nr_fillers++;
 	iopt->fill_gen++;
-	rc = iopt_fill_areas(iopt);
+	rc = noiommu_fill_areas(iopt);
 	if (!rc && ready) {
 		up_write(&iopt->iova_rwsem);
 		rc = ready(arg);
@@ -1332,7 +1345,7 @@ int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
 		iopt->nr_fillers--;
 		/* What was mapped beside another one may have been translated. */
 		if (first)
-			iopt_unfill_attempt(iopt);
+			noiommu_unfill_attempt(iopt);
 		goto out_unlock;
 	}
 	swpt_write_begin(&iopt->swpt);
@@ -1342,18 +1355,18 @@ out_unlock:
 	up_write(&iopt->iova_rwsem);
 	/* The last device may have gone meanwhile, and left all to this call. */
 	if (rc)
-		iopt_unpin_unused(iopt);
+		noiommu_unpin_unused(iopt);
 	return rc;
 }
 
 /**
- * iopt_table_remove_hwpt() - undo iopt_table_add_hwpt()
+ * noiommu_table_remove_hwpt() - undo noiommu_table_add_hwpt()
  * @iopt: address space
  *
  * Translation ends with the last HWPT. Memory stays pinned: see
- * iopt_unpin_unused().
+ * noiommu_unpin_unused().
  */
-void iopt_table_remove_hwpt(struct io_pagetable *iopt)
+void noiommu_table_remove_hwpt(struct io_pagetable *iopt)
 {
 	down_write(&iopt->iova_rwsem);
 	iopt->nr_fillers--;
@@ -1361,5 +1374,5 @@ void iopt_table_remove_hwpt(struct io_pagetable *iopt)
 	WRITE_ONCE(iopt->nr_hwpts, iopt->nr_hwpts - 1);
 	swpt_write_end(&iopt->swpt);
 	up_write(&iopt->iova_rwsem);
-	iopt_unpin_unused(iopt);
+	noiommu_unpin_unused(iopt);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * An IO address space and what it maps: io_pagetable -> iopt_area -> iopt_pages.
+ * An IO address space and what it maps: io_pagetable -> noiommu_area -> noiommu_pages.
  *
  * Lock order: io_pagetable::hwpt_mutex -> io_pagetable::iova_rwsem ->
- * iopt_pages::mutex -> mmap_lock. None of them is taken under mmap_lock.
+ * noiommu_pages::mutex -> mmap_lock. None of them is taken under mmap_lock.
  */
 #ifndef __NOIOMMUFD_IO_PAGETABLE_H
 #define __NOIOMMUFD_IO_PAGETABLE_H
@@ -32,7 +32,7 @@ struct task_struct;
  * @iova_rwsem: guards all below; held only for a short time, and nothing that
  *	user space can stall is waited for under it
  * @swpt: the areas. Reading them takes no lock: see swpt.h
- * @allowed_itree: where the kernel may place an area: struct iopt_allowed
+ * @allowed_itree: where the kernel may place an area: struct noiommu_allowed
  * @nr_hwpts: HWPTs; translation is on while there is one
  * @nr_fillers: HWPTs, and one that is being made; new areas are pinned at once
  *	while there is one
@@ -58,7 +58,7 @@ struct io_pagetable {
 };
 
 /**
- * struct iopt_area - a mapping
+ * struct noiommu_area - a mapping
  * @swpt: where it is and what of @pages it maps; swpt.held says if it is pinned
  * @pages: what it maps; swpt.pages is set once the area is complete
  * @item: for lists of areas that come or go together
@@ -67,9 +67,9 @@ struct io_pagetable {
  *	it: its memory is being pinned or unpinned, or it is being cut
  * @rcu: readers may be looking at it
  */
-struct iopt_area {
+struct noiommu_area {
 	struct swpt_area swpt;
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 	struct list_head item;
 	unsigned int fill_gen;
 	bool busy;
@@ -83,32 +83,32 @@ enum {
 };
 
 /* Where the memory of a pages object is. */
-enum iopt_address_type {
+enum noiommu_address_type {
 	IOPT_ADDRESS_USER,
 	IOPT_ADDRESS_FILE,
 };
 
 /**
- * struct iopt_payer - whom pinned memory is charged to
+ * struct noiommu_payer - whom pinned memory is charged to
  * @mm: whose pinned_vm counts it; where the memory is, if that is no file's
  * @task: whose limit counts
  * @cred: holds the user
  */
-struct iopt_payer {
+struct noiommu_payer {
 	struct mm_struct *mm;
 	struct task_struct *task;
 	const struct cred *cred;
 };
 
 /**
- * struct iopt_pages - user memory, shared by the areas that map it
+ * struct noiommu_pages - user memory, shared by the areas that map it
  * @swpt: what of it is pinned, and for which areas
  * @refs: areas that map it
  * @mutex: guards @swpt, pinning, and all that can change below
  * @payer: whom it is charged to
  * @old_payer: the same before a change that may still be undone; no mm: none
  * @npinned: pages that are charged
- * @item: for iopt_gather_pages()
+ * @item: for noiommu_gather_pages()
  * @type: in the payer's mm, or in a file
  * @file: that file; NULL if its memory cannot be pinned: a file of another kind
  *	may lead back to the context, and neither would ever be released
@@ -118,15 +118,15 @@ struct iopt_payer {
  * @writable: devices may write to it
  * @rcu: readers may be looking at it
  */
-struct iopt_pages {
+struct noiommu_pages {
 	struct swpt_pages swpt;
 	refcount_t refs;
 	struct mutex mutex;		/* see the top of this file */
-	struct iopt_payer payer;
-	struct iopt_payer old_payer;
+	struct noiommu_payer payer;
+	struct noiommu_payer old_payer;
 	unsigned long npinned;
 	struct list_head item;
-	enum iopt_address_type type;
+	enum noiommu_address_type type;
 	struct file *file;
 	unsigned long start;
 	unsigned long npages;
@@ -136,88 +136,92 @@ struct iopt_pages {
 };
 
 /* An entry of io_pagetable::allowed_itree. */
-struct iopt_allowed {
+struct noiommu_allowed {
 	struct rb_node node;
 	u64 start;
 	u64 last;
 	u64 subtree_last;
 };
 
-static inline struct iopt_area *to_iopt_area(struct swpt_area *area)
+static inline struct noiommu_area *to_noiommu_area(struct swpt_area *area)
 {
-	return area ? container_of(area, struct iopt_area, swpt) : NULL;
+	return area ? container_of(area, struct noiommu_area, swpt) : NULL;
 }
 
-static inline u64 iopt_area_length(const struct iopt_area *area)
+static inline u64 noiommu_area_length(const struct noiommu_area *area)
 {
 	return area->swpt.last - area->swpt.iova + 1;
 }
 
-struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
-					 unsigned long length, bool writable,
-					 u8 account_mode);
-struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
-					 bool writable, u8 account_mode);
-void iopt_get_pages(struct iopt_pages *pages);
-void iopt_put_pages(struct iopt_pages *pages);
-int iopt_area_fill(struct iopt_area *area);
-void iopt_area_unfill(struct iopt_area *area);
-int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr);
-int iopt_pages_change_process(struct iopt_pages *pages);
-void iopt_pages_restore_process(struct iopt_pages *pages);
-void iopt_pages_forget_process(struct iopt_pages *pages);
+struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
+					       unsigned long length,
+					       bool writable, u8 account_mode);
+struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
+					       bool writable, u8 account_mode);
+void noiommu_get_pages(struct noiommu_pages *pages);
+void noiommu_put_pages(struct noiommu_pages *pages);
+int noiommu_area_fill(struct noiommu_area *area);
+void noiommu_area_unfill(struct noiommu_area *area);
+int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr);
+int noiommu_pages_change_process(struct noiommu_pages *pages);
+void noiommu_pages_restore_process(struct noiommu_pages *pages);
+void noiommu_pages_forget_process(struct noiommu_pages *pages);
 
 enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
 };
 
 /* Where the kernel places areas first: the module parameter iova_base. */
-extern u64 iopt_iova_base;
+extern u64 noiommu_iova_base;
 
 /* Gives the user the IOVA of a mapping that nobody can find yet. */
-typedef int (*iopt_answer_fn)(void *arg, u64 iova);
+typedef int (*noiommu_answer_fn)(void *arg, u64 iova);
 
-void iopt_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
-void iopt_shut_table(struct io_pagetable *iopt);
-void iopt_destroy_table(struct io_pagetable *iopt);
-int iopt_map_user_pages(struct io_pagetable *iopt, u64 *iova,
-			unsigned long uptr, u64 length, bool writable,
-			unsigned int flags, iopt_answer_fn answer, void *arg);
-int iopt_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd, u64 start,
-			u64 length, bool writable, unsigned int flags,
-			iopt_answer_fn answer, void *arg);
-int iopt_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
-		     struct list_head *areas);
-int iopt_map_areas(struct io_pagetable *iopt, struct list_head *areas,
-		   u64 length, u64 *iova, bool writable, unsigned int flags,
-		   iopt_answer_fn answer, void *arg);
-void iopt_free_areas(struct list_head *areas);
-int iopt_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
-		    u64 *unmapped);
-int iopt_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
-int iopt_cut_iova(struct io_pagetable *iopt, const u64 *last, unsigned int nr);
-int iopt_gather_pages(struct io_pagetable *iopt, struct list_head *list);
-void iopt_put_gathered(struct list_head *list);
-int iopt_change_process(struct list_head *list);
-int iopt_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys, u64 *length);
-int iopt_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
-		      u64 *length);
-int iopt_get_phys_runs(struct io_pagetable *iopt, u64 last,
-		       struct swpt_runs *runs);
-u64 iopt_iova_alignment(struct io_pagetable *iopt);
+void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
+void noiommu_shut_table(struct io_pagetable *iopt);
+void noiommu_destroy_table(struct io_pagetable *iopt);
+int noiommu_map_user_pages(struct io_pagetable *iopt, u64 *iova,
+			   unsigned long uptr, u64 length, bool writable,
+			   unsigned int flags, noiommu_answer_fn answer,
+			   void *arg);
+int noiommu_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd,
+			   u64 start, u64 length, bool writable,
+			   unsigned int flags, noiommu_answer_fn answer,
+			   void *arg);
+int noiommu_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
+			struct list_head *areas);
+int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
+		      u64 length, u64 *iova, bool writable, unsigned int flags,
+		      noiommu_answer_fn answer, void *arg);
+void noiommu_free_areas(struct list_head *areas);
+int noiommu_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
+		       u64 *unmapped);
+int noiommu_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
+int noiommu_cut_iova(struct io_pagetable *iopt, const u64 *last,
+		     unsigned int nr);
+int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list);
+void noiommu_put_gathered(struct list_head *list);
+int noiommu_change_process(struct list_head *list);
+int noiommu_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys,
+		     u64 *length);
+int noiommu_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
+			 u64 *length);
+int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
+			  struct swpt_runs *runs);
+u64 noiommu_iova_alignment(struct io_pagetable *iopt);
 
-int iopt_add_allowed(struct rb_root_cached *itree, u64 start, u64 last);
-void iopt_free_allowed(struct rb_root_cached *itree);
-int iopt_set_allow_iova(struct io_pagetable *iopt,
-			struct rb_root_cached *itree);
-int iopt_set_large_pages(struct io_pagetable *iopt, bool enable);
+int noiommu_add_allowed(struct rb_root_cached *itree, u64 start, u64 last);
+void noiommu_free_allowed(struct rb_root_cached *itree);
+int noiommu_set_allow_iova(struct io_pagetable *iopt,
+			   struct rb_root_cached *itree);
+int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable);
 
 /* Does what is left to do for an HWPT; its errno undoes all. */
-typedef int (*iopt_ready_fn)(void *arg);
+typedef int (*noiommu_ready_fn)(void *arg);
 
-int iopt_table_add_hwpt(struct io_pagetable *iopt, iopt_ready_fn ready,
-			void *arg);
-void iopt_table_remove_hwpt(struct io_pagetable *iopt);
-void iopt_unpin_unused(struct io_pagetable *iopt);
+int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
+			   void *arg);
+void noiommu_table_remove_hwpt(struct io_pagetable *iopt);
+void noiommu_unpin_unused(struct io_pagetable *iopt);
 
 #endif /* __NOIOMMUFD_IO_PAGETABLE_H */

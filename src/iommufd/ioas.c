@@ -11,52 +11,52 @@
 
 #include "iommufd_private.h"
 
-void iommufd_ioas_pre_destroy(struct iommufd_object *obj)
+void noiommufd_ioas_pre_destroy(struct noiommufd_object *obj)
 {
-	iopt_shut_table(&to_ioas(obj)->iopt);
+	noiommu_shut_table(&to_ioas(obj)->iopt);
 }
 
-void iommufd_ioas_destroy(struct iommufd_object *obj)
+void noiommufd_ioas_destroy(struct noiommufd_object *obj)
 {
-	iopt_destroy_table(&to_ioas(obj)->iopt);
+	noiommu_destroy_table(&to_ioas(obj)->iopt);
 }
 
-int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_alloc *cmd = ucmd->cmd;
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	int rc;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 
-	ioas = iommufd_object_alloc(ucmd->ictx, ioas, IOMMUFD_OBJ_IOAS);
+	ioas = noiommufd_object_alloc(ucmd->ictx, ioas, IOMMUFD_OBJ_IOAS);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-	iopt_init_table(&ioas->iopt, ucmd->ictx);
+	noiommu_init_table(&ioas->iopt, ucmd->ictx);
 
 	cmd->out_ioas_id = ioas->obj.id;
-	rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	rc = noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	if (rc)
-		iommufd_object_abort(&ioas->obj);
+		noiommufd_object_abort(&ioas->obj);
 	else
-		iommufd_object_finalize(&ioas->obj);
+		noiommufd_object_finalize(&ioas->obj);
 	return rc;
 }
 
-int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_iova_ranges(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_iova_ranges *cmd = ucmd->cmd;
 	/* No IOMMU, no IOVA that it would not take. */
 	const struct iommu_iova_range all = { .last = U64_MAX };
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	bool room = cmd->num_iovas;
 	int rc;
 
 	if (cmd->__reserved)
 		return -EOPNOTSUPP;
 
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
@@ -64,24 +64,24 @@ int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd)
 	rc = down_read_killable(&ioas->iopt.iova_rwsem);
 	if (rc)
 		goto out_put;
-	cmd->out_iova_alignment = iopt_iova_alignment(&ioas->iopt);
+	cmd->out_iova_alignment = noiommu_iova_alignment(&ioas->iopt);
 	up_read(&ioas->iopt.iova_rwsem);
 
 	if (room && copy_to_user(u64_to_user_ptr(cmd->allowed_iovas), &all,
 				 sizeof(all)))
 		rc = -EFAULT;
 	if (!rc)
-		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+		rc = noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	if (!rc && !room)
 		rc = -EMSGSIZE;
 out_put:
-	iommufd_put_ioas(ioas);
+	noiommufd_put_ioas(ioas);
 	return rc;
 }
 
-static int iommufd_ioas_load_iovas(struct rb_root_cached *itree,
-				   struct iommu_iova_range __user *ranges,
-				   u32 num)
+static int noiommufd_ioas_load_iovas(struct rb_root_cached *itree,
+				     struct iommu_iova_range __user *ranges,
+				     u32 num)
 {
 	struct iommu_iova_range range;
 	u32 i;
@@ -93,39 +93,39 @@ static int iommufd_ioas_load_iovas(struct rb_root_cached *itree,
 		cond_resched();
 		if (copy_from_user(&range, ranges + i, sizeof(range)))
 			return -EFAULT;
-		rc = iopt_add_allowed(itree, range.start, range.last);
+		rc = noiommu_add_allowed(itree, range.start, range.last);
 		if (rc)
 			return rc;
 	}
 	return 0;
 }
 
-int iommufd_ioas_allow_iovas(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_allow_iovas(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_allow_iovas *cmd = ucmd->cmd;
 	struct rb_root_cached itree = RB_ROOT_CACHED;
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	int rc;
 
 	if (cmd->__reserved)
 		return -EOPNOTSUPP;
 
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
-	rc = iommufd_ioas_load_iovas(&itree,
-				     u64_to_user_ptr(cmd->allowed_iovas),
-				     cmd->num_iovas);
+	rc = noiommufd_ioas_load_iovas(&itree,
+				       u64_to_user_ptr(cmd->allowed_iovas),
+				       cmd->num_iovas);
 	if (!rc)
-		rc = iopt_set_allow_iova(&ioas->iopt, &itree);
-	iopt_free_allowed(&itree);
-	iommufd_put_ioas(ioas);
+		rc = noiommu_set_allow_iova(&ioas->iopt, &itree);
+	noiommu_free_allowed(&itree);
+	noiommufd_put_ioas(ioas);
 	return rc;
 }
 
 /* What MAP and COPY demand of their flags. */
-static int iommufd_check_map_flags(u32 flags)
+static int noiommufd_check_map_flags(u32 flags)
 {
 	const u32 prot = IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
 
@@ -134,7 +134,7 @@ static int iommufd_check_map_flags(u32 flags)
 	return flags & prot ? 0 : -EINVAL;
 }
 
-static unsigned int iommufd_iopt_flags(u32 flags)
+static unsigned int noiommufd_iopt_flags(u32 flags)
 {
 	return flags & IOMMU_IOAS_MAP_FIXED_IOVA ? 0 : IOPT_ALLOC_IOVA;
 }
@@ -147,25 +147,25 @@ static_assert(offsetof(struct iommu_ioas_map, user_va) ==
 static_assert(offsetof(struct iommu_ioas_map, iova) ==
 	      offsetof(struct iommu_ioas_map_file, iova));
 
-static int iommufd_answer_map(void *arg, u64 iova)
+static int noiommufd_answer_map(void *arg, u64 iova)
 {
-	struct iommufd_ucmd *ucmd = arg;
+	struct noiommufd_ucmd *ucmd = arg;
 	struct iommu_ioas_map_file *cmd = ucmd->cmd;
 
 	cmd->iova = iova;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
-static int iommufd_map(struct iommufd_ucmd *ucmd, bool file)
+static int noiommufd_map(struct noiommufd_ucmd *ucmd, bool file)
 {
 	struct iommu_ioas_map_file *cmd = ucmd->cmd;
 	bool writable = cmd->flags & IOMMU_IOAS_MAP_WRITEABLE;
-	unsigned int flags = iommufd_iopt_flags(cmd->flags);
-	struct iommufd_ioas *ioas;
+	unsigned int flags = noiommufd_iopt_flags(cmd->flags);
+	struct noiommufd_ioas *ioas;
 	u64 iova = cmd->iova;
 	int rc;
 
-	rc = iommufd_check_map_flags(cmd->flags);
+	rc = noiommufd_check_map_flags(cmd->flags);
 	if (rc == -EOPNOTSUPP)
 		return rc;
 	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
@@ -173,64 +173,65 @@ static int iommufd_map(struct iommufd_ucmd *ucmd, bool file)
 	if (rc)
 		return rc;
 
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 	if (file)
-		rc = iopt_map_file_pages(&ioas->iopt, &iova, cmd->fd,
-					 cmd->start, cmd->length, writable,
-					 flags, iommufd_answer_map, ucmd);
+		rc = noiommu_map_file_pages(&ioas->iopt, &iova, cmd->fd,
+					    cmd->start, cmd->length, writable,
+					    flags, noiommufd_answer_map, ucmd);
 	else
-		rc = iopt_map_user_pages(&ioas->iopt, &iova, cmd->start,
-					 cmd->length, writable, flags,
-					 iommufd_answer_map, ucmd);
-	iommufd_put_ioas(ioas);
+		rc = noiommu_map_user_pages(&ioas->iopt, &iova, cmd->start,
+					    cmd->length, writable, flags,
+					    noiommufd_answer_map, ucmd);
+	noiommufd_put_ioas(ioas);
 	if (!rc && flags & IOPT_ALLOC_IOVA)
-		iommufd_ctx_note(&ucmd->ictx->auto_iova);
+		noiommufd_ctx_note(&ucmd->ictx->auto_iova);
 	return rc;
 }
 
-int iommufd_ioas_map(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_map(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_map *cmd = ucmd->cmd;
 
-	return cmd->__reserved ? -EOPNOTSUPP : iommufd_map(ucmd, false);
+	return cmd->__reserved ? -EOPNOTSUPP : noiommufd_map(ucmd, false);
 }
 
-int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd)
 {
-	return iommufd_map(ucmd, true);
+	return noiommufd_map(ucmd, true);
 }
 
-static int iommufd_answer_copy(void *arg, u64 iova)
+static int noiommufd_answer_copy(void *arg, u64 iova)
 {
-	struct iommufd_ucmd *ucmd = arg;
+	struct noiommufd_ucmd *ucmd = arg;
 	struct iommu_ioas_copy *cmd = ucmd->cmd;
 
 	cmd->dst_iova = iova;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 /* Is it mapped where a device finds it, which needs no translation? */
-static void iommufd_note_copy(struct iommufd_ioas *ioas,
-			      const struct iommu_ioas_copy *cmd)
+static void noiommufd_note_copy(struct noiommufd_ioas *ioas,
+				const struct iommu_ioas_copy *cmd)
 {
 	struct noiommufd_ctx *ictx = ioas->obj.ictx;
 	u64 phys, length = 1;
 
 	if (!(cmd->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
-		iommufd_ctx_note(&ictx->auto_iova);
+		noiommufd_ctx_note(&ictx->auto_iova);
 	else if (!READ_ONCE(ictx->translated) &&
-		 !iopt_get_phys(&ioas->iopt, cmd->dst_iova, &phys, &length) &&
+		 !noiommu_get_phys(&ioas->iopt, cmd->dst_iova, &phys,
+				   &length) &&
 		 phys == cmd->dst_iova)
-		iommufd_ctx_note(&ictx->translated);
+		noiommufd_ctx_note(&ictx->translated);
 }
 
-int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_copy(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_copy *cmd = ucmd->cmd;
-	int flags_rc = iommufd_check_map_flags(cmd->flags);
-	struct iommufd_ioas *src, *dst;
+	int flags_rc = noiommufd_check_map_flags(cmd->flags);
+	struct noiommufd_ioas *src, *dst;
 	u64 iova = cmd->dst_iova;
 	LIST_HEAD(areas);
 	int rc;
@@ -243,79 +244,80 @@ int iommufd_ioas_copy(struct iommufd_ucmd *ucmd)
 	if (flags_rc)
 		return flags_rc;
 
-	src = iommufd_get_ioas(ucmd->ictx, cmd->src_ioas_id);
+	src = noiommufd_get_ioas(ucmd->ictx, cmd->src_ioas_id);
 	if (IS_ERR(src))
 		return PTR_ERR(src);
-	rc = iopt_clone_areas(&src->iopt, cmd->src_iova, cmd->length, &areas);
-	iommufd_put_ioas(src);
+	rc = noiommu_clone_areas(&src->iopt, cmd->src_iova, cmd->length,
+				 &areas);
+	noiommufd_put_ioas(src);
 	if (rc)
 		return rc;
 
-	dst = iommufd_get_ioas(ucmd->ictx, cmd->dst_ioas_id);
+	dst = noiommufd_get_ioas(ucmd->ictx, cmd->dst_ioas_id);
 	if (IS_ERR(dst)) {
-		iopt_free_areas(&areas);
+		noiommu_free_areas(&areas);
 		return PTR_ERR(dst);
 	}
-	rc = iopt_map_areas(&dst->iopt, &areas, cmd->length, &iova,
-			    cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
-			    iommufd_iopt_flags(cmd->flags),
-			    iommufd_answer_copy, ucmd);
+	rc = noiommu_map_areas(&dst->iopt, &areas, cmd->length, &iova,
+			       cmd->flags & IOMMU_IOAS_MAP_WRITEABLE,
+			       noiommufd_iopt_flags(cmd->flags),
+			       noiommufd_answer_copy, ucmd);
 	if (rc)
-		iopt_free_areas(&areas);
+		noiommu_free_areas(&areas);
 	else
-		iommufd_note_copy(dst, cmd);
-	iommufd_put_ioas(dst);
+		noiommufd_note_copy(dst, cmd);
+	noiommufd_put_ioas(dst);
 	return rc;
 }
 
-int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_unmap(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_unmap *cmd = ucmd->cmd;
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	u64 unmapped = 0;
 	int rc;
 
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
 	if (!cmd->iova && cmd->length == U64_MAX)
-		rc = iopt_unmap_all(&ioas->iopt, &unmapped);
+		rc = noiommu_unmap_all(&ioas->iopt, &unmapped);
 	else if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
 		rc = -EOVERFLOW;
 	else
-		rc = iopt_unmap_iova(&ioas->iopt, cmd->iova, cmd->length,
-				     &unmapped);
+		rc = noiommu_unmap_iova(&ioas->iopt, cmd->iova, cmd->length,
+					&unmapped);
 	if (!rc && !unmapped && cmd->length != U64_MAX)
 		rc = -ENOENT;
 	if (!rc) {
 		cmd->length = unmapped;
-		rc = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+		rc = noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	}
-	iommufd_put_ioas(ioas);
+	noiommufd_put_ioas(ioas);
 	return rc;
 }
 
 /* Translate without writing to anything shared, if no writer is in the way. */
-static int iommufd_ioas_get_pa_rcu(struct noiommufd_ctx *ictx,
-				   struct iommu_ioas_noiommu_get_pa *cmd)
+static int noiommufd_ioas_get_pa_rcu(struct noiommufd_ctx *ictx,
+				     struct iommu_ioas_noiommu_get_pa *cmd)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	int rc = -ENOENT;
 
 	rcu_read_lock();
 	obj = xa_load(&ictx->objects, cmd->ioas_id);
 	if (obj && obj->type == IOMMUFD_OBJ_IOAS)
-		rc = iopt_get_phys_rcu(&to_ioas(obj)->iopt, cmd->iova,
-				       &cmd->out_phys, &cmd->length);
+		rc = noiommu_get_phys_rcu(&to_ioas(obj)->iopt, cmd->iova,
+					  &cmd->out_phys, &cmd->length);
 	rcu_read_unlock();
 	return rc;
 }
 
-static int iommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
-			       struct iommu_ioas_noiommu_get_pa *cmd)
+static int noiommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
+				 struct iommu_ioas_noiommu_get_pa *cmd)
 {
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	int rc;
 
 	if (!capable(CAP_SYS_RAWIO))
@@ -327,29 +329,29 @@ static int iommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
 	if (cmd->iova >= ULONG_MAX)
 		return -EOVERFLOW;
 
-	iommufd_ctx_note(&ictx->translated);
-	rc = iommufd_ioas_get_pa_rcu(ictx, cmd);
+	noiommufd_ctx_note(&ictx->translated);
+	rc = noiommufd_ioas_get_pa_rcu(ictx, cmd);
 	if (likely(rc != -EAGAIN))
 		return rc;
-	ioas = iommufd_get_ioas(ictx, cmd->ioas_id);
+	ioas = noiommufd_get_ioas(ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-	rc = iopt_get_phys(&ioas->iopt, cmd->iova, &cmd->out_phys,
-			   &cmd->length);
-	iommufd_put_ioas(ioas);
+	rc = noiommu_get_phys(&ioas->iopt, cmd->iova, &cmd->out_phys,
+			      &cmd->length);
+	noiommufd_put_ioas(ioas);
 	return rc;
 }
 
-int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_noiommu_get_pa(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_noiommu_get_pa *cmd = ucmd->cmd;
-	int rc = iommufd_ioas_get_pa(ucmd->ictx, cmd);
+	int rc = noiommufd_ioas_get_pa(ucmd->ictx, cmd);
 
-	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return rc ?: noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 /**
- * iommufd_ioas_get_pa_fast() - IOMMU_IOAS_NOIOMMU_GET_PA, for a struct of just
+ * noiommufd_ioas_get_pa_fast() - IOMMU_IOAS_NOIOMMU_GET_PA, for a struct of just
  * the size that we know
  * @ictx: context
  * @arg: the user's struct
@@ -359,8 +361,8 @@ int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd)
  *
  * Return: as the call; -EAGAIN: take the long way.
  */
-int iommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
-			     struct iommu_ioas_noiommu_get_pa __user *arg)
+int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
+			       struct iommu_ioas_noiommu_get_pa __user *arg)
 {
 	struct iommu_ioas_noiommu_get_pa cmd;
 	int rc;
@@ -377,7 +379,7 @@ int iommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 	if (cmd.size != sizeof(cmd))
 		return -EAGAIN;
 
-	rc = iommufd_ioas_get_pa(ictx, &cmd);
+	rc = noiommufd_ioas_get_pa(ictx, &cmd);
 	if (rc)
 		return rc;
 
@@ -400,8 +402,8 @@ write_fault:
 #define IOMMUFD_RUNS_BATCH	128
 #define IOMMUFD_RUNS_FEW	16
 
-static int iommufd_put_runs(struct noiommufd_run __user *out,
-			    const struct swpt_phys_run *run, unsigned int nr)
+static int noiommufd_put_runs(struct noiommufd_run __user *out,
+			      const struct swpt_phys_run *run, unsigned int nr)
 {
 	unsigned int i;
 
@@ -423,9 +425,9 @@ fault:
  * The last run of a batch is whole: it ends because another one begins. That
  * one may be gone by the next batch, and a neighbour mapped in its place.
  */
-static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
-				  struct noiommufd_ioas_get_pa_runs *cmd,
-				  struct swpt_phys_run *batch)
+static int noiommufd_ioas_copy_runs(struct noiommufd_ioas *ioas,
+				    struct noiommufd_ioas_get_pa_runs *cmd,
+				    struct swpt_phys_run *batch)
 {
 	struct noiommufd_run __user *out = u64_to_user_ptr(cmd->runs);
 	struct swpt_runs runs = { .run = batch, .iova = cmd->iova };
@@ -442,7 +444,7 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 		runs.nr = 0;
 		runs.room = min_t(u32, IOMMUFD_RUNS_BATCH,
 				  cmd->num_runs - done);
-		rc = iopt_get_phys_runs(&ioas->iopt, last, &runs);
+		rc = noiommu_get_phys_runs(&ioas->iopt, last, &runs);
 		if (!runs.nr)
 			break;
 		if (done && before.phys + before.length == batch[0].phys) {
@@ -450,7 +452,7 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 			batch[0].length += before.length;
 			done--;
 		}
-		if (iommufd_put_runs(out + done, batch, runs.nr))
+		if (noiommufd_put_runs(out + done, batch, runs.nr))
 			return -EFAULT;
 		done += runs.nr;
 		before = batch[runs.nr - 1];
@@ -462,11 +464,11 @@ static int iommufd_ioas_copy_runs(struct iommufd_ioas *ioas,
 	return done ? 0 : rc;
 }
 
-int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
 {
 	struct noiommufd_ioas_get_pa_runs *cmd = ucmd->cmd;
 	struct swpt_phys_run few[IOMMUFD_RUNS_FEW], *batch = few;
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	u64 last;
 	int rc;
 
@@ -480,27 +482,27 @@ int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd)
 	    check_add_overflow(cmd->iova, cmd->length - 1, &last))
 		return -EOVERFLOW;
 
-	iommufd_ctx_note(&ucmd->ictx->translated);
-	ioas = iommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	noiommufd_ctx_note(&ucmd->ictx->translated);
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 	if (cmd->num_runs > IOMMUFD_RUNS_FEW)
 		batch = kmalloc_array(IOMMUFD_RUNS_BATCH, sizeof(*batch),
 				      GFP_KERNEL);
-	rc = batch ? iommufd_ioas_copy_runs(ioas, cmd, batch) : -ENOMEM;
+	rc = batch ? noiommufd_ioas_copy_runs(ioas, cmd, batch) : -ENOMEM;
 	if (batch != few)
 		kfree(batch);
-	iommufd_put_ioas(ioas);
-	return rc ?: iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	noiommufd_put_ioas(ioas);
+	return rc ?: noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
-int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
-				   struct iommu_option *cmd)
+int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
+				     struct iommu_option *cmd)
 {
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 	int rc = 0;
 
-	ioas = iommufd_get_ioas(ictx, cmd->object_id);
+	ioas = noiommufd_get_ioas(ictx, cmd->object_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
@@ -511,33 +513,33 @@ int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	else if (cmd->val64 > 1)
 		rc = -EINVAL;
 	else
-		rc = iopt_set_large_pages(&ioas->iopt, cmd->val64);
-	iommufd_put_ioas(ioas);
+		rc = noiommu_set_large_pages(&ioas->iopt, cmd->val64);
+	noiommufd_put_ioas(ioas);
 	return rc;
 }
 
 /* The memory of all IOASes of a context. */
-static int iommufd_gather_pages(struct noiommufd_ctx *ictx,
-				struct list_head *list)
+static int noiommufd_gather_pages(struct noiommufd_ctx *ictx,
+				  struct list_head *list)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	unsigned long index;
 	int rc = 0;
 
 	xa_for_each(&ictx->objects, index, obj) {
-		struct iommufd_ioas *ioas = iommufd_get_ioas(ictx, index);
+		struct noiommufd_ioas *ioas = noiommufd_get_ioas(ictx, index);
 
 		if (IS_ERR(ioas))
 			continue;
-		rc = iopt_gather_pages(&ioas->iopt, list);
-		iommufd_put_ioas(ioas);
+		rc = noiommu_gather_pages(&ioas->iopt, list);
+		noiommufd_put_ioas(ioas);
 		if (rc)
 			break;
 	}
 	return rc;
 }
 
-int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_change_process *cmd = ucmd->cmd;
 	struct noiommufd_ctx *ictx = ucmd->ictx;
@@ -550,10 +552,10 @@ int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
 	rc = mutex_lock_killable(&ictx->change_process);
 	if (rc)
 		return rc;
-	rc = iommufd_gather_pages(ictx, &pages);
+	rc = noiommufd_gather_pages(ictx, &pages);
 	if (!rc)
-		rc = iopt_change_process(&pages);
-	iopt_put_gathered(&pages);
+		rc = noiommu_change_process(&pages);
+	noiommu_put_gathered(&pages);
 	mutex_unlock(&ictx->change_process);
 	return rc;
 }

@@ -16,27 +16,27 @@
 
 #include "iommufd_private.h"
 
-const struct iommufd_object_ops iommufd_object_ops[IOMMUFD_OBJ_MAX] = {
+const struct noiommufd_object_ops noiommufd_object_ops[IOMMUFD_OBJ_MAX] = {
 	[IOMMUFD_OBJ_DEVICE] = {
-		.destroy = iommufd_device_destroy,
+		.destroy = noiommufd_device_destroy,
 	},
 	[IOMMUFD_OBJ_HWPT_PAGING] = {
-		.pre_destroy = iommufd_hwpt_paging_pre_destroy,
+		.pre_destroy = noiommufd_hwpt_paging_pre_destroy,
 	},
 	[IOMMUFD_OBJ_IOAS] = {
-		.pre_destroy = iommufd_ioas_pre_destroy,
-		.destroy = iommufd_ioas_destroy,
+		.pre_destroy = noiommufd_ioas_pre_destroy,
+		.destroy = noiommufd_ioas_destroy,
 	},
 };
 
-static int iommufd_destroy(struct iommufd_ucmd *ucmd)
+static int noiommufd_destroy(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_destroy *cmd = ucmd->cmd;
 
-	return iommufd_object_remove(ucmd->ictx, cmd->id);
+	return noiommufd_object_remove(ucmd->ictx, cmd->id);
 }
 
-static int iommufd_fops_open(struct inode *inode, struct file *filp)
+static int noiommufd_fops_open(struct inode *inode, struct file *filp)
 {
 	struct noiommufd_ctx *ictx;
 
@@ -51,10 +51,10 @@ static int iommufd_fops_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static int iommufd_fops_release(struct inode *inode, struct file *filp)
+static int noiommufd_fops_release(struct inode *inode, struct file *filp)
 {
 	struct noiommufd_ctx *ictx = filp->private_data;
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	unsigned long index;
 	bool progress;
 
@@ -65,7 +65,7 @@ static int iommufd_fops_release(struct inode *inode, struct file *filp)
 	do {
 		progress = false;
 		xa_for_each(&ictx->objects, index, obj)
-			if (!iommufd_object_remove(ictx, index))
+			if (!noiommufd_object_remove(ictx, index))
 				progress = true;
 	} while (progress);
 	WARN_ON(!xa_empty(&ictx->objects));
@@ -74,8 +74,8 @@ static int iommufd_fops_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static int iommufd_option_rlimit_mode(struct noiommufd_ctx *ictx,
-				      struct iommu_option *cmd)
+static int noiommufd_option_rlimit_mode(struct noiommufd_ctx *ictx,
+					struct iommu_option *cmd)
 {
 	int rc = 0;
 
@@ -105,7 +105,7 @@ static int iommufd_option_rlimit_mode(struct noiommufd_ctx *ictx,
 	}
 }
 
-static int iommufd_option(struct iommufd_ucmd *ucmd)
+static int noiommufd_option(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_option *cmd = ucmd->cmd;
 	int rc;
@@ -115,17 +115,17 @@ static int iommufd_option(struct iommufd_ucmd *ucmd)
 
 	switch (cmd->option_id) {
 	case IOMMU_OPTION_RLIMIT_MODE:
-		rc = iommufd_option_rlimit_mode(ucmd->ictx, cmd);
+		rc = noiommufd_option_rlimit_mode(ucmd->ictx, cmd);
 		break;
 	case IOMMU_OPTION_HUGE_PAGES:
-		rc = iommufd_ioas_option_huge_pages(ucmd->ictx, cmd);
+		rc = noiommufd_ioas_option_huge_pages(ucmd->ictx, cmd);
 		break;
 	default:
 		return -EOPNOTSUPP;
 	}
 	if (rc)
 		return rc;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
 union ucmd_buffer {
@@ -155,17 +155,17 @@ union ucmd_buffer {
 };
 
 /**
- * struct iommufd_ioctl_op - an ioctl call
+ * struct noiommufd_ioctl_op - an ioctl call
  * @size: size of its struct
  * @min_size: size it had first: what every program has at least
  * @ioctl_num: its number, with type and direction
  * @execute: does it
  */
-struct iommufd_ioctl_op {
+struct noiommufd_ioctl_op {
 	unsigned int size;
 	unsigned int min_size;
 	unsigned int ioctl_num;
-	int (*execute)(struct iommufd_ucmd *ucmd);
+	int (*execute)(struct noiommufd_ucmd *ucmd);
 };
 
 #define IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)                \
@@ -181,67 +181,69 @@ struct iommufd_ioctl_op {
 	[_IOC_NR(_ioctl) - IOMMUFD_CMD_BASE] =                    \
 		IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)
 
-static const struct iommufd_ioctl_op iommufd_ioctl_ops[] = {
-	IOCTL_OP(IOMMU_DESTROY, iommufd_destroy, struct iommu_destroy, id),
-	IOCTL_OP(IOMMU_FAULT_QUEUE_ALLOC, iommufd_fault_alloc,
+static const struct noiommufd_ioctl_op noiommufd_ioctl_ops[] = {
+	IOCTL_OP(IOMMU_DESTROY, noiommufd_destroy, struct iommu_destroy, id),
+	IOCTL_OP(IOMMU_FAULT_QUEUE_ALLOC, noiommufd_fault_alloc,
 		 struct iommu_fault_alloc, out_fault_fd),
-	IOCTL_OP(IOMMU_GET_HW_INFO, iommufd_get_hw_info, struct iommu_hw_info,
+	IOCTL_OP(IOMMU_GET_HW_INFO, noiommufd_get_hw_info, struct iommu_hw_info,
 		 __reserved),
-	IOCTL_OP(IOMMU_HW_QUEUE_ALLOC, iommufd_hw_queue_alloc_ioctl,
+	IOCTL_OP(IOMMU_HW_QUEUE_ALLOC, noiommufd_hw_queue_alloc_ioctl,
 		 struct iommu_hw_queue_alloc, length),
-	IOCTL_OP(IOMMU_HWPT_ALLOC, iommufd_hwpt_alloc, struct iommu_hwpt_alloc,
-		 __reserved),
-	IOCTL_OP(IOMMU_HWPT_GET_DIRTY_BITMAP, iommufd_hwpt_get_dirty_bitmap,
+	IOCTL_OP(IOMMU_HWPT_ALLOC, noiommufd_hwpt_alloc,
+		 struct iommu_hwpt_alloc, __reserved),
+	IOCTL_OP(IOMMU_HWPT_GET_DIRTY_BITMAP, noiommufd_hwpt_get_dirty_bitmap,
 		 struct iommu_hwpt_get_dirty_bitmap, data),
-	IOCTL_OP(IOMMU_HWPT_INVALIDATE, iommufd_hwpt_invalidate,
+	IOCTL_OP(IOMMU_HWPT_INVALIDATE, noiommufd_hwpt_invalidate,
 		 struct iommu_hwpt_invalidate, __reserved),
-	IOCTL_OP(IOMMU_HWPT_SET_DIRTY_TRACKING, iommufd_hwpt_set_dirty_tracking,
+	IOCTL_OP(IOMMU_HWPT_SET_DIRTY_TRACKING,
+		 noiommufd_hwpt_set_dirty_tracking,
 		 struct iommu_hwpt_set_dirty_tracking, __reserved),
-	IOCTL_OP(IOMMU_IOAS_ALLOC, iommufd_ioas_alloc_ioctl,
+	IOCTL_OP(IOMMU_IOAS_ALLOC, noiommufd_ioas_alloc_ioctl,
 		 struct iommu_ioas_alloc, out_ioas_id),
-	IOCTL_OP(IOMMU_IOAS_ALLOW_IOVAS, iommufd_ioas_allow_iovas,
+	IOCTL_OP(IOMMU_IOAS_ALLOW_IOVAS, noiommufd_ioas_allow_iovas,
 		 struct iommu_ioas_allow_iovas, allowed_iovas),
-	IOCTL_OP(IOMMU_IOAS_CHANGE_PROCESS, iommufd_ioas_change_process,
+	IOCTL_OP(IOMMU_IOAS_CHANGE_PROCESS, noiommufd_ioas_change_process,
 		 struct iommu_ioas_change_process, __reserved),
-	IOCTL_OP(IOMMU_IOAS_COPY, iommufd_ioas_copy, struct iommu_ioas_copy,
+	IOCTL_OP(IOMMU_IOAS_COPY, noiommufd_ioas_copy, struct iommu_ioas_copy,
 		 src_iova),
-	IOCTL_OP(IOMMU_IOAS_IOVA_RANGES, iommufd_ioas_iova_ranges,
+	IOCTL_OP(IOMMU_IOAS_IOVA_RANGES, noiommufd_ioas_iova_ranges,
 		 struct iommu_ioas_iova_ranges, out_iova_alignment),
-	IOCTL_OP(IOMMU_IOAS_MAP, iommufd_ioas_map, struct iommu_ioas_map, iova),
-	IOCTL_OP(IOMMU_IOAS_MAP_FILE, iommufd_ioas_map_file,
+	IOCTL_OP(IOMMU_IOAS_MAP, noiommufd_ioas_map, struct iommu_ioas_map,
+		 iova),
+	IOCTL_OP(IOMMU_IOAS_MAP_FILE, noiommufd_ioas_map_file,
 		 struct iommu_ioas_map_file, iova),
-	IOCTL_OP(IOMMU_IOAS_NOIOMMU_GET_PA, iommufd_ioas_noiommu_get_pa,
+	IOCTL_OP(IOMMU_IOAS_NOIOMMU_GET_PA, noiommufd_ioas_noiommu_get_pa,
 		 struct iommu_ioas_noiommu_get_pa, out_phys),
-	IOCTL_OP(IOMMU_IOAS_UNMAP, iommufd_ioas_unmap, struct iommu_ioas_unmap,
-		 length),
-	IOCTL_OP(IOMMU_OPTION, iommufd_option, struct iommu_option, val64),
-	IOCTL_OP(IOMMU_VDEVICE_ALLOC, iommufd_vdevice_alloc_ioctl,
+	IOCTL_OP(IOMMU_IOAS_UNMAP, noiommufd_ioas_unmap,
+		 struct iommu_ioas_unmap, length),
+	IOCTL_OP(IOMMU_OPTION, noiommufd_option, struct iommu_option, val64),
+	IOCTL_OP(IOMMU_VDEVICE_ALLOC, noiommufd_vdevice_alloc_ioctl,
 		 struct iommu_vdevice_alloc, virt_id),
-	IOCTL_OP(IOMMU_VEVENTQ_ALLOC, iommufd_veventq_alloc,
+	IOCTL_OP(IOMMU_VEVENTQ_ALLOC, noiommufd_veventq_alloc,
 		 struct iommu_veventq_alloc, out_veventq_fd),
-	IOCTL_OP(IOMMU_VFIO_IOAS, iommufd_vfio_ioas, struct iommu_vfio_ioas,
+	IOCTL_OP(IOMMU_VFIO_IOAS, noiommufd_vfio_ioas, struct iommu_vfio_ioas,
 		 __reserved),
-	IOCTL_OP(IOMMU_VIOMMU_ALLOC, iommufd_viommu_alloc_ioctl,
+	IOCTL_OP(IOMMU_VIOMMU_ALLOC, noiommufd_viommu_alloc_ioctl,
 		 struct iommu_viommu_alloc, out_viommu_id),
 };
 
 /* The one call of ours. */
-static const struct iommufd_ioctl_op noiommufd_get_pa_runs_op =
-	IOCTL_OP_INIT(NOIOMMUFD_IOAS_GET_PA_RUNS, iommufd_ioas_get_pa_runs,
+static const struct noiommufd_ioctl_op noiommufd_get_pa_runs_op =
+	IOCTL_OP_INIT(NOIOMMUFD_IOAS_GET_PA_RUNS, noiommufd_ioas_get_pa_runs,
 		      struct noiommufd_ioas_get_pa_runs, runs);
 
-static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
-			       unsigned long arg)
+static long noiommufd_fops_ioctl(struct file *filp, unsigned int cmd,
+				 unsigned long arg)
 {
-	const struct iommufd_ioctl_op *op;
-	struct iommufd_ucmd ucmd = {};
+	const struct noiommufd_ioctl_op *op;
+	struct noiommufd_ucmd ucmd = {};
 	union ucmd_buffer buf;
 	unsigned int nr;
 	int rc;
 
 	if (cmd == IOMMU_IOAS_NOIOMMU_GET_PA) {
-		rc = iommufd_ioas_get_pa_fast(filp->private_data,
-					      (void __user *)arg);
+		rc = noiommufd_ioas_get_pa_fast(filp->private_data,
+						(void __user *)arg);
 		if (rc != -EAGAIN)
 			return rc;
 	}
@@ -250,9 +252,10 @@ static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 	op = &noiommufd_get_pa_runs_op;
 	if (cmd != op->ioctl_num) {
 		if (nr < IOMMUFD_CMD_BASE ||
-		    nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(iommufd_ioctl_ops))
-			return iommufd_vfio_ioctl(filp->private_data, cmd, arg);
-		op = &iommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
+		    nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(noiommufd_ioctl_ops))
+			return noiommufd_vfio_ioctl(filp->private_data, cmd,
+						    arg);
+		op = &noiommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
 	}
 
 	ucmd.ictx = filp->private_data;
@@ -275,25 +278,25 @@ static long iommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 }
 
 /* There is nothing to map without an IOMMU; say so as mainline does. */
-static int iommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
+static int noiommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	return vma->vm_flags & VM_EXEC ? -EPERM : -ENXIO;
 }
 
-static const struct file_operations iommufd_fops = {
+static const struct file_operations noiommufd_fops = {
 	.owner = THIS_MODULE,
-	.open = iommufd_fops_open,
-	.release = iommufd_fops_release,
-	.unlocked_ioctl = iommufd_fops_ioctl,
-	.mmap = iommufd_fops_mmap,
+	.open = noiommufd_fops_open,
+	.release = noiommufd_fops_release,
+	.unlocked_ioctl = noiommufd_fops_ioctl,
+	.mmap = noiommufd_fops_mmap,
 };
 
-static struct miscdevice iommu_misc_dev = {
+static struct miscdevice noiommufd_misc_dev = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = NOIOMMUFD_NODE_NAME,
-	.fops = &iommufd_fops,
+	.fops = &noiommufd_fops,
 	.nodename = NOIOMMUFD_NODE_NAME,
 	.mode = 0660,
 };
@@ -305,7 +308,7 @@ EXPORT_SYMBOL_GPL(noiommufd_node_name);
  * Is this the iommufd of the kernel itself? Only its path tells; printing that
  * is safe against a rename.
  */
-static bool iommufd_is_foreign(struct file *file)
+static bool noiommufd_is_foreign(struct file *file)
 {
 	char name[sizeof("iommu") + 1];
 
@@ -326,8 +329,8 @@ struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd)
 
 	if (!file)
 		return ERR_PTR(-EBADF);
-	if (file->f_op != &iommufd_fops) {
-		if (iommufd_is_foreign(file))
+	if (file->f_op != &noiommufd_fops) {
+		if (noiommufd_is_foreign(file))
 			pr_notice_ratelimited("%s[%d]: that is the kernel's own iommufd, open /dev/%s instead\n",
 					      current->comm,
 					      task_pid_nr(current),
@@ -339,29 +342,30 @@ struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd)
 }
 EXPORT_SYMBOL_GPL(noiommufd_ctx_from_fd);
 
-static int iommufd_get_table_bytes(char *buf, const struct kernel_param *param)
+static int noiommufd_get_table_bytes(char *buf,
+				     const struct kernel_param *param)
 {
 	return scnprintf(buf, PAGE_SIZE, "%lu\n", swpt_table_bytes());
 }
 
-static const struct kernel_param_ops iommufd_table_bytes_ops = {
-	.get = iommufd_get_table_bytes,
+static const struct kernel_param_ops noiommufd_table_bytes_ops = {
+	.get = noiommufd_get_table_bytes,
 };
 
-module_param_named(iova_base, iopt_iova_base, ullong, 0444);
+module_param_named(iova_base, noiommu_iova_base, ullong, 0444);
 MODULE_PARM_DESC(iova_base, "Where IOVAs of the kernel's choice begin; Linux 7.3 has 4096 (default: where no memory is)");
 
-module_param_cb(table_bytes, &iommufd_table_bytes_ops, NULL, 0444);
+module_param_cb(table_bytes, &noiommufd_table_bytes_ops, NULL, 0444);
 MODULE_PARM_DESC(table_bytes, "Memory that page tables take at the moment (read only)");
 
-static int __init iommufd_init(void)
+static int __init noiommufd_init(void)
 {
 	int rc;
 
 	rc = swpt_module_init();
 	if (rc)
 		return rc;
-	rc = misc_register(&iommu_misc_dev);
+	rc = misc_register(&noiommufd_misc_dev);
 	if (rc) {
 		pr_err("cannot register /dev/%s: %d\n", noiommufd_node_name,
 		       rc);
@@ -370,14 +374,14 @@ static int __init iommufd_init(void)
 	return rc;
 }
 
-static void __exit iommufd_exit(void)
+static void __exit noiommufd_exit(void)
 {
-	misc_deregister(&iommu_misc_dev);
+	misc_deregister(&noiommufd_misc_dev);
 	swpt_module_exit();
 }
 
-module_init(iommufd_init);
-module_exit(iommufd_exit);
+module_init(noiommufd_init);
+module_exit(noiommufd_exit);
 
 MODULE_DESCRIPTION("iommufd for devices without an IOMMU");
 MODULE_AUTHOR("The noiommufd developers");

@@ -19,33 +19,33 @@ void noiommufd_ctx_put(struct noiommufd_ctx *ictx)
 }
 EXPORT_SYMBOL_GPL(noiommufd_ctx_put);
 
-static void iommufd_object_pre_destroy(struct iommufd_object *obj)
+static void noiommufd_object_pre_destroy(struct noiommufd_object *obj)
 {
-	if (iommufd_object_ops[obj->type].pre_destroy)
-		iommufd_object_ops[obj->type].pre_destroy(obj);
+	if (noiommufd_object_ops[obj->type].pre_destroy)
+		noiommufd_object_ops[obj->type].pre_destroy(obj);
 }
 
-static void iommufd_object_destroy(struct iommufd_object *obj)
+static void noiommufd_object_destroy(struct noiommufd_object *obj)
 {
-	if (iommufd_object_ops[obj->type].destroy)
-		iommufd_object_ops[obj->type].destroy(obj);
+	if (noiommufd_object_ops[obj->type].destroy)
+		noiommufd_object_ops[obj->type].destroy(obj);
 }
 
 /**
- * _iommufd_object_alloc() - allocate an object and an id for it
+ * noiommufd_object_alloc_bytes() - allocate an object and an id for it
  * @ictx: context
- * @size: bytes, with struct iommufd_object first
+ * @size: bytes, with struct noiommufd_object first
  * @type: its type
  *
- * Nobody finds the object until iommufd_object_finalize().
+ * Nobody finds the object until noiommufd_object_finalize().
  *
  * Return: zeroed object with one reference, or -ENOMEM.
  */
-struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
-					     size_t size,
-					     enum iommufd_object_type type)
+struct noiommufd_object *
+noiommufd_object_alloc_bytes(struct noiommufd_ctx *ictx, size_t size,
+			     enum noiommufd_object_type type)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	int rc;
 
 	obj = kzalloc(size, GFP_KERNEL_ACCOUNT);
@@ -64,37 +64,38 @@ struct iommufd_object *_iommufd_object_alloc(struct noiommufd_ctx *ictx,
 }
 
 /**
- * iommufd_object_finalize() - let the object be found by its id
+ * noiommufd_object_finalize() - let the object be found by its id
  * @obj: complete
  */
-void iommufd_object_finalize(struct iommufd_object *obj)
+void noiommufd_object_finalize(struct noiommufd_object *obj)
 {
 	/* Its place is reserved: this cannot fail. */
 	xa_store(&obj->ictx->objects, obj->id, obj, GFP_KERNEL_ACCOUNT);
 }
 
 /**
- * iommufd_object_abort() - undo _iommufd_object_alloc()
+ * noiommufd_object_abort() - undo noiommufd_object_alloc_bytes()
  * @obj: not finalized, nothing left to destroy
  */
-void iommufd_object_abort(struct iommufd_object *obj)
+void noiommufd_object_abort(struct noiommufd_object *obj)
 {
 	xa_erase(&obj->ictx->objects, obj->id);
 	kfree(obj);
 }
 
 /**
- * iommufd_get_object() - find an object and take a reference to it
+ * noiommufd_get_object() - find an object and take a reference to it
  * @ictx: context
  * @id: its id
  * @type: the type it must have, or IOMMUFD_OBJ_ANY
  *
  * Return: the object, or -ENOENT.
  */
-struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
-					  enum iommufd_object_type type)
+struct noiommufd_object *noiommufd_get_object(struct noiommufd_ctx *ictx,
+					      u32 id,
+					      enum noiommufd_object_type type)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 
 	xa_lock(&ictx->objects);
 	obj = xa_load(&ictx->objects, id);
@@ -107,21 +108,21 @@ struct iommufd_object *iommufd_get_object(struct noiommufd_ctx *ictx, u32 id,
 }
 
 /**
- * iommufd_put_object() - drop a reference
+ * noiommufd_put_object() - drop a reference
  * @obj: object; destroyed with the last one
  *
  * Context: no lock is held.
  */
-void iommufd_put_object(struct iommufd_object *obj)
+void noiommufd_put_object(struct noiommufd_object *obj)
 {
 	if (!refcount_dec_and_test(&obj->refs))
 		return;
-	iommufd_object_destroy(obj);
+	noiommufd_object_destroy(obj);
 	kfree_rcu(obj, rcu);
 }
 
 /* Nobody finds the object from here on. */
-static void iommufd_object_erase(struct iommufd_object *obj)
+static void noiommufd_object_erase(struct noiommufd_object *obj)
 {
 	struct noiommufd_ctx *ictx = obj->ictx;
 
@@ -133,13 +134,13 @@ static void iommufd_object_erase(struct iommufd_object *obj)
 }
 
 /**
- * __iommufd_object_use() - iommufd_object_use() with the lock held
+ * noiommufd_object_use_locked() - noiommufd_object_use() with the lock held
  * @obj: object
  *
  * Context: the xa_lock of noiommufd_ctx::objects is held.
  * Return: 0, or -ENOENT: it was destroyed already.
  */
-int __iommufd_object_use(struct iommufd_object *obj)
+int noiommufd_object_use_locked(struct noiommufd_object *obj)
 {
 	struct xarray *objects = &obj->ictx->objects;
 
@@ -153,28 +154,28 @@ int __iommufd_object_use(struct iommufd_object *obj)
 }
 
 /**
- * iommufd_object_use() - keep an object from being destroyed
+ * noiommufd_object_use() - keep an object from being destroyed
  * @obj: the caller has a reference
  *
  * Return: 0, or -ENOENT: it was destroyed already.
  */
-int iommufd_object_use(struct iommufd_object *obj)
+int noiommufd_object_use(struct noiommufd_object *obj)
 {
 	struct xarray *objects = &obj->ictx->objects;
 	int rc;
 
 	xa_lock(objects);
-	rc = __iommufd_object_use(obj);
+	rc = noiommufd_object_use_locked(obj);
 	xa_unlock(objects);
 	return rc;
 }
 
 /**
- * iommufd_object_unuse() - undo iommufd_object_use()
+ * noiommufd_object_unuse() - undo noiommufd_object_use()
  * @obj: object
  * @destroy_unused: destroy it if this was the last user
  */
-void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
+void noiommufd_object_unuse(struct noiommufd_object *obj, bool destroy_unused)
 {
 	struct xarray *objects = &obj->ictx->objects;
 	bool destroy;
@@ -182,17 +183,17 @@ void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
 	xa_lock(objects);
 	destroy = !--obj->users && destroy_unused;
 	if (destroy)
-		iommufd_object_erase(obj);
+		noiommufd_object_erase(obj);
 	xa_unlock(objects);
-	iommufd_put_object(obj);
+	noiommufd_put_object(obj);
 	if (!destroy)
 		return;
-	iommufd_object_pre_destroy(obj);
-	iommufd_put_object(obj);
+	noiommufd_object_pre_destroy(obj);
+	noiommufd_put_object(obj);
 }
 
 /**
- * iommufd_object_remove() - destroy an object
+ * noiommufd_object_remove() - destroy an object
  * @ictx: context
  * @id: its id
  *
@@ -202,9 +203,9 @@ void iommufd_object_unuse(struct iommufd_object *obj, bool destroy_unused)
  * Context: no lock is held.
  * Return: 0; -ENOENT: no such object; -EBUSY: it has users.
  */
-int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
+int noiommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	int rc = 0;
 
 	xa_lock(&ictx->objects);
@@ -214,11 +215,11 @@ int iommufd_object_remove(struct noiommufd_ctx *ictx, u32 id)
 	else if (obj->users)
 		rc = -EBUSY;
 	else
-		iommufd_object_erase(obj);
+		noiommufd_object_erase(obj);
 	xa_unlock(&ictx->objects);
 	if (rc)
 		return rc;
-	iommufd_object_pre_destroy(obj);
-	iommufd_put_object(obj);
+	noiommufd_object_pre_destroy(obj);
+	noiommufd_put_object(obj);
 	return 0;
 }

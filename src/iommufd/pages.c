@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * User memory: pinning it, charging it, and giving it back. iopt_pages::mutex
+ * User memory: pinning it, charging it, and giving it back. noiommu_pages::mutex
  * guards all of it; it is held while memory is faulted in, so nothing that user
  * space can make others wait for may be taken inside it.
  */
@@ -30,7 +30,7 @@
 /* Looks at a file that another thread changes, before it is given up. */
 #define IOPT_FILE_TRIES		16
 
-static void iopt_payer_get_current(struct iopt_payer *payer)
+static void noiommu_payer_get_current(struct noiommu_payer *payer)
 {
 	payer->mm = current->mm;
 	mmgrab(payer->mm);
@@ -39,7 +39,7 @@ static void iopt_payer_get_current(struct iopt_payer *payer)
 	payer->cred = get_current_cred();
 }
 
-static void iopt_payer_put(struct iopt_payer *payer)
+static void noiommu_payer_put(struct noiommu_payer *payer)
 {
 	if (!payer->mm)
 		return;
@@ -49,8 +49,8 @@ static void iopt_payer_put(struct iopt_payer *payer)
 	payer->mm = NULL;
 }
 
-static int iopt_charge_user(struct iopt_payer *payer, unsigned long npages,
-			    bool force)
+static int noiommu_charge_user(struct noiommu_payer *payer,
+			       unsigned long npages, bool force)
 {
 	atomic_long_t *locked_vm = &payer->cred->user->locked_vm;
 	unsigned long limit, cur, new;
@@ -65,8 +65,8 @@ static int iopt_charge_user(struct iopt_payer *payer, unsigned long npages,
 	return 0;
 }
 
-static int iopt_account_mm(struct iopt_payer *payer, unsigned long npages,
-			   bool inc, bool force)
+static int noiommu_account_mm(struct noiommu_payer *payer, unsigned long npages,
+			      bool inc, bool force)
 {
 	struct mm_struct *mm = payer->mm;
 	int rc;
@@ -79,57 +79,59 @@ static int iopt_account_mm(struct iopt_payer *payer, unsigned long npages,
 }
 
 /* With force, over the limit if need be: gives back what was there before. */
-static int iopt_charge(u8 mode, struct iopt_payer *payer, unsigned long npages,
-		       bool force)
+static int noiommu_charge(u8 mode, struct noiommu_payer *payer,
+			  unsigned long npages, bool force)
 {
 	int rc = 0;
 
 	if (!npages)
 		return 0;
 	if (mode == IOPT_PAGES_ACCOUNT_USER)
-		rc = iopt_charge_user(payer, npages, force);
+		rc = noiommu_charge_user(payer, npages, force);
 	else if (mode == IOPT_PAGES_ACCOUNT_MM)
-		rc = iopt_account_mm(payer, npages, true, force);
+		rc = noiommu_account_mm(payer, npages, true, force);
 	if (!rc)
 		atomic64_add(npages, &payer->mm->pinned_vm);
 	return rc;
 }
 
-static void iopt_uncharge(u8 mode, struct iopt_payer *payer,
-			  unsigned long npages)
+static void noiommu_uncharge(u8 mode, struct noiommu_payer *payer,
+			     unsigned long npages)
 {
 	if (!npages)
 		return;
 	if (mode == IOPT_PAGES_ACCOUNT_USER)
 		atomic_long_sub(npages, &payer->cred->user->locked_vm);
 	else if (mode == IOPT_PAGES_ACCOUNT_MM)
-		iopt_account_mm(payer, npages, false, false);
+		noiommu_account_mm(payer, npages, false, false);
 	atomic64_sub(npages, &payer->mm->pinned_vm);
 }
 
-static int iopt_pages_charge(struct iopt_pages *pages, unsigned long npages)
+static int noiommu_pages_charge(struct noiommu_pages *pages,
+				unsigned long npages)
 {
 	int rc;
 
 	lockdep_assert_held(&pages->mutex);
 
-	rc = iopt_charge(pages->account_mode, &pages->payer, npages, false);
+	rc = noiommu_charge(pages->account_mode, &pages->payer, npages, false);
 	if (!rc)
 		pages->npinned += npages;
 	return rc;
 }
 
-static void iopt_pages_uncharge(struct iopt_pages *pages, unsigned long npages)
+static void noiommu_pages_uncharge(struct noiommu_pages *pages,
+				   unsigned long npages)
 {
 	lockdep_assert_held(&pages->mutex);
 
-	iopt_uncharge(pages->account_mode, &pages->payer, npages);
+	noiommu_uncharge(pages->account_mode, &pages->payer, npages);
 	pages->npinned -= npages;
 }
 
 /* Pages with a pin each, in no order. */
-static void iopt_unpin_words(struct iopt_pages *pages, const u64 *words,
-			     unsigned int nr)
+static void noiommu_unpin_words(struct noiommu_pages *pages, const u64 *words,
+				unsigned int nr)
 {
 	struct page *batch[IOPT_UNPIN_SMALL];
 
@@ -145,8 +147,8 @@ static void iopt_unpin_words(struct iopt_pages *pages, const u64 *words,
 	}
 }
 
-static void iopt_unpin_run(struct iopt_pages *pages, u64 pfn,
-			   unsigned int order, u64 npages)
+static void noiommu_unpin_run(struct noiommu_pages *pages, u64 pfn,
+			      unsigned int order, u64 npages)
 {
 	while (npages) {
 		u64 n, pins;
@@ -168,24 +170,25 @@ static void iopt_unpin_run(struct iopt_pages *pages, u64 pfn,
 }
 
 /* A swpt_release_fn: unpin memory the way it was pinned. */
-static void iopt_unpin(void *arg, const u64 *words, unsigned int nr, u64 npages)
+static void noiommu_unpin(void *arg, const u64 *words, unsigned int nr,
+			  u64 npages)
 {
-	struct iopt_pages *pages = arg;
+	struct noiommu_pages *pages = arg;
 	unsigned int i;
 
 	lockdep_assert_held(&pages->mutex);
 
 	if (npages == 1 && !swpt_word_order(words[0])) {
-		iopt_unpin_words(pages, words, nr);
+		noiommu_unpin_words(pages, words, nr);
 		return;
 	}
 	for (i = 0; i < nr; i++)
-		iopt_unpin_run(pages, swpt_word_pfn(words[i]),
-			       swpt_word_order(words[i]), npages);
+		noiommu_unpin_run(pages, swpt_word_pfn(words[i]),
+				  swpt_word_order(words[i]), npages);
 }
 
-static int iopt_pin(struct iopt_pages *pages, u64 index, unsigned long npages,
-		    struct page **upages)
+static int noiommu_pin(struct noiommu_pages *pages, u64 index,
+		       unsigned long npages, struct page **upages)
 {
 	unsigned long va = pages->start + index * PAGE_SIZE;
 	unsigned int flags = FOLL_LONGTERM;
@@ -199,8 +202,8 @@ static int iopt_pin(struct iopt_pages *pages, u64 index, unsigned long npages,
 }
 
 /* File an array of pages that have a pin each, as runs. */
-static int iopt_file_pages(struct swpt_fill *fill, struct page **upages,
-			   unsigned long npages)
+static int noiommu_file_pages(struct swpt_fill *fill, struct page **upages,
+			      unsigned long npages)
 {
 	unsigned long i, n;
 
@@ -222,8 +225,8 @@ static int iopt_file_pages(struct swpt_fill *fill, struct page **upages,
  * File the rest of a hugetlb page by the one pin on its page: a pin is worth
  * the whole of it, and a VMA that has one page of it has them all.
  */
-static int iopt_file_hugetlb(struct swpt_fill *fill, struct page *page,
-			     unsigned long npages)
+static int noiommu_file_hugetlb(struct swpt_fill *fill, struct page *page,
+				unsigned long npages)
 {
 	unsigned int order = compound_order(compound_head(page));
 	unsigned long pfn = page_to_pfn(page);
@@ -238,8 +241,8 @@ static int iopt_file_hugetlb(struct swpt_fill *fill, struct page *page,
 }
 
 /* Pin the pages from first to last and file them in fill. */
-static int iopt_pages_pin_mm(struct iopt_pages *pages, struct swpt_fill *fill,
-			     u64 first, u64 last)
+static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
+				struct swpt_fill *fill, u64 first, u64 last)
 {
 	unsigned long room = IOPT_PIN_SMALL;
 	struct page *small[IOPT_PIN_SMALL];
@@ -264,22 +267,22 @@ static int iopt_pages_pin_mm(struct iopt_pages *pages, struct swpt_fill *fill,
 			rc = -EINTR;
 			break;
 		}
-		n = iopt_pin(pages, index,
-			     hugetlb ? 1 : min_t(u64, todo, room), upages);
+		n = noiommu_pin(pages, index,
+				hugetlb ? 1 : min_t(u64, todo, room), upages);
 		if (n < 0) {
 			rc = n;
 			break;
 		}
 		if (hugetlb && PageHuge(upages[0])) {
-			n = iopt_file_hugetlb(fill, upages[0],
-					      min_t(u64, todo, ULONG_MAX));
+			n = noiommu_file_hugetlb(fill, upages[0],
+						 min_t(u64, todo, ULONG_MAX));
 			if (n < 0) {
 				rc = n;
 				break;
 			}
 		} else {
 			hugetlb = PageHuge(upages[n - 1]);
-			rc = iopt_file_pages(fill, upages, n);
+			rc = noiommu_file_pages(fill, upages, n);
 			if (rc)
 				break;
 		}
@@ -292,7 +295,7 @@ static int iopt_pages_pin_mm(struct iopt_pages *pages, struct swpt_fill *fill,
 	return rc;
 }
 
-static void iopt_unpin_folios(struct folio **folios, unsigned long nr)
+static void noiommu_unpin_folios(struct folio **folios, unsigned long nr)
 {
 	while (nr--)
 		unpin_user_page(folio_page(*folios++, 0));
@@ -303,9 +306,9 @@ static void iopt_unpin_folios(struct folio **folios, unsigned long nr)
  * to its page last. Others are unpinned: another thread changed the file.
  * -EAGAIN: not even the first is.
  */
-static int iopt_file_folios(struct swpt_fill *fill, struct file *file,
-			    struct folio **folios, unsigned long nr,
-			    unsigned long offset, pgoff_t last, u64 *todo)
+static int noiommu_file_folios(struct swpt_fill *fill, struct file *file,
+			       struct folio **folios, unsigned long nr,
+			       unsigned long offset, pgoff_t last, u64 *todo)
 {
 	unsigned long i;
 	int rc = 0;
@@ -316,8 +319,8 @@ static int iopt_file_folios(struct swpt_fill *fill, struct file *file,
 		u64 n;
 
 		if (offset >= npages ||
-		    !memfd_folio_is_at(file, folios[i],
-				       last + 1 - *todo - offset)) {
+		    !noiommufd_memfd_folio_is_at(file, folios[i],
+						 last + 1 - *todo - offset)) {
 			rc = i ? 0 : -EAGAIN;
 			break;
 		}
@@ -328,12 +331,12 @@ static int iopt_file_folios(struct swpt_fill *fill, struct file *file,
 			break;
 		*todo -= n;
 	}
-	iopt_unpin_folios(folios + i, nr - i);
+	noiommu_unpin_folios(folios + i, nr - i);
 	return rc;
 }
 
 /* A device may write only where a process with this file could. */
-static int iopt_file_begin_pin(struct iopt_pages *pages)
+static int noiommu_file_begin_pin(struct noiommu_pages *pages)
 {
 	if (!pages->writable)
 		return 0;
@@ -341,14 +344,14 @@ static int iopt_file_begin_pin(struct iopt_pages *pages)
 	return mapping_map_writable(pages->file->f_mapping);
 }
 
-static void iopt_file_end_pin(struct iopt_pages *pages)
+static void noiommu_file_end_pin(struct noiommu_pages *pages)
 {
 	if (pages->writable)
 		mapping_unmap_writable(pages->file->f_mapping);
 }
 
-static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
-			       u64 first, u64 last)
+static int noiommu_pages_pin_file(struct noiommu_pages *pages,
+				  struct swpt_fill *fill, u64 first, u64 last)
 {
 	u64 todo = last - first + 1;
 	loff_t end = pages->start + ((last + 1) << PAGE_SHIFT) - 1;
@@ -363,7 +366,7 @@ static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
 	/* An offset that a file cannot have. */
 	if (end < 0 || end >= i_size_read(file_inode(pages->file)))
 		return -EINVAL;
-	rc = iopt_file_begin_pin(pages);
+	rc = noiommu_file_begin_pin(pages);
 	if (rc)
 		return rc;
 	folios = kvmalloc_array(room, sizeof(*folios), GFP_KERNEL);
@@ -383,9 +386,9 @@ static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
 		n = memfd_pin_folios(pages->file, start, end, folios, room,
 				     &offset);
 		if (n > 0)
-			rc = iopt_file_folios(fill, pages->file, folios, n,
-					      offset >> PAGE_SHIFT,
-					      end >> PAGE_SHIFT, &todo);
+			rc = noiommu_file_folios(fill, pages->file, folios, n,
+						 offset >> PAGE_SHIFT,
+						 end >> PAGE_SHIFT, &todo);
 		else
 			rc = n ?: -EFAULT;
 		cond_resched();
@@ -398,12 +401,12 @@ static int iopt_pages_pin_file(struct iopt_pages *pages, struct swpt_fill *fill,
 	if (rc == -EAGAIN)
 		rc = -EFAULT;
 out_end:
-	iopt_file_end_pin(pages);
+	noiommu_file_end_pin(pages);
 	return rc;
 }
 
-static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
-			  u64 first, u64 last)
+static int noiommu_pages_pin(struct noiommu_pages *pages,
+			     struct swpt_fill *fill, u64 first, u64 last)
 {
 	struct mm_struct *mm = pages->payer.mm;
 	int rc;
@@ -411,19 +414,19 @@ static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
 	lockdep_assert_held(&pages->mutex);
 
 	if (pages->type == IOPT_ADDRESS_FILE)
-		return iopt_pages_pin_file(pages, fill, first, last);
+		return noiommu_pages_pin_file(pages, fill, first, last);
 	if (mm == current->mm)
-		return iopt_pages_pin_mm(pages, fill, first, last);
+		return noiommu_pages_pin_mm(pages, fill, first, last);
 	/* Mapped by another process, which may have exited. */
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
-	rc = iopt_pages_pin_mm(pages, fill, first, last);
+	rc = noiommu_pages_pin_mm(pages, fill, first, last);
 	mmput_async(mm);
 	return rc;
 }
 
 /**
- * iopt_area_fill() - pin what an area maps, where that is not pinned yet
+ * noiommu_area_fill() - pin what an area maps, where that is not pinned yet
  * @area: not held
  *
  * Context: may sleep in a page fault for as long as user space pleases; a fatal
@@ -432,9 +435,9 @@ static int iopt_pages_pin(struct iopt_pages *pages, struct swpt_fill *fill,
  * for what the device may do; -ENOMEM: no memory, or over RLIMIT_MEMLOCK;
  * -EINTR. On failure nothing is pinned or charged.
  */
-int iopt_area_fill(struct iopt_area *area)
+int noiommu_area_fill(struct noiommu_area *area)
 {
-	struct iopt_pages *pages = area->pages;
+	struct noiommu_pages *pages = area->pages;
 	u64 first = area->swpt.first_index;
 	u64 last = area->swpt.last_index;
 	struct swpt_fill fill;
@@ -448,7 +451,7 @@ int iopt_area_fill(struct iopt_area *area)
 		return rc;
 
 	nr = swpt_pages_nr_unheld(&pages->swpt, first, last);
-	rc = iopt_pages_charge(pages, nr);
+	rc = noiommu_pages_charge(pages, nr);
 	if (rc)
 		goto out_unlock;
 
@@ -456,7 +459,7 @@ int iopt_area_fill(struct iopt_area *area)
 	while (swpt_pages_next_hole(&pages->swpt, &first, last, &hole_last)) {
 		pinned = true;
 		swpt_fill_seek(&fill, first);
-		rc = iopt_pages_pin(pages, &fill, first, hole_last);
+		rc = noiommu_pages_pin(pages, &fill, first, hole_last);
 		if (rc)
 			goto out_abort;
 		if (hole_last == last)
@@ -472,40 +475,40 @@ int iopt_area_fill(struct iopt_area *area)
 	goto out_unlock;
 
 out_abort:
-	swpt_fill_abort(&fill, iopt_unpin, pages);
-	iopt_pages_uncharge(pages, nr);
+	swpt_fill_abort(&fill, noiommu_unpin, pages);
+	noiommu_pages_uncharge(pages, nr);
 out_unlock:
 	mutex_unlock(&pages->mutex);
 	return rc;
 }
 
 /**
- * iopt_area_unfill() - unpin what only this area holds
+ * noiommu_area_unfill() - unpin what only this area holds
  * @area: its pages are held, and no reader can find it so any more
  */
-void iopt_area_unfill(struct iopt_area *area)
+void noiommu_area_unfill(struct noiommu_area *area)
 {
-	struct iopt_pages *pages = area->pages;
+	struct noiommu_pages *pages = area->pages;
 
 	mutex_lock(&pages->mutex);
-	swpt_pages_drop(&pages->swpt, &area->swpt, iopt_unpin, pages);
-	iopt_pages_uncharge(pages,
-			    swpt_pages_nr_unheld(&pages->swpt,
-						 area->swpt.first_index,
-						 area->swpt.last_index));
+	swpt_pages_drop(&pages->swpt, &area->swpt, noiommu_unpin, pages);
+	noiommu_pages_uncharge(pages,
+			       swpt_pages_nr_unheld(&pages->swpt,
+						    area->swpt.first_index,
+						    area->swpt.last_index));
 	mutex_unlock(&pages->mutex);
 }
 
 /**
- * iopt_areas_share() - hold what another area of the same pages holds
+ * noiommu_areas_share() - hold what another area of the same pages holds
  * @areas: new, of one pages object; their pages are pinned
  * @nr: how many
  *
  * Return: 0 or -EINTR.
  */
-int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
+int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 {
-	struct iopt_pages *pages = areas[0]->pages;
+	struct noiommu_pages *pages = areas[0]->pages;
 	unsigned int i;
 	int rc;
 
@@ -518,11 +521,11 @@ int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
 	return 0;
 }
 
-static struct iopt_pages *iopt_alloc_pages(unsigned long start,
-					   unsigned long length, bool writable,
-					   u8 account_mode)
+static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
+						 unsigned long length,
+						 bool writable, u8 account_mode)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 
 	if (!length || length > SIZE_MAX - PAGE_SIZE)
 		return ERR_PTR(-EINVAL);
@@ -533,7 +536,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
 	swpt_pages_init(&pages->swpt, &pages->mutex);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
-	iopt_payer_get_current(&pages->payer);
+	noiommu_payer_get_current(&pages->payer);
 	pages->old_payer.mm = NULL;
 	pages->npinned = 0;
 	INIT_LIST_HEAD(&pages->item);
@@ -549,7 +552,7 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
 }
 
 /**
- * iopt_alloc_user_pages() - describe memory of the current process
+ * noiommu_alloc_user_pages() - describe memory of the current process
  * @uptr: its address
  * @length: its length in bytes
  * @writable: devices may write to it
@@ -560,25 +563,25 @@ static struct iopt_pages *iopt_alloc_pages(unsigned long start,
  * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
  * no memory can have; -ENOMEM.
  */
-struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
-					 unsigned long length, bool writable,
-					 u8 account_mode)
+struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
+					       unsigned long length,
+					       bool writable, u8 account_mode)
 {
 	unsigned long end;
 
 	if (check_add_overflow(uptr, length, &end))
 		return ERR_PTR(-EOVERFLOW);
-	return iopt_alloc_pages(uptr, length, writable, account_mode);
+	return noiommu_alloc_pages(uptr, length, writable, account_mode);
 }
 
 /* What a mapping of the file into a process would need. */
-static int iopt_file_may_write(struct file *file)
+static int noiommu_file_may_write(struct file *file)
 {
 	int rc;
 
 	if (!(file->f_mode & FMODE_WRITE))
 		return -EACCES;
-	if (memfd_sealed_for_write(file))
+	if (noiommufd_memfd_sealed_for_write(file))
 		return -EPERM;
 	rc = mapping_map_writable(file->f_mapping);
 	if (!rc)
@@ -587,7 +590,7 @@ static int iopt_file_may_write(struct file *file)
 }
 
 /**
- * iopt_alloc_file_pages() - describe memory of a file
+ * noiommu_alloc_file_pages() - describe memory of a file
  * @fd: file descriptor of the current process
  * @start: offset in bytes
  * @length: bytes
@@ -601,10 +604,10 @@ static int iopt_file_may_write(struct file *file)
  * no file can have; -EBADF: no such file; -EACCES: it is not open for writing;
  * -EPERM: a seal forbids to write; -ENOMEM.
  */
-struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
-					 bool writable, u8 account_mode)
+struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
+					       bool writable, u8 account_mode)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 	struct file *file;
 	bool can_pin;
 	u64 last;
@@ -617,13 +620,13 @@ struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
 	file = fget(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
-	can_pin = memfd_can_pin(file);
-	rc = can_pin && writable ? iopt_file_may_write(file) : 0;
+	can_pin = noiommufd_memfd_can_pin(file);
+	rc = can_pin && writable ? noiommu_file_may_write(file) : 0;
 	if (rc) {
 		pages = ERR_PTR(rc);
 		goto out_put;
 	}
-	pages = iopt_alloc_pages(start, length, writable, account_mode);
+	pages = noiommu_alloc_pages(start, length, writable, account_mode);
 	if (IS_ERR(pages))
 		goto out_put;
 	pages->type = IOPT_ADDRESS_FILE;
@@ -635,30 +638,30 @@ out_put:
 }
 
 /**
- * iopt_pages_change_process() - charge the current process for the memory
+ * noiommu_pages_change_process() - charge the current process for the memory
  * @pages: memory of a file
  *
  * Under noiommufd_ctx::change_process; to be followed by
- * iopt_pages_forget_process() or iopt_pages_restore_process().
+ * noiommu_pages_forget_process() or noiommu_pages_restore_process().
  *
  * Return: 0, or -ENOMEM: over its limit, and nothing has changed.
  */
-int iopt_pages_change_process(struct iopt_pages *pages)
+int noiommu_pages_change_process(struct noiommu_pages *pages)
 {
-	struct iopt_payer payer;
+	struct noiommu_payer payer;
 	int rc = 0;
 
 	mutex_lock(&pages->mutex);
 	if (pages->payer.mm == current->mm &&
 	    pages->payer.cred->user == current_user())
 		goto out_unlock;
-	iopt_payer_get_current(&payer);
-	rc = iopt_charge(pages->account_mode, &payer, pages->npinned, false);
+	noiommu_payer_get_current(&payer);
+	rc = noiommu_charge(pages->account_mode, &payer, pages->npinned, false);
 	if (rc) {
-		iopt_payer_put(&payer);
+		noiommu_payer_put(&payer);
 		goto out_unlock;
 	}
-	iopt_uncharge(pages->account_mode, &pages->payer, pages->npinned);
+	noiommu_uncharge(pages->account_mode, &pages->payer, pages->npinned);
 	pages->old_payer = pages->payer;
 	pages->payer = payer;
 out_unlock:
@@ -667,18 +670,18 @@ out_unlock:
 }
 
 /**
- * iopt_pages_restore_process() - undo iopt_pages_change_process()
+ * noiommu_pages_restore_process() - undo noiommu_pages_change_process()
  * @pages: memory
  */
-void iopt_pages_restore_process(struct iopt_pages *pages)
+void noiommu_pages_restore_process(struct noiommu_pages *pages)
 {
 	mutex_lock(&pages->mutex);
 	if (pages->old_payer.mm) {
-		iopt_charge(pages->account_mode, &pages->old_payer,
-			    pages->npinned, true);
-		iopt_uncharge(pages->account_mode, &pages->payer,
-			      pages->npinned);
-		iopt_payer_put(&pages->payer);
+		noiommu_charge(pages->account_mode, &pages->old_payer,
+			       pages->npinned, true);
+		noiommu_uncharge(pages->account_mode, &pages->payer,
+				 pages->npinned);
+		noiommu_payer_put(&pages->payer);
 		pages->payer = pages->old_payer;
 		pages->old_payer.mm = NULL;
 	}
@@ -686,26 +689,26 @@ void iopt_pages_restore_process(struct iopt_pages *pages)
 }
 
 /**
- * iopt_pages_forget_process() - make iopt_pages_change_process() final
+ * noiommu_pages_forget_process() - make noiommu_pages_change_process() final
  * @pages: memory
  */
-void iopt_pages_forget_process(struct iopt_pages *pages)
+void noiommu_pages_forget_process(struct noiommu_pages *pages)
 {
 	mutex_lock(&pages->mutex);
-	iopt_payer_put(&pages->old_payer);
+	noiommu_payer_put(&pages->old_payer);
 	mutex_unlock(&pages->mutex);
 }
 
-void iopt_get_pages(struct iopt_pages *pages)
+void noiommu_get_pages(struct noiommu_pages *pages)
 {
 	refcount_inc(&pages->refs);
 }
 
-void iopt_put_pages(struct iopt_pages *pages)
+void noiommu_put_pages(struct noiommu_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
-	iopt_payer_put(&pages->payer);
+	noiommu_payer_put(&pages->payer);
 	if (pages->file)
 		fput(pages->file);
 	mutex_destroy(&pages->mutex);

@@ -6,7 +6,7 @@
  *
  * Writers are serialised by the caller: those of a struct swpt by the IOAS
  * (io_pagetable::iova_rwsem), those of a struct swpt_pages by its owner
- * (iopt_pages::mutex). Readers need only rcu_read_lock(); what they read is
+ * (noiommu_pages::mutex). Readers need only rcu_read_lock(); what they read is
  * good if swpt_read_retry() says so afterwards.
  */
 #ifndef __NOIOMMUFD_SWPT_H
@@ -65,7 +65,7 @@ struct swpt_store {
 	struct swpt_dir __rcu *dir;
 	u64 first;
 	struct swpt_run one;
-	struct mutex *lock;
+	struct mutex *lock;	/* see above */
 };
 
 /**

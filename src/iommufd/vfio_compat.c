@@ -7,9 +7,10 @@
 
 #include "iommufd_private.h"
 
-static struct iommufd_ioas *iommufd_get_compat_ioas(struct noiommufd_ctx *ictx)
+static struct noiommufd_ioas *
+noiommufd_get_compat_ioas(struct noiommufd_ctx *ictx)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 
 	xa_lock(&ictx->objects);
 	obj = ictx->vfio_ioas;
@@ -19,9 +20,9 @@ static struct iommufd_ioas *iommufd_get_compat_ioas(struct noiommufd_ctx *ictx)
 	return obj ? to_ioas(obj) : ERR_PTR(-ENODEV);
 }
 
-static int iommufd_set_compat_ioas(struct noiommufd_ctx *ictx, u32 id)
+static int noiommufd_set_compat_ioas(struct noiommufd_ctx *ictx, u32 id)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	int rc = -ENOENT;
 
 	xa_lock(&ictx->objects);
@@ -34,25 +35,25 @@ static int iommufd_set_compat_ioas(struct noiommufd_ctx *ictx, u32 id)
 	return rc;
 }
 
-int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd)
+int noiommufd_vfio_ioas(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_vfio_ioas *cmd = ucmd->cmd;
 	struct noiommufd_ctx *ictx = ucmd->ictx;
-	struct iommufd_ioas *ioas;
+	struct noiommufd_ioas *ioas;
 
 	if (cmd->__reserved)
 		return -EOPNOTSUPP;
 
 	switch (cmd->op) {
 	case IOMMU_VFIO_IOAS_GET:
-		ioas = iommufd_get_compat_ioas(ictx);
+		ioas = noiommufd_get_compat_ioas(ictx);
 		if (IS_ERR(ioas))
 			return PTR_ERR(ioas);
 		cmd->ioas_id = ioas->obj.id;
-		iommufd_put_ioas(ioas);
-		return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+		noiommufd_put_ioas(ioas);
+		return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 	case IOMMU_VFIO_IOAS_SET:
-		return iommufd_set_compat_ioas(ictx, cmd->ioas_id);
+		return noiommufd_set_compat_ioas(ictx, cmd->ioas_id);
 	case IOMMU_VFIO_IOAS_CLEAR:
 		xa_lock(&ictx->objects);
 		ictx->vfio_ioas = NULL;
@@ -69,7 +70,7 @@ int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd)
  */
 #define IOMMUFD_HWPT_PAGE_SIZES	0xfff7ffffff000ULL
 
-static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
+static int noiommufd_vfio_map_dma(struct noiommufd_ioas *ioas, void __user *arg)
 {
 	const u32 flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 	const size_t minsz = offsetofend(struct vfio_iommu_type1_dma_map, size);
@@ -87,22 +88,23 @@ static int iommufd_vfio_map_dma(struct iommufd_ioas *ioas, void __user *arg)
 		return -EINVAL;
 
 	iova = map.iova;
-	return iopt_map_user_pages(&ioas->iopt, &iova, map.vaddr, map.size,
-				   map.flags & VFIO_DMA_MAP_FLAG_WRITE, 0, NULL,
-				   NULL);
+	return noiommu_map_user_pages(&ioas->iopt, &iova, map.vaddr, map.size,
+				      map.flags & VFIO_DMA_MAP_FLAG_WRITE, 0,
+				      NULL, NULL);
 }
 
 /* Type1 may unmap a part of a mapping: it is cut out first. */
-static int iommufd_vfio_cut(struct io_pagetable *iopt, u64 iova, u64 length)
+static int noiommufd_vfio_cut(struct io_pagetable *iopt, u64 iova, u64 length)
 {
 	const u64 last[] = { iova + length - 1, iova - 1 };
 
 	if (!READ_ONCE(iopt->disable_large_pages))
 		return 0;
-	return iopt_cut_iova(iopt, last, iova ? 2 : 1);
+	return noiommu_cut_iova(iopt, last, iova ? 2 : 1);
 }
 
-static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
+static int noiommufd_vfio_unmap_dma(struct noiommufd_ioas *ioas,
+				    void __user *arg)
 {
 	const size_t minsz = offsetofend(struct vfio_iommu_type1_dma_unmap,
 					 size);
@@ -118,23 +120,23 @@ static int iommufd_vfio_unmap_dma(struct iommufd_ioas *ioas, void __user *arg)
 		return PTR_ERR(ioas);
 
 	if (!(unmap.flags & VFIO_DMA_UNMAP_FLAG_ALL)) {
-		rc = iommufd_vfio_cut(&ioas->iopt, unmap.iova, unmap.size);
+		rc = noiommufd_vfio_cut(&ioas->iopt, unmap.iova, unmap.size);
 		if (rc)
 			return rc;
-		rc = iopt_unmap_iova(&ioas->iopt, unmap.iova, unmap.size,
-				     &unmapped);
+		rc = noiommu_unmap_iova(&ioas->iopt, unmap.iova, unmap.size,
+					&unmapped);
 	} else {
 		if (unmap.iova || unmap.size)
 			return -EINVAL;
-		rc = iopt_unmap_all(&ioas->iopt, &unmapped);
+		rc = noiommu_unmap_all(&ioas->iopt, &unmapped);
 	}
 
 	unmap.size = unmapped;
 	return copy_to_user(arg, &unmap, minsz) ? -EFAULT : rc;
 }
 
-static int iommufd_vfio_check_extension(struct iommufd_ioas *ioas,
-					unsigned long type)
+static int noiommufd_vfio_check_extension(struct noiommufd_ioas *ioas,
+					  unsigned long type)
 {
 	switch (type) {
 	case VFIO_TYPE1_IOMMU:
@@ -152,7 +154,8 @@ static int iommufd_vfio_check_extension(struct iommufd_ioas *ioas,
 	}
 }
 
-static int iommufd_vfio_set_iommu(struct iommufd_ioas *ioas, unsigned long type)
+static int noiommufd_vfio_set_iommu(struct noiommufd_ioas *ioas,
+				    unsigned long type)
 {
 	if (type != VFIO_TYPE1_IOMMU && type != VFIO_TYPE1v2_IOMMU)
 		return -EINVAL;
@@ -160,30 +163,31 @@ static int iommufd_vfio_set_iommu(struct iommufd_ioas *ioas, unsigned long type)
 		return PTR_ERR(ioas);
 	/* v1 may unmap parts of mappings, which large pages forbid. */
 	return type == VFIO_TYPE1_IOMMU ?
-		       iopt_set_large_pages(&ioas->iopt, false) : 0;
+		       noiommu_set_large_pages(&ioas->iopt, false) :
+		       0;
 }
 
 /* What VFIO_IOMMU_GET_INFO answers, with room for all of it. */
-struct iommufd_vfio_info {
+struct noiommufd_vfio_info {
 	struct vfio_iommu_type1_info info;
 	struct vfio_iommu_type1_info_dma_avail dma_avail __aligned(8);
 	struct vfio_iommu_type1_info_cap_iova_range iova __aligned(8);
 	struct vfio_iova_range range;
 } __aligned(8);
 
-static int iommufd_vfio_iommu_get_info(struct iommufd_ioas *ioas,
-				       void __user *arg)
+static int noiommufd_vfio_iommu_get_info(struct noiommufd_ioas *ioas,
+					 void __user *arg)
 {
 	const size_t minsz = offsetofend(struct vfio_iommu_type1_info,
 					 iova_pgsizes);
-	struct iommufd_vfio_info answer = {
+	struct noiommufd_vfio_info answer = {
 		.info.argsz = sizeof(answer),
 		.info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS,
 		.info.iova_pgsizes = PAGE_MASK,
 		.dma_avail.header.id = VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
 		.dma_avail.header.version = 1,
-		.dma_avail.header.next = offsetof(struct iommufd_vfio_info,
-						  iova),
+		.dma_avail.header.next =
+			offsetof(struct noiommufd_vfio_info, iova),
 		/* As mainline: the limit is on memory, not on mappings. */
 		.dma_avail.avail = U32_MAX,
 		.iova.header.id = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
@@ -206,15 +210,15 @@ static int iommufd_vfio_iommu_get_info(struct iommufd_ioas *ioas,
 	/* As much as there is room for in whole. */
 	if (argsz >= size)
 		answer.info.cap_offset = sizeof(answer.info);
-	else if (argsz >= offsetof(struct iommufd_vfio_info, iova))
-		size = offsetof(struct iommufd_vfio_info, iova);
+	else if (argsz >= offsetof(struct noiommufd_vfio_info, iova))
+		size = offsetof(struct noiommufd_vfio_info, iova);
 	else
 		size = min_t(size_t, argsz, sizeof(answer.info));
 	return copy_to_user(arg, &answer, size) ? -EFAULT : 0;
 }
 
 /**
- * iommufd_vfio_ioctl() - a call that is not iommufd's
+ * noiommufd_vfio_ioctl() - a call that is not iommufd's
  * @ictx: context
  * @cmd: its number
  * @arg: its argument
@@ -222,10 +226,10 @@ static int iommufd_vfio_iommu_get_info(struct iommufd_ioas *ioas,
  * Return: as VFIO's container; -ENODEV: there is no compatibility IOAS;
  * -ENOTTY: no such call.
  */
-int iommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
-		       unsigned long arg)
+int noiommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
+			 unsigned long arg)
 {
-	struct iommufd_ioas *ioas = iommufd_get_compat_ioas(ictx);
+	struct noiommufd_ioas *ioas = noiommufd_get_compat_ioas(ictx);
 	void __user *uarg = (void __user *)arg;
 	int rc;
 
@@ -234,24 +238,24 @@ int iommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
 		rc = VFIO_API_VERSION;
 		break;
 	case VFIO_CHECK_EXTENSION:
-		rc = iommufd_vfio_check_extension(ioas, arg);
+		rc = noiommufd_vfio_check_extension(ioas, arg);
 		break;
 	case VFIO_SET_IOMMU:
-		rc = iommufd_vfio_set_iommu(ioas, arg);
+		rc = noiommufd_vfio_set_iommu(ioas, arg);
 		break;
 	case VFIO_IOMMU_GET_INFO:
-		rc = iommufd_vfio_iommu_get_info(ioas, uarg);
+		rc = noiommufd_vfio_iommu_get_info(ioas, uarg);
 		break;
 	case VFIO_IOMMU_MAP_DMA:
-		rc = iommufd_vfio_map_dma(ioas, uarg);
+		rc = noiommufd_vfio_map_dma(ioas, uarg);
 		break;
 	case VFIO_IOMMU_UNMAP_DMA:
-		rc = iommufd_vfio_unmap_dma(ioas, uarg);
+		rc = noiommufd_vfio_unmap_dma(ioas, uarg);
 		break;
 	default:
 		rc = -ENOTTY;
 	}
 	if (!IS_ERR(ioas))
-		iommufd_put_ioas(ioas);
+		noiommufd_put_ioas(ioas);
 	return rc;
 }

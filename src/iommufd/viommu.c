@@ -11,38 +11,40 @@
 #define IOMMU_VEVENTQ_MAX	BIT(19)
 
 /* The errno for an object that is there, but cannot do it. */
-static int iommufd_unsupported(struct iommufd_ucmd *ucmd, u32 id,
-			       enum iommufd_object_type type)
+static int noiommufd_unsupported(struct noiommufd_ucmd *ucmd, u32 id,
+				 enum noiommufd_object_type type)
 {
-	struct iommufd_object *obj = iommufd_get_object(ucmd->ictx, id, type);
+	struct noiommufd_object *obj =
+		noiommufd_get_object(ucmd->ictx, id, type);
 
 	if (IS_ERR(obj))
 		return PTR_ERR(obj);
-	iommufd_put_object(obj);
+	noiommufd_put_object(obj);
 	return -EOPNOTSUPP;
 }
 
-int iommufd_get_hw_info(struct iommufd_ucmd *ucmd)
+int noiommufd_get_hw_info(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hw_info *cmd = ucmd->cmd;
 
 	if (cmd->flags & ~IOMMU_HW_INFO_FLAG_INPUT_TYPE ||
 	    cmd->__reserved[0] || cmd->__reserved[1] || cmd->__reserved[2])
 		return -EOPNOTSUPP;
-	return iommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
+	return noiommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
 }
 
-int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_set_dirty_tracking(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_set_dirty_tracking *cmd = ucmd->cmd;
 
 	if (cmd->flags & ~IOMMU_HWPT_DIRTY_TRACKING_ENABLE)
 		return -EOPNOTSUPP;
-	return iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT_PAGING);
+	return noiommufd_unsupported(ucmd, cmd->hwpt_id,
+				     IOMMUFD_OBJ_HWPT_PAGING);
 }
 
 /* What the range and the page size of a bitmap have to be. */
-static int iommufd_check_bitmap(struct iommu_hwpt_get_dirty_bitmap *cmd)
+static int noiommufd_check_bitmap(struct iommu_hwpt_get_dirty_bitmap *cmd)
 {
 	u64 last;
 
@@ -54,7 +56,7 @@ static int iommufd_check_bitmap(struct iommu_hwpt_get_dirty_bitmap *cmd)
 	return 0;
 }
 
-int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_get_dirty_bitmap(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_get_dirty_bitmap *cmd = ucmd->cmd;
 	int rc;
@@ -62,13 +64,13 @@ int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
 	if (cmd->flags & ~IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR ||
 	    cmd->__reserved)
 		return -EOPNOTSUPP;
-	rc = iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT_PAGING);
+	rc = noiommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_HWPT_PAGING);
 	if (rc != -EOPNOTSUPP)
 		return rc;
-	return iommufd_check_bitmap(cmd) ?: -EOPNOTSUPP;
+	return noiommufd_check_bitmap(cmd) ?: -EOPNOTSUPP;
 }
 
-int iommufd_hwpt_invalidate(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_invalidate(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_invalidate *cmd = ucmd->cmd;
 	int rc;
@@ -81,31 +83,31 @@ int iommufd_hwpt_invalidate(struct iommufd_ucmd *ucmd)
 		    cmd->entry_num > IOMMU_INVALIDATE_MAX)) {
 		rc = -EINVAL;
 	} else {
-		rc = iommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_ANY);
+		rc = noiommufd_unsupported(ucmd, cmd->hwpt_id, IOMMUFD_OBJ_ANY);
 		/* No object can be invalidated. */
 		if (rc == -EOPNOTSUPP)
 			rc = -EINVAL;
 	}
 	/* Says how many entries were done, in any case. */
 	cmd->entry_num = 0;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd)) ?: rc;
+	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd)) ?: rc;
 }
 
-int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_viommu_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_viommu_alloc *cmd = ucmd->cmd;
 
 	if (cmd->flags || !cmd->type)
 		return -EOPNOTSUPP;
-	return iommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
+	return noiommufd_unsupported(ucmd, cmd->dev_id, IOMMUFD_OBJ_DEVICE);
 }
 
-int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_vdevice_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	return -ENOENT;
 }
 
-int iommufd_veventq_alloc(struct iommufd_ucmd *ucmd)
+int noiommufd_veventq_alloc(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_veventq_alloc *cmd = ucmd->cmd;
 
@@ -116,7 +118,7 @@ int iommufd_veventq_alloc(struct iommufd_ucmd *ucmd)
 	return -ENOENT;
 }
 
-int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_hw_queue_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_hw_queue_alloc *cmd = ucmd->cmd;
 	u64 last;

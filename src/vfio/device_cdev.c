@@ -46,14 +46,14 @@ int noiommu_vfio_cdev_init(void)
 {
 	int ret;
 
-	ret = vfio_class_register();
+	ret = noiommu_vfio_class_register();
 	if (ret)
 		return ret;
 
 	ret = alloc_chrdev_region(&noiommu_vfio_devt, 0, MINORMASK + 1,
 				  "noiommu-vfio");
 	if (ret)
-		vfio_class_unregister();
+		noiommu_vfio_class_unregister();
 	return ret;
 }
 
@@ -63,7 +63,7 @@ int noiommu_vfio_cdev_init(void)
 void noiommu_vfio_cdev_cleanup(void)
 {
 	unregister_chrdev_region(noiommu_vfio_devt, MINORMASK + 1);
-	vfio_class_unregister();
+	noiommu_vfio_class_unregister();
 }
 
 /**
@@ -75,8 +75,8 @@ void noiommu_vfio_cdev_cleanup(void)
 int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device *vdev = &dev->core.vdev;
-	struct device *node = vfio_device_dev(vdev);
-	int index = vfio_device_index(vdev);
+	struct device *node = noiommu_vfio_dev(vdev);
+	int index = noiommu_vfio_index(vdev);
 	int ret;
 
 	ret = dev_set_name(node, "noiommu-vfio%d", index);
@@ -99,7 +99,7 @@ int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
  */
 void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev)
 {
-	cdev_device_del(&dev->cdev, vfio_device_dev(&dev->core.vdev));
+	cdev_device_del(&dev->cdev, noiommu_vfio_dev(&dev->core.vdev));
 }
 
 /**
@@ -140,7 +140,7 @@ int noiommu_vfio_open(struct inode *inode, struct file *filp)
 	spin_unlock(&dev->files_lock);
 
 	filp->private_data = df;
-	vfio_device_share_mapping(vdev, filp);
+	noiommu_vfio_share_mapping(vdev, filp);
 	return 0;
 
 err_put:
@@ -189,7 +189,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 		noiommu_vfio_end_binding(binding);
 		binding = NULL;
 	}
-	vfio_pci_core_last_close(&dev->core, !noiommu_vfio_gone(dev));
+	noiommu_vfio_last_close(&dev->core, !noiommu_vfio_gone(dev));
 	mutex_unlock(&vdev->dev_set->lock);
 
 	if (binding && !noiommu_vfio_quiesce(dev)) {

@@ -7,7 +7,7 @@
  * context, the caller's, or is ours and nobody has it. dev_set->lock keeps it
  * so; it also holds off BIND and close. memory_lock of each device, inside of
  * it and only ever tried, holds off access to BARs; see
- * vfio_pci_core_trylock_memory().
+ * noiommu_vfio_trylock_memory().
  */
 #include <linux/noiommufd.h>
 #include <linux/pci.h>
@@ -206,7 +206,7 @@ static int reset_set(struct noiommu_vfio_device *dev)
 			ret = -EINVAL;
 			goto out_unlock;
 		}
-		if (!vfio_pci_core_trylock_memory(cur)) {
+		if (!noiommu_vfio_trylock_memory(cur)) {
 			ret = -EBUSY;
 			goto out_unlock;
 		}

@@ -113,7 +113,7 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 	case VFIO_DEVICE_PCI_HOT_RESET:
 		return noiommu_vfio_hot_reset(df->dev, uarg);
 	case VFIO_DEVICE_GET_REGION_INFO:
-		return vfio_pci_core_get_region_info(vdev, uarg);
+		return noiommu_vfio_get_region_info(vdev, uarg);
 	default:
 		return vfio_pci_core_ioctl(vdev, cmd, arg);
 	}

@@ -214,7 +214,7 @@ out_unlock:
  */
 static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 {
-	const char *node = dev_name(vfio_device_dev(&dev->core.vdev));
+	const char *node = dev_name(noiommu_vfio_dev(&dev->core.vdev));
 	struct noiommu_vfio_file *df;
 	char comm[TASK_COMM_LEN];
 	unsigned int n = 0;

@@ -49,7 +49,7 @@ function visit(f, to) {
 
 END {
 	# Where it goes when a writer is in the way.
-	split("iommufd_get_object iommufd_put_object iopt_get_phys down_read_killable up_read", names, " ")
+	split("noiommufd_get_object noiommufd_put_object noiommu_get_phys down_read_killable up_read", names, " ")
 	for (i in names) slow[names[i]] = 1
 	# What has no lock in the kernel, or never comes back.
 	split("capable xa_load __rcu_read_lock __rcu_read_unlock __fentry__ __x86_return_thunk" \
@@ -57,17 +57,17 @@ END {
 	      " __ubsan_handle_out_of_bounds __ubsan_handle_shift_out_of_bounds", names2, " ")
 	for (i in names2) kernel[names2[i]] = 1
 
-	split("iommufd_ioas_get_pa_fast iopt_get_phys_runs", roots, " ")
+	split("noiommufd_ioas_get_pa_fast noiommu_get_phys_runs", roots, " ")
 	for (i in roots) {
 		if (!(roots[i] in known)) fault("there is no " roots[i] "()")
 		walk(roots[i])
 	}
 	# The way there; what else it calls is for other ioctls.
-	instructions += nr["iommufd_fops_ioctl"]
-	if (!nr["iommufd_fops_ioctl"] || locked["iommufd_fops_ioctl"])
-		fault("iommufd_fops_ioctl(): none, or with a lock")
+	instructions += nr["noiommufd_fops_ioctl"]
+	if (!nr["noiommufd_fops_ioctl"] || locked["noiommufd_fops_ioctl"])
+		fault("noiommufd_fops_ioctl(): none, or with a lock")
 	# This one takes a reference: else the count counts nothing.
-	if (!locked["iommufd_object_use"] && !locked["iommufd_get_object"])
+	if (!locked["noiommufd_object_use"] && !locked["noiommufd_get_object"])
 		fault("no locked instruction where there is one")
 	if (bad) {
 		print bad

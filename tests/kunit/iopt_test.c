@@ -18,22 +18,22 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
-#define iopt_alloc_user_pages	test_alloc_user_pages
-#define iopt_get_pages		test_get_pages
-#define iopt_put_pages		test_put_pages
-#define iopt_area_fill		test_area_fill
-#define iopt_area_unfill	test_area_unfill
-#define iopt_areas_share	test_areas_share
-#define iopt_alloc_file_pages	test_alloc_file_pages
-#define iopt_pages_change_process	test_change_process
-#define iopt_pages_restore_process	test_restore_process
-#define iopt_pages_forget_process	test_forget_process
+#define noiommu_alloc_user_pages test_alloc_user_pages
+#define noiommu_get_pages test_get_pages
+#define noiommu_put_pages test_put_pages
+#define noiommu_area_fill test_area_fill
+#define noiommu_area_unfill test_area_unfill
+#define noiommu_areas_share test_areas_share
+#define noiommu_alloc_file_pages test_alloc_file_pages
+#define noiommu_pages_change_process test_change_process
+#define noiommu_pages_restore_process test_restore_process
+#define noiommu_pages_forget_process test_forget_process
 
 #include "../../src/iommufd/iommufd_private.h"
 #include "alloc.h"
 
-TEST_FREE_RCU(test_free_area, struct iopt_area *)
-TEST_FREE_RCU(test_free_pages, struct iopt_pages *)
+TEST_FREE_RCU(test_free_area, struct noiommu_area *)
+TEST_FREE_RCU(test_free_pages, struct noiommu_pages *)
 #undef kfree_rcu
 #define kfree_rcu(ptr, ...)	test_free_area(ptr)
 
@@ -143,11 +143,11 @@ static long test_fill_fails_after = -1;
 static void (*test_fill_hook)(struct kunit *test);
 static struct kunit *test_fill_test;
 
-struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
-					 unsigned long length, bool writable,
-					 u8 account_mode)
+struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
+					       unsigned long length,
+					       bool writable, u8 account_mode)
 {
-	struct iopt_pages *pages = kzalloc(sizeof(*pages), GFP_KERNEL);
+	struct noiommu_pages *pages = kzalloc(sizeof(*pages), GFP_KERNEL);
 
 	if (!pages)
 		return ERR_PTR(-ENOMEM);
@@ -161,12 +161,12 @@ struct iopt_pages *iopt_alloc_user_pages(unsigned long uptr,
 	return pages;
 }
 
-void iopt_get_pages(struct iopt_pages *pages)
+void noiommu_get_pages(struct noiommu_pages *pages)
 {
 	refcount_inc(&pages->refs);
 }
 
-void iopt_put_pages(struct iopt_pages *pages)
+void noiommu_put_pages(struct noiommu_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
@@ -182,7 +182,7 @@ static void test_release(void *arg, const u64 *words, unsigned int nr,
 }
 
 /* Page n of a pages object is PFN start / PAGE_SIZE + n. */
-static int test_fill(struct swpt_pages *pages, struct iopt_area *area)
+static int test_fill(struct swpt_pages *pages, struct noiommu_area *area)
 {
 	u64 first = area->swpt.first_index, last = area->swpt.last_index, end;
 	u64 base = PHYS_PFN(area->pages->start), pinned = 0;
@@ -212,7 +212,7 @@ abort:
 	return rc;
 }
 
-int iopt_area_fill(struct iopt_area *area)
+int noiommu_area_fill(struct noiommu_area *area)
 {
 	void (*hook)(struct kunit *test) = test_fill_hook;
 	int rc;
@@ -234,7 +234,7 @@ int iopt_area_fill(struct iopt_area *area)
 /* Called while an area is unpinned, which nobody holds up. */
 static void (*test_unfill_hook)(struct kunit *test);
 
-void iopt_area_unfill(struct iopt_area *area)
+void noiommu_area_unfill(struct noiommu_area *area)
 {
 	void (*hook)(struct kunit *test) = test_unfill_hook;
 
@@ -247,10 +247,10 @@ void iopt_area_unfill(struct iopt_area *area)
 	mutex_unlock(&area->pages->mutex);
 }
 
-int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
+int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 {
 	void (*hook)(struct kunit *test) = test_fill_hook;
-	struct iopt_pages *pages = areas[0]->pages;
+	struct noiommu_pages *pages = areas[0]->pages;
 
 	if (hook) {
 		test_fill_hook = NULL;
@@ -265,14 +265,14 @@ int iopt_areas_share(struct iopt_area *const *areas, unsigned int nr)
 }
 
 /* Files are tested in the guests; here fd 0 is one, and no other is there. */
-struct iopt_pages *iopt_alloc_file_pages(int fd, u64 start, u64 length,
-					 bool writable, u8 account_mode)
+struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
+					       bool writable, u8 account_mode)
 {
-	struct iopt_pages *pages;
+	struct noiommu_pages *pages;
 
 	if (fd)
 		return ERR_PTR(-EBADF);
-	pages = iopt_alloc_user_pages(start, length, writable, account_mode);
+	pages = noiommu_alloc_user_pages(start, length, writable, account_mode);
 	if (!IS_ERR(pages))
 		pages->type = IOPT_ADDRESS_FILE;
 	return pages;
@@ -284,7 +284,7 @@ static long test_change_fails_after = -1;
 /* Called while charges go over. */
 static void (*test_change_hook)(struct kunit *test);
 
-int iopt_pages_change_process(struct iopt_pages *pages)
+int noiommu_pages_change_process(struct noiommu_pages *pages)
 {
 	if (test_change_hook)
 		test_change_hook(test_fill_test);
@@ -294,17 +294,17 @@ int iopt_pages_change_process(struct iopt_pages *pages)
 	return 0;
 }
 
-void iopt_pages_restore_process(struct iopt_pages *pages)
+void noiommu_pages_restore_process(struct noiommu_pages *pages)
 {
 	test_restored++;
 }
 
-void iopt_pages_forget_process(struct iopt_pages *pages)
+void noiommu_pages_forget_process(struct noiommu_pages *pages)
 {
 	test_forgotten++;
 }
 
-/* What iopt_iova_base was before the first test. */
+/* What noiommu_iova_base was before the first test. */
 static u64 test_iova_base;
 
 static int iopt_test_init(struct kunit *test)
@@ -328,12 +328,12 @@ static int iopt_test_init(struct kunit *test)
 	test_unfill_hook = NULL;
 	test_lookup_hook = NULL;
 	if (!test_iova_base)
-		test_iova_base = iopt_iova_base;
+		test_iova_base = noiommu_iova_base;
 	/* As mainline has it, which is easier to read. */
-	iopt_iova_base = PAGE_SIZE;
+	noiommu_iova_base = PAGE_SIZE;
 	mutex_init(&t->ictx.change_process);
-	iopt_init_table(&t->iopt, &t->ictx);
-	iopt_init_table(&t->other, &t->ictx);
+	noiommu_init_table(&t->iopt, &t->ictx);
+	noiommu_init_table(&t->other, &t->ictx);
 	test->priv = t;
 	return 0;
 }
@@ -350,8 +350,8 @@ static void iopt_test_exit(struct kunit *test)
 	noiommufd_test_fail_after = -1;
 	t->iopt.nr_fillers = 0;
 	t->other.nr_fillers = 0;
-	iopt_destroy_table(&t->iopt);
-	iopt_destroy_table(&t->other);
+	noiommu_destroy_table(&t->iopt);
+	noiommu_destroy_table(&t->other);
 	swpt_module_exit();
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0L, test_objects);
@@ -361,8 +361,8 @@ static void iopt_test_exit(struct kunit *test)
 static int test_map_at(struct io_pagetable *iopt, u64 iova, unsigned long va,
 		       u64 length)
 {
-	return iopt_map_user_pages(iopt, &iova, va, length, true, 0, NULL,
-				   NULL);
+	return noiommu_map_user_pages(iopt, &iova, va, length, true, 0, NULL,
+				      NULL);
 }
 
 /* The IOVA that is chosen, or an errno as a huge number. */
@@ -370,8 +370,8 @@ static u64 test_map_auto(struct io_pagetable *iopt, unsigned long va,
 			 u64 length)
 {
 	u64 iova = 0;
-	int rc = iopt_map_user_pages(iopt, &iova, va, length, true,
-				     IOPT_ALLOC_IOVA, NULL, NULL);
+	int rc = noiommu_map_user_pages(iopt, &iova, va, length, true,
+					IOPT_ALLOC_IOVA, NULL, NULL);
 
 	return rc ? (u64)rc : iova;
 }
@@ -379,7 +379,7 @@ static u64 test_map_auto(struct io_pagetable *iopt, unsigned long va,
 static int test_unmap(struct io_pagetable *iopt, u64 iova, u64 length)
 {
 	u64 unmapped;
-	int rc = iopt_unmap_iova(iopt, iova, length, &unmapped);
+	int rc = noiommu_unmap_iova(iopt, iova, length, &unmapped);
 
 	/* Nothing there is an error of the ioctl call. */
 	if (!rc && !unmapped)
@@ -391,19 +391,19 @@ static int test_phys(struct io_pagetable *iopt, u64 iova, u64 *phys)
 {
 	u64 length = 1;
 
-	return iopt_get_phys(iopt, iova, phys, &length);
+	return noiommu_get_phys(iopt, iova, phys, &length);
 }
 
 static void test_add_hwpt(struct kunit *test, struct io_pagetable *iopt, int rc)
 {
 	mutex_lock(&iopt->hwpt_mutex);
-	KUNIT_EXPECT_EQ(test, rc, iopt_table_add_hwpt(iopt, NULL, NULL));
+	KUNIT_EXPECT_EQ(test, rc, noiommu_table_add_hwpt(iopt, NULL, NULL));
 	mutex_unlock(&iopt->hwpt_mutex);
 }
 
 static void test_remove_hwpt(struct io_pagetable *iopt)
 {
-	iopt_table_remove_hwpt(iopt);
+	noiommu_table_remove_hwpt(iopt);
 }
 
 static u64 test_alignment(struct io_pagetable *iopt)
@@ -411,7 +411,7 @@ static u64 test_alignment(struct io_pagetable *iopt)
 	u64 alignment;
 
 	down_read(&iopt->iova_rwsem);
-	alignment = iopt_iova_alignment(iopt);
+	alignment = noiommu_iova_alignment(iopt);
 	up_read(&iopt->iova_rwsem);
 	return alignment;
 }
@@ -446,9 +446,11 @@ static void iopt_test_auto_iova_full(struct kunit *test)
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
 	struct rb_root_cached allowed = RB_ROOT_CACHED;
 
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x10000, 0x13fff));
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x20000, 0x20fff));
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0x10000, 0x13fff));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0x20000, 0x20fff));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&allowed.rb_root));
 
 	KUNIT_EXPECT_EQ(test, 0x10000ULL, test_map_auto(iopt, 0x1000, 0x3000));
@@ -462,8 +464,8 @@ static void iopt_test_auto_iova_full(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x1000, 0x1000));
 
 	/* The list is lifted. */
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
-	iopt_free_allowed(&allowed);
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
+	noiommu_free_allowed(&allowed);
 	KUNIT_EXPECT_EQ(test, 0x1000ULL, test_map_auto(iopt, 0x1000, 0x1000));
 }
 
@@ -471,15 +473,17 @@ static void iopt_test_allowed_list(struct kunit *test)
 {
 	struct rb_root_cached allowed = RB_ROOT_CACHED;
 
-	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_add_allowed(&allowed, 5, 5));
-	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_add_allowed(&allowed, 6, 5));
-	KUNIT_EXPECT_EQ(test, 0, iopt_add_allowed(&allowed, 0x1000, 0x1fff));
+	KUNIT_EXPECT_EQ(test, -EINVAL, noiommu_add_allowed(&allowed, 5, 5));
+	KUNIT_EXPECT_EQ(test, -EINVAL, noiommu_add_allowed(&allowed, 6, 5));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_add_allowed(&allowed, 0x1000, 0x1fff));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
-			iopt_add_allowed(&allowed, 0x1fff, 0x2fff));
-	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_add_allowed(&allowed, 0, U64_MAX));
-	KUNIT_EXPECT_EQ(test, 0, iopt_add_allowed(&allowed, 0x2000, U64_MAX));
-	KUNIT_EXPECT_EQ(test, 0, iopt_add_allowed(&allowed, 0, 0xfff));
-	iopt_free_allowed(&allowed);
+			noiommu_add_allowed(&allowed, 0x1fff, 0x2fff));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			noiommu_add_allowed(&allowed, 0, U64_MAX));
+	KUNIT_EXPECT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0x2000, U64_MAX));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_add_allowed(&allowed, 0, 0xfff));
+	noiommu_free_allowed(&allowed);
 	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&allowed.rb_root));
 }
 
@@ -498,9 +502,10 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, taken);
 	kunit_info(test, "seed %u\n", seed);
 	prandom_seed_state(&rnd, seed);
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0,
-						  npages * PAGE_SIZE - 1));
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0,
+					    npages * PAGE_SIZE - 1));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	taken[0] = 255;
 	memset(taken + npages, 255, 64);
 
@@ -541,7 +546,7 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 		    taken[start + n] == taken[start])
 			memset(taken + start, 251 + step % 3, n);
 	}
-	iopt_free_allowed(&allowed);
+	noiommu_free_allowed(&allowed);
 }
 
 /* Where nothing fits, by alignment or at the ends of what there is. */
@@ -552,10 +557,10 @@ static void iopt_test_auto_iova_edges(struct kunit *test)
 	const u64 top = -(u64)PAGE_SIZE;
 
 	/* The last page is never given, nor what reaches into it. */
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, top - 0x3000,
-						  U64_MAX));
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0, 0x1fff));
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, top - 0x3000, U64_MAX));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_add_allowed(&allowed, 0, 0x1fff));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	KUNIT_EXPECT_EQ(test, top - 0x3000,
 			test_map_auto(iopt, 0, 2 * PAGE_SIZE));
 	/* Aligned, it would begin after the end, or wrap. */
@@ -568,7 +573,7 @@ static void iopt_test_auto_iova_edges(struct kunit *test)
 			test_map_auto(iopt, 0x801, 0x10));
 	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC,
 			test_map_auto(iopt, 0x1000, 0x1000));
-	iopt_free_allowed(&allowed);
+	noiommu_free_allowed(&allowed);
 }
 
 /* With pinned memory less than a page cannot be placed. */
@@ -593,7 +598,7 @@ static void iopt_test_auto_iova_base(struct kunit *test)
 	struct rb_root_cached allowed = RB_ROOT_CACHED;
 	const u64 base = 0x4000888000000000, size = 1ULL << 38;
 
-	iopt_iova_base = test_iova_base;
+	noiommu_iova_base = test_iova_base;
 	KUNIT_EXPECT_EQ(test, base, test_map_auto(iopt, 0x7000, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, base + PAGE_SIZE,
 			test_map_auto(iopt, 0x7000, PAGE_SIZE));
@@ -604,14 +609,17 @@ static void iopt_test_auto_iova_base(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, base, test_map_auto(iopt, 0x7000, PAGE_SIZE));
 
 	/* Not a part of it is allowed, then the end of it is. */
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x10000, 0x1ffff));
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0x10000, 0x1ffff));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	KUNIT_EXPECT_EQ(test, 0x10000ULL, test_map_auto(iopt, 0x7000, PAGE_SIZE));
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, 0x10000, 0x1ffff));
-	KUNIT_ASSERT_EQ(test, 0, iopt_add_allowed(&allowed, base + size - 0x4000,
-						  base + size + 0x4000));
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_allow_iova(iopt, &allowed));
-	iopt_free_allowed(&allowed);
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, 0x10000, 0x1ffff));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_add_allowed(&allowed, base + size - 0x4000,
+					    base + size + 0x4000));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
+	noiommu_free_allowed(&allowed);
 	KUNIT_EXPECT_EQ(test, base + size - 0x4000,
 			test_map_auto(iopt, 0x7000, 0x3000));
 	KUNIT_EXPECT_EQ(test, base + size - 0x1000,
@@ -624,15 +632,15 @@ static void iopt_test_auto_iova_base(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
 			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
 	/* A parameter that leaves no room is as good as none. */
-	iopt_iova_base = U64_MAX;
+	noiommu_iova_base = U64_MAX;
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 2,
 			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
-	iopt_iova_base = 0;
+	noiommu_iova_base = 0;
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 3,
 			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
 }
 
-static struct kunit_case iopt_iova_cases[] = {
+static struct kunit_case noiommu_iova_cases[] = {
 	KUNIT_CASE(iopt_test_auto_iova_base),
 	KUNIT_CASE(iopt_test_auto_iova_edges),
 	KUNIT_CASE(iopt_test_auto_iova_pinned),
@@ -643,11 +651,11 @@ static struct kunit_case iopt_iova_cases[] = {
 	{}
 };
 
-static struct kunit_suite iopt_iova_suite = {
-	.name = "iopt_iova",
+static struct kunit_suite noiommu_iova_suite = {
+	.name = "noiommu_iova",
 	.init = iopt_test_init,
 	.exit = iopt_test_exit,
-	.test_cases = iopt_iova_cases,
+	.test_cases = noiommu_iova_cases,
 };
 
 /*
@@ -685,9 +693,9 @@ static void iopt_test_unmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x2000, 0x3000));
 	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, 0x2000, 0x2000));
 	KUNIT_EXPECT_EQ(test, 4, test_unmap(iopt, 0x3000, 0x5000));
-	KUNIT_EXPECT_EQ(test, 0, iopt_unmap_all(iopt, &unmapped));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_unmap_all(iopt, &unmapped));
 	KUNIT_EXPECT_EQ(test, 0x2000ULL, unmapped);
-	KUNIT_EXPECT_EQ(test, 0, iopt_unmap_all(iopt, &unmapped));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_unmap_all(iopt, &unmapped));
 	KUNIT_EXPECT_EQ(test, 0ULL, unmapped);
 }
 
@@ -706,20 +714,22 @@ static void iopt_test_copy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
 
 	KUNIT_EXPECT_EQ(test, -EINVAL,
-			iopt_clone_areas(&t->iopt, 0x10000, 0, &areas));
+			noiommu_clone_areas(&t->iopt, 0x10000, 0, &areas));
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
-			iopt_clone_areas(&t->iopt, 0x10000, U64_MAX, &areas));
+			noiommu_clone_areas(&t->iopt, 0x10000, U64_MAX,
+					    &areas));
 	KUNIT_EXPECT_EQ(test, -ENOENT,
-			iopt_clone_areas(&t->iopt, 0xf000, 0x2000, &areas));
+			noiommu_clone_areas(&t->iopt, 0xf000, 0x2000, &areas));
 	KUNIT_EXPECT_EQ(test, -ENOENT,
-			iopt_clone_areas(&t->iopt, 0x15000, 0x2000, &areas));
+			noiommu_clone_areas(&t->iopt, 0x15000, 0x2000, &areas));
 	KUNIT_EXPECT_TRUE(test, list_empty(&areas));
 
 	/* Across both: two areas, nothing pinned again. */
 	KUNIT_ASSERT_EQ(test, 0,
-			iopt_clone_areas(&t->iopt, 0x12000, 0x2000, &areas));
-	KUNIT_ASSERT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x2000, &at,
-						true, 0, NULL, NULL));
+			noiommu_clone_areas(&t->iopt, 0x12000, 0x2000, &areas));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_map_areas(&t->other, &areas, 0x2000, &at, true,
+					  0, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->other, 0x100000, &phys));
 	KUNIT_EXPECT_EQ(test, 0x7000ULL, phys);
@@ -742,16 +752,17 @@ static void iopt_test_copy_read_only(struct kunit *test)
 	u64 at = 0x10000;
 	LIST_HEAD(areas);
 
-	KUNIT_ASSERT_EQ(test, 0, iopt_map_user_pages(&t->iopt, &at, 0x5000,
-						     0x1000, false, 0, NULL,
-						     NULL));
 	KUNIT_ASSERT_EQ(test, 0,
-			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
+			noiommu_map_user_pages(&t->iopt, &at, 0x5000, 0x1000,
+					       false, 0, NULL, NULL));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -EPERM,
-			iopt_map_areas(&t->other, &areas, 0x1000, &at, true,
-				       0, NULL, NULL));
-	KUNIT_EXPECT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x1000, &at,
-						false, 0, NULL, NULL));
+			noiommu_map_areas(&t->other, &areas, 0x1000, &at, true,
+					  0, NULL, NULL));
+	KUNIT_EXPECT_EQ(test, 0,
+			noiommu_map_areas(&t->other, &areas, 0x1000, &at, false,
+					  0, NULL, NULL));
 }
 
 /*
@@ -781,7 +792,7 @@ static void iopt_test_lazy(struct kunit *test)
 	test_remove_hwpt(iopt);
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, test_phys(iopt, 0x11000, &phys));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
-	iopt_unpin_unused(iopt);
+	noiommu_unpin_unused(iopt);
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x9000, 0x1000));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
@@ -793,7 +804,7 @@ static void iopt_test_lazy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	test_remove_hwpt(iopt);
 	atomic_set(&t->ictx.nr_devices, 0);
-	iopt_unpin_unused(iopt);
+	noiommu_unpin_unused(iopt);
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, test_phys(iopt, 0x11000, &phys));
 
@@ -845,7 +856,8 @@ static void iopt_test_alignment(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10010, 0x5010, 0x20));
 	test_add_hwpt(test, iopt, -EADDRINUSE);
-	KUNIT_EXPECT_EQ(test, -EADDRINUSE, iopt_set_large_pages(iopt, false));
+	KUNIT_EXPECT_EQ(test, -EADDRINUSE,
+			noiommu_set_large_pages(iopt, false));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10010, 0x20) + 1);
 	test_add_hwpt(test, iopt, 0);
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_alignment(iopt));
@@ -853,12 +865,12 @@ static void iopt_test_alignment(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_map_at(iopt, 0, 0x5008, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_map_at(iopt, 0, 0x5000, 0x1008));
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(iopt, 0, 0x5000, 0x1000));
-	KUNIT_EXPECT_EQ(test, -EINVAL, iopt_set_large_pages(iopt, false));
-	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, true));
+	KUNIT_EXPECT_EQ(test, -EINVAL, noiommu_set_large_pages(iopt, false));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_set_large_pages(iopt, true));
 	test_remove_hwpt(iopt);
-	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_set_large_pages(iopt, false));
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_alignment(iopt));
-	KUNIT_EXPECT_EQ(test, 0, iopt_set_large_pages(iopt, true));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_set_large_pages(iopt, true));
 	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 }
 
@@ -876,9 +888,9 @@ static void test_hook_in_map(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EEXIST,
 			test_map_at(&t->iopt, 0x11000, 0x1000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_unmap(&t->iopt, 0x10000, 0x2000));
-	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_unmap_all(&t->iopt, &unmapped));
+	KUNIT_EXPECT_EQ(test, -EBUSY, noiommu_unmap_all(&t->iopt, &unmapped));
 	KUNIT_EXPECT_EQ(test, -ENOENT,
-			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
+			noiommu_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_phys(&t->iopt, 0x10000, &phys));
 	/* Another HWPT has no need to wait for it. */
 	test_add_hwpt(test, &t->iopt, 0);
@@ -933,7 +945,7 @@ static void iopt_test_hwpt_goes_in_map(struct kunit *test)
 					     0x1000));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	atomic_set(&t->ictx.nr_devices, 0);
-	iopt_unpin_unused(&t->iopt);
+	noiommu_unpin_unused(&t->iopt);
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 }
 
@@ -990,7 +1002,7 @@ static void test_hook_last_device(struct kunit *test)
 	struct iopt_test *t = test->priv;
 
 	atomic_set(&t->ictx.nr_devices, 0);
-	iopt_unpin_unused(&t->iopt);
+	noiommu_unpin_unused(&t->iopt);
 	t->hooked = true;
 }
 
@@ -1043,7 +1055,7 @@ static int test_add_ready_hwpt(struct kunit *test, int rc)
 
 	test_ready_rc = rc;
 	mutex_lock(&t->iopt.hwpt_mutex);
-	rc = iopt_table_add_hwpt(&t->iopt, test_ready, test);
+	rc = noiommu_table_add_hwpt(&t->iopt, test_ready, test);
 	mutex_unlock(&t->iopt.hwpt_mutex);
 	return rc;
 }
@@ -1071,7 +1083,7 @@ static void iopt_test_hwpt_ready(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EFAULT, test_add_ready_hwpt(test, -EFAULT));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	atomic_set(&t->ictx.nr_devices, 0);
-	iopt_unpin_unused(&t->iopt);
+	noiommu_unpin_unused(&t->iopt);
 }
 
 /* A COPY of many areas can be killed, also if all of them are pinned already. */
@@ -1091,16 +1103,16 @@ static void iopt_test_killed_in_copy(struct kunit *test)
 					    0x5000, PAGE_SIZE));
 	do {
 		KUNIT_ASSERT_EQ(test, 0,
-				iopt_clone_areas(&t->iopt, 0x10000,
-						 4 * PAGE_SIZE, &areas));
+				noiommu_clone_areas(&t->iopt, 0x10000,
+						    4 * PAGE_SIZE, &areas));
 		test_signal_after = killed;
-		rc = iopt_map_areas(&t->other, &areas, 4 * PAGE_SIZE, &iova,
-				    true, 0, NULL, NULL);
+		rc = noiommu_map_areas(&t->other, &areas, 4 * PAGE_SIZE, &iova,
+				       true, 0, NULL, NULL);
 		test_signal_after = -1;
 		if (!rc)
 			break;
 		KUNIT_EXPECT_EQ(test, -EINTR, rc);
-		iopt_free_areas(&areas);
+		noiommu_free_areas(&areas);
 		KUNIT_EXPECT_EQ(test, 4L, test_pinned);
 		KUNIT_EXPECT_EQ(test, -ENOENT,
 				test_phys(&t->other, iova, &phys));
@@ -1132,14 +1144,14 @@ static void iopt_test_killed(struct kunit *test)
 	} while (0)
 	EXPECT_KILLED(test_map_at(iopt, 0x20000, 0x5000, 0x1000));
 	EXPECT_KILLED(test_unmap(iopt, 0x10000, 0x1000));
-	EXPECT_KILLED(iopt_unmap_all(iopt, &unmapped));
-	EXPECT_KILLED(iopt_clone_areas(iopt, 0x10000, 0x1000, &areas));
-	EXPECT_KILLED(iopt_set_allow_iova(iopt, &allowed));
-	EXPECT_KILLED(iopt_set_large_pages(iopt, false));
+	EXPECT_KILLED(noiommu_unmap_all(iopt, &unmapped));
+	EXPECT_KILLED(noiommu_clone_areas(iopt, 0x10000, 0x1000, &areas));
+	EXPECT_KILLED(noiommu_set_allow_iova(iopt, &allowed));
+	EXPECT_KILLED(noiommu_set_large_pages(iopt, false));
 	EXPECT_KILLED(test_phys(iopt, 0x10000, &phys));
-	EXPECT_KILLED(iopt_get_phys_runs(iopt, 0x10fff, &runs));
+	EXPECT_KILLED(noiommu_get_phys_runs(iopt, 0x10fff, &runs));
 	mutex_lock(&iopt->hwpt_mutex);
-	EXPECT_KILLED(iopt_table_add_hwpt(iopt, NULL, NULL));
+	EXPECT_KILLED(noiommu_table_add_hwpt(iopt, NULL, NULL));
 	mutex_unlock(&iopt->hwpt_mutex);
 #undef EXPECT_KILLED
 	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);
@@ -1163,7 +1175,7 @@ static int test_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 	int rc;
 
 	rcu_read_lock();
-	rc = iopt_get_phys_rcu(iopt, iova, phys, length);
+	rc = noiommu_get_phys_rcu(iopt, iova, phys, length);
 	rcu_read_unlock();
 	return rc;
 }
@@ -1214,10 +1226,10 @@ static void iopt_test_lookup_runs(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x12000, 0x7000, 0x1000));
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x13000, 0x1000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP,
-			iopt_get_phys_runs(iopt, 0x13fff, &runs));
+			noiommu_get_phys_runs(iopt, 0x13fff, &runs));
 	runs.iova = 0x14000;
 	KUNIT_EXPECT_EQ(test, -ENOENT,
-			iopt_get_phys_runs(iopt, 0x14fff, &runs));
+			noiommu_get_phys_runs(iopt, 0x14fff, &runs));
 	KUNIT_EXPECT_EQ(test, 0U, runs.nr);
 
 	test_add_hwpt(test, iopt, 0);
@@ -1227,7 +1239,7 @@ static void iopt_test_lookup_runs(struct kunit *test)
 		runs.nr = 0;
 		runs.iova = 0x10800;
 		KUNIT_EXPECT_EQ(test, 0,
-				iopt_get_phys_runs(iopt, 0x13fff, &runs));
+				noiommu_get_phys_runs(iopt, 0x13fff, &runs));
 		KUNIT_EXPECT_EQ(test, 0x14000ULL, runs.iova);
 		KUNIT_EXPECT_EQ(test, 2U, runs.nr);
 		KUNIT_EXPECT_EQ(test, 0x5800ULL, run[0].phys);
@@ -1236,7 +1248,7 @@ static void iopt_test_lookup_runs(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0x1000ULL, run[1].length);
 		runs.nr = 0;
 		KUNIT_EXPECT_EQ(test, -ENOENT,
-				iopt_get_phys_runs(iopt, U64_MAX, &runs));
+				noiommu_get_phys_runs(iopt, U64_MAX, &runs));
 	}
 	test_lookup_hook = NULL;
 	test_remove_hwpt(iopt);
@@ -1262,24 +1274,24 @@ static void iopt_test_copy_fails(struct kunit *test)
 					     0x2000));
 	/* The copy is aligned, but not the memory behind it. */
 	KUNIT_ASSERT_EQ(test, 0,
-			iopt_clone_areas(&t->iopt, 0x20020, 0x1000, &areas));
+			noiommu_clone_areas(&t->iopt, 0x20020, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -EINVAL,
-			iopt_map_areas(&t->other, &areas, 0x1000, &at, true,
-				       0, NULL, NULL));
-	iopt_free_areas(&areas);
+			noiommu_map_areas(&t->other, &areas, 0x1000, &at, true,
+					  0, NULL, NULL));
+	noiommu_free_areas(&areas);
 
 	KUNIT_ASSERT_EQ(test, 0,
-			iopt_clone_areas(&t->iopt, 0x10000, 0x4000, &areas));
+			noiommu_clone_areas(&t->iopt, 0x10000, 0x4000, &areas));
 	for (i = 0; i < 2; i++) {
 		test_fill_fails_after = i;
 		KUNIT_EXPECT_EQ(test, -EFAULT,
-				iopt_map_areas(&t->other, &areas, 0x4000, &at,
-					       true, 0, NULL, NULL));
+				noiommu_map_areas(&t->other, &areas, 0x4000,
+						  &at, true, 0, NULL, NULL));
 		KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 		KUNIT_EXPECT_EQ(test, -ENOENT,
 				test_phys(&t->other, at, &phys));
 	}
-	iopt_free_areas(&areas);
+	noiommu_free_areas(&areas);
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->other, at, 0, 0x4000));
 	test_remove_hwpt(&t->other);
 }
@@ -1313,21 +1325,23 @@ static void iopt_test_alloc_fails(struct kunit *test)
 						 0x2000);
 				break;
 			case 1:
-				rc = iopt_clone_areas(&t->iopt, 0x11000, 0x3000,
-						      &areas);
+				rc = noiommu_clone_areas(&t->iopt, 0x11000,
+							 0x3000, &areas);
 				if (rc)
 					break;
-				rc = iopt_map_areas(&t->other, &areas, 0x3000,
-						    &at, true, 0, NULL, NULL);
+				rc = noiommu_map_areas(&t->other, &areas,
+						       0x3000, &at, true, 0,
+						       NULL, NULL);
 				if (rc)
-					iopt_free_areas(&areas);
+					noiommu_free_areas(&areas);
 				break;
 			case 2:
-				rc = iopt_add_allowed(&allowed, 1, 2);
+				rc = noiommu_add_allowed(&allowed, 1, 2);
 				break;
 			case 3:
 				mutex_lock(&t->iopt.hwpt_mutex);
-				rc = iopt_table_add_hwpt(&t->iopt, NULL, NULL);
+				rc = noiommu_table_add_hwpt(&t->iopt, NULL,
+							    NULL);
 				mutex_unlock(&t->iopt.hwpt_mutex);
 				break;
 			}
@@ -1349,7 +1363,7 @@ static void iopt_test_alloc_fails(struct kunit *test)
 		/* The two of COPY are runs of one; the others allocate. */
 		KUNIT_EXPECT_GT(test, n, 0L);
 	}
-	iopt_free_allowed(&allowed);
+	noiommu_free_allowed(&allowed);
 	test_remove_hwpt(&t->iopt);
 	test_remove_hwpt(&t->other);
 }
@@ -1446,16 +1460,16 @@ static void walk_copy(struct kunit *test, struct walk *w, unsigned int which)
 
 	for (i = 0; i < n && src[i].area; i++)
 		;
-	rc = iopt_clone_areas(iopt[which], from * PAGE_SIZE, n * PAGE_SIZE,
-			      &areas);
+	rc = noiommu_clone_areas(iopt[which], from * PAGE_SIZE, n * PAGE_SIZE,
+				 &areas);
 	KUNIT_ASSERT_EQ(test, i == n ? 0 : -ENOENT, rc);
 	if (rc)
 		return;
-	rc = iopt_map_areas(iopt[!which], &areas, n * PAGE_SIZE, &iova, true,
-			    0, NULL, NULL);
+	rc = noiommu_map_areas(iopt[!which], &areas, n * PAGE_SIZE, &iova, true,
+			       0, NULL, NULL);
 	KUNIT_ASSERT_EQ(test, walk_is_free(dst, n) ? 0 : -EEXIST, rc);
 	if (rc) {
-		iopt_free_areas(&areas);
+		noiommu_free_areas(&areas);
 		return;
 	}
 	memcpy(pages, src, n * sizeof(*src));
@@ -1566,7 +1580,7 @@ static void iopt_test_random_walk(struct kunit *test)
 
 static int test_cut(struct io_pagetable *iopt, u64 last)
 {
-	return iopt_cut_iova(iopt, &last, 1);
+	return noiommu_cut_iova(iopt, &last, 1);
 }
 
 /* An area in parts is what it was: pinned once, found at every page. */
@@ -1577,7 +1591,7 @@ static void iopt_test_cut(struct kunit *test)
 	const u64 both[] = { 0x12fff, 0x10fff };
 	u64 phys, page;
 
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_large_pages(iopt, false));
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x9000, 0x2000));
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x30fff));
 	test_add_hwpt(test, iopt, 0);
@@ -1591,7 +1605,7 @@ static void iopt_test_cut(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_cut(iopt, 0x11000));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x11000, 0x2000));
 
-	KUNIT_EXPECT_EQ(test, 0, iopt_cut_iova(iopt, both, 2));
+	KUNIT_EXPECT_EQ(test, 0, noiommu_cut_iova(iopt, both, 2));
 	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
 	for (page = 0; page < 4; page++) {
 		KUNIT_EXPECT_EQ(test, 0, test_phys(iopt, 0x10000 +
@@ -1612,7 +1626,7 @@ static void iopt_test_cut_fails(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
 	struct io_pagetable *iopt = &t->iopt;
-	struct iopt_area *area;
+	struct noiommu_area *area;
 	LIST_HEAD(none);
 	long n;
 
@@ -1624,11 +1638,11 @@ static void iopt_test_cut_fails(struct kunit *test)
 				test_unmap(iopt, 0x10000, 0x1000));
 	}
 	noiommufd_test_fail_after = -1;
-	area = to_iopt_area(swpt_first(&iopt->swpt, 0, U64_MAX));
+	area = to_noiommu_area(swpt_first(&iopt->swpt, 0, U64_MAX));
 	area->swpt.pages = NULL;
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
 	mutex_lock(&t->ictx.change_process);
-	KUNIT_EXPECT_EQ(test, -EBUSY, iopt_gather_pages(iopt, &none));
+	KUNIT_EXPECT_EQ(test, -EBUSY, noiommu_gather_pages(iopt, &none));
 	mutex_unlock(&t->ictx.change_process);
 	KUNIT_EXPECT_TRUE(test, list_empty(&none));
 	area->swpt.pages = &area->pages->swpt;
@@ -1665,7 +1679,7 @@ static void iopt_test_in_cut(struct kunit *test)
 
 	INIT_WORK(&t->work, test_unmap_work);
 	test_fill_test = test;
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_large_pages(iopt, false));
 	test_add_hwpt(test, iopt, 0);
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
 	/* Killed in any of its waits: nothing has changed. */
@@ -1724,8 +1738,8 @@ static int test_map_answer(struct iopt_test *t, int rc, unsigned int flags)
 {
 	u64 iova = 0x10000;
 
-	return iopt_map_user_pages(&t->iopt, &iova, 0x5000, 0x2000, true, flags,
-				   test_answer, &rc);
+	return noiommu_map_user_pages(&t->iopt, &iova, 0x5000, 0x2000, true,
+				      flags, test_answer, &rc);
 }
 
 static void test_hook_add_hwpt(struct iopt_test *t)
@@ -1735,7 +1749,7 @@ static void test_hook_add_hwpt(struct iopt_test *t)
 
 static void test_hook_shut(struct iopt_test *t)
 {
-	iopt_shut_table(&t->iopt);
+	noiommu_shut_table(&t->iopt);
 }
 
 static void iopt_test_answer(struct kunit *test)
@@ -1800,7 +1814,7 @@ static void test_add_hwpt_work(struct work_struct *work)
 	struct iopt_test *t = container_of(work, struct iopt_test, work);
 
 	mutex_lock(&t->iopt.hwpt_mutex);
-	t->rc = iopt_table_add_hwpt(&t->iopt, NULL, NULL);
+	t->rc = noiommu_table_add_hwpt(&t->iopt, NULL, NULL);
 	mutex_unlock(&t->iopt.hwpt_mutex);
 }
 
@@ -1829,7 +1843,7 @@ static void iopt_test_in_unpin(struct kunit *test)
 	struct io_pagetable *iopt = &t->iopt;
 
 	test_fill_test = test;
-	KUNIT_ASSERT_EQ(test, 0, iopt_set_large_pages(iopt, false));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_set_large_pages(iopt, false));
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x2000));
 	test_add_hwpt(test, iopt, 0);
 	INIT_WORK(&t->work, test_add_hwpt_work);
@@ -1877,16 +1891,17 @@ static void iopt_test_signal_in_walks(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, __rc);                           \
 		KUNIT_EXPECT_EQ(test, (times) + 1U, i);                   \
 	} while (0)
-	EXPECT_WALK(3, iopt_clone_areas(iopt, PAGE_SIZE, 3 * PAGE_SIZE,
-					&areas));
-	iopt_free_areas(&areas);
-	EXPECT_WALK(3, iopt_set_large_pages(iopt, false));
+	EXPECT_WALK(3, noiommu_clone_areas(iopt, PAGE_SIZE, 3 * PAGE_SIZE,
+					   &areas));
+	noiommu_free_areas(&areas);
+	EXPECT_WALK(3, noiommu_set_large_pages(iopt, false));
 	iova = 0;
 	/* Each area, the place behind the last, and one to be placed */
-	EXPECT_WALK(5, iopt_map_user_pages(iopt, &iova, 0x5000, PAGE_SIZE, true,
+	EXPECT_WALK(5,
+		    noiommu_map_user_pages(iopt, &iova, 0x5000, PAGE_SIZE, true,
 					   IOPT_ALLOC_IOVA, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 4 * PAGE_SIZE, iova);
-	EXPECT_WALK(4, iopt_unmap_all(iopt, &unmapped));
+	EXPECT_WALK(4, noiommu_unmap_all(iopt, &unmapped));
 	KUNIT_EXPECT_EQ(test, 4 * PAGE_SIZE, unmapped);
 #undef EXPECT_WALK
 }
@@ -1901,12 +1916,12 @@ static int test_change(struct iopt_test *t)
 	test_restored = 0;
 	test_forgotten = 0;
 	mutex_lock(&t->ictx.change_process);
-	rc = iopt_gather_pages(&t->iopt, &pages);
+	rc = noiommu_gather_pages(&t->iopt, &pages);
 	if (!rc)
-		rc = iopt_gather_pages(&t->other, &pages);
+		rc = noiommu_gather_pages(&t->other, &pages);
 	if (!rc)
-		rc = iopt_change_process(&pages);
-	iopt_put_gathered(&pages);
+		rc = noiommu_change_process(&pages);
+	noiommu_put_gathered(&pages);
 	mutex_unlock(&t->ictx.change_process);
 	return rc;
 }
@@ -1923,18 +1938,20 @@ static void iopt_test_change_process(struct kunit *test)
 	for (i = 1; i <= 3; i++) {
 		iova = i << 16;
 		KUNIT_ASSERT_EQ(test, 0,
-				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
-						    0x2000, true, 0, NULL,
-						    NULL));
+				noiommu_map_file_pages(&t->iopt, &iova, 0,
+						       0x3000, 0x2000, true, 0,
+						       NULL, NULL));
 	}
 	KUNIT_EXPECT_EQ(test, -EBADF,
-			iopt_map_file_pages(&t->iopt, &iova, 1, 0, 0x1000, true,
-					    IOPT_ALLOC_IOVA, NULL, NULL));
+			noiommu_map_file_pages(&t->iopt, &iova, 1, 0, 0x1000,
+					       true, IOPT_ALLOC_IOVA, NULL,
+					       NULL));
 	/* A copy has the same memory. */
 	KUNIT_ASSERT_EQ(test, 0,
-			iopt_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
-	KUNIT_ASSERT_EQ(test, 0, iopt_map_areas(&t->other, &areas, 0x1000,
-						&iova, true, 0, NULL, NULL));
+			noiommu_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_map_areas(&t->other, &areas, 0x1000, &iova,
+					  true, 0, NULL, NULL));
 	KUNIT_EXPECT_EQ(test, 0, test_change(t));
 	KUNIT_EXPECT_EQ(test, 3L, test_changed);
 	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
@@ -1979,13 +1996,13 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 	test_fill_test = test;
 	for (i = 0; i < 2; i++) {
 		KUNIT_ASSERT_EQ(test, 0,
-				iopt_map_file_pages(&t->iopt, &iova, 0, 0x3000,
-						    0x2000, true, 0, NULL,
-						    NULL));
+				noiommu_map_file_pages(&t->iopt, &iova, 0,
+						       0x3000, 0x2000, true, 0,
+						       NULL, NULL));
 		if (!i)
 			KUNIT_ASSERT_EQ(test, 0,
-					iopt_clone_areas(&t->iopt, iova, 0x2000,
-							 &areas));
+					noiommu_clone_areas(&t->iopt, iova,
+							    0x2000, &areas));
 		test_change_hook = test_hook_unmap;
 		test_change_fails_after = i ? 0 : -1;
 		KUNIT_EXPECT_EQ(test, i ? -ENOMEM : 0, test_change(t));
@@ -1995,13 +2012,13 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 		if (i)
 			break;
 		KUNIT_ASSERT_EQ(test, 0,
-				iopt_map_areas(&t->other, &areas, 0x2000, &iova,
-					       true, 0, NULL, NULL));
+				noiommu_map_areas(&t->other, &areas, 0x2000,
+						  &iova, true, 0, NULL, NULL));
 		KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->other, iova, 0x2000));
 	}
 }
 
-static struct kunit_case iopt_area_cases[] = {
+static struct kunit_case noiommu_area_cases[] = {
 	KUNIT_CASE(iopt_test_cut),
 	KUNIT_CASE(iopt_test_cut_fails),
 	KUNIT_CASE(iopt_test_in_cut),
@@ -2033,14 +2050,14 @@ static struct kunit_case iopt_area_cases[] = {
 	{}
 };
 
-static struct kunit_suite iopt_area_suite = {
-	.name = "iopt_area",
+static struct kunit_suite noiommu_area_suite = {
+	.name = "noiommu_area",
 	.init = iopt_test_init,
 	.exit = iopt_test_exit,
-	.test_cases = iopt_area_cases,
+	.test_cases = noiommu_area_cases,
 };
 
-kunit_test_suites(&iopt_iova_suite, &iopt_area_suite);
+kunit_test_suites(&noiommu_iova_suite, &noiommu_area_suite);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("KUnit tests of the IO address space of noiommufd");

@@ -23,7 +23,7 @@
 #include "../../src/iommufd/iommufd_private.h"
 #include "alloc.h"
 
-TEST_FREE_RCU(test_free_object, struct iommufd_object *)
+TEST_FREE_RCU(test_free_object, struct noiommufd_object *)
 #undef kfree_rcu
 #define kfree_rcu(ptr, ...)	test_free_object(ptr)
 
@@ -59,61 +59,67 @@ static int test_xa_alloc(struct xarray *xa, u32 *id, void *entry,
 #include "../../src/iommufd/main.c"
 
 /* Calls that main.c would hand on. */
-static int test_no_ioctl(struct iommufd_ucmd *ucmd)
+static int test_no_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	return -EOPNOTSUPP;
 }
 
-int iommufd_hwpt_alloc(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_alloc_ioctl(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_allow_iovas(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_copy(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_get_pa_runs(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_iova_ranges(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_map(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_noiommu_get_pa(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_ioas_unmap(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_hwpt_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_ioas_alloc_ioctl(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_ioas_allow_iovas(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_ioas_copy(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_ioas_iova_ranges(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_ioas_map(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_ioas_noiommu_get_pa(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_ioas_unmap(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 
-int iommufd_fault_alloc(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_get_hw_info(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_hw_queue_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_fault_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_get_hw_info(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_hw_queue_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
-int iommufd_hwpt_get_dirty_bitmap(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_get_dirty_bitmap(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
-int iommufd_hwpt_invalidate(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_hwpt_set_dirty_tracking(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_invalidate(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
-int iommufd_ioas_change_process(struct iommufd_ucmd *ucmd)
+int noiommufd_hwpt_set_dirty_tracking(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
-int iommufd_ioas_map_file(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_vdevice_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
-int iommufd_veventq_alloc(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_vfio_ioas(struct iommufd_ucmd *ucmd) __alias(test_no_ioctl);
-int iommufd_viommu_alloc_ioctl(struct iommufd_ucmd *ucmd)
+int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_vdevice_alloc_ioctl(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
+int noiommufd_veventq_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_vfio_ioas(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_viommu_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 
-int iommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
-		       unsigned long arg)
+int noiommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
+			 unsigned long arg)
 {
 	return -ENOTTY;
 }
 
-int iommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
-			     struct iommu_ioas_noiommu_get_pa __user *arg)
+int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
+			       struct iommu_ioas_noiommu_get_pa __user *arg)
 {
 	return -EOPNOTSUPP;
 }
 
-int iommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
-				   struct iommu_option *cmd)
+int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
+				     struct iommu_option *cmd)
 {
 	return -EOPNOTSUPP;
 }
 
 /* An IOAS, or an HWPT that uses one. */
 struct test_object {
-	struct iommufd_object obj;
+	struct noiommufd_object obj;
 	struct test_object *uses;
 	atomic_t given_up;
 	atomic_t destroyed;
@@ -121,7 +127,7 @@ struct test_object {
 
 static atomic_t test_made, test_given_up, test_destroyed, test_destroyed_twice;
 
-static void test_pre_destroy(struct iommufd_object *obj)
+static void test_pre_destroy(struct noiommufd_object *obj)
 {
 	struct test_object *object = container_of(obj, struct test_object, obj);
 
@@ -130,7 +136,7 @@ static void test_pre_destroy(struct iommufd_object *obj)
 		atomic_inc(&test_destroyed_twice);
 }
 
-static void test_destroy(struct iommufd_object *obj)
+static void test_destroy(struct noiommufd_object *obj)
 {
 	struct test_object *object = container_of(obj, struct test_object, obj);
 
@@ -138,27 +144,27 @@ static void test_destroy(struct iommufd_object *obj)
 	if (atomic_inc_return(&object->destroyed) != 1)
 		atomic_inc(&test_destroyed_twice);
 	if (object->uses)
-		iommufd_object_unuse(&object->uses->obj, false);
+		noiommufd_object_unuse(&object->uses->obj, false);
 }
 
-void iommufd_device_destroy(struct iommufd_object *obj)
+void noiommufd_device_destroy(struct noiommufd_object *obj)
 {
 	test_destroy(obj);
 }
 
 /* An HWPT gives up all that it has. */
-void iommufd_hwpt_paging_pre_destroy(struct iommufd_object *obj)
+void noiommufd_hwpt_paging_pre_destroy(struct noiommufd_object *obj)
 {
 	test_pre_destroy(obj);
 	test_destroy(obj);
 }
 
-void iommufd_ioas_pre_destroy(struct iommufd_object *obj)
+void noiommufd_ioas_pre_destroy(struct noiommufd_object *obj)
 {
 	test_pre_destroy(obj);
 }
 
-void iommufd_ioas_destroy(struct iommufd_object *obj)
+void noiommufd_ioas_destroy(struct noiommufd_object *obj)
 {
 	test_destroy(obj);
 }
@@ -174,7 +180,7 @@ static int object_test_init(struct kunit *test)
 	atomic_set(&test_given_up, 0);
 	atomic_set(&test_destroyed, 0);
 	atomic_set(&test_destroyed_twice, 0);
-	rc = iommufd_fops_open(NULL, file);
+	rc = noiommufd_fops_open(NULL, file);
 	if (rc)
 		return rc;
 	test->priv = file;
@@ -186,7 +192,7 @@ static void object_test_exit(struct kunit *test)
 {
 	if (!test->priv)
 		return;
-	iommufd_fops_release(NULL, test->priv);
+	noiommufd_fops_release(NULL, test->priv);
 	KUNIT_EXPECT_EQ(test, atomic_read(&test_made),
 			atomic_read(&test_destroyed));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed_twice));
@@ -202,41 +208,42 @@ static struct noiommufd_ctx *test_ctx(struct kunit *test)
 
 /* Not yet finalized. */
 static struct test_object *test_alloc(struct noiommufd_ctx *ictx,
-				      enum iommufd_object_type type)
+				      enum noiommufd_object_type type)
 {
 	struct test_object *object;
 
-	object = iommufd_object_alloc(ictx, object, type);
+	object = noiommufd_object_alloc(ictx, object, type);
 	if (!IS_ERR(object))
 		atomic_inc(&test_made);
 	return object;
 }
 
 static struct test_object *test_make(struct kunit *test,
-				     enum iommufd_object_type type)
+				     enum noiommufd_object_type type)
 {
 	struct test_object *object = test_alloc(test_ctx(test), type);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(object));
-	iommufd_object_finalize(&object->obj);
+	noiommufd_object_finalize(&object->obj);
 	return object;
 }
 
 static void test_abort(struct test_object *object)
 {
 	atomic_dec(&test_made);
-	iommufd_object_abort(&object->obj);
+	noiommufd_object_abort(&object->obj);
 }
 
-static int test_find(struct kunit *test, u32 id, enum iommufd_object_type type)
+static int test_find(struct kunit *test, u32 id,
+		     enum noiommufd_object_type type)
 {
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 
-	obj = iommufd_get_object(test_ctx(test), id, type);
+	obj = noiommufd_get_object(test_ctx(test), id, type);
 	if (IS_ERR(obj))
 		return PTR_ERR(obj);
 	KUNIT_EXPECT_EQ(test, id, obj->id);
-	iommufd_put_object(obj);
+	noiommufd_put_object(obj);
 	return 0;
 }
 
@@ -251,8 +258,8 @@ static void object_test_ids(struct kunit *test)
 				test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 0, IOMMUFD_OBJ_ANY));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 6, IOMMUFD_OBJ_ANY));
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(ictx, 4));
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(ictx, 2));
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_remove(ictx, 4));
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_remove(ictx, 2));
 	KUNIT_EXPECT_EQ(test, 2U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 	KUNIT_EXPECT_EQ(test, 4U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 	KUNIT_EXPECT_EQ(test, 6U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
@@ -269,22 +276,24 @@ static void object_test_not_final(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1U, object->obj.id);
 	KUNIT_EXPECT_EQ(test, 2U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 1, IOMMUFD_OBJ_ANY));
-	KUNIT_EXPECT_EQ(test, -ENOENT, iommufd_object_remove(ictx, 1));
-	KUNIT_EXPECT_EQ(test, -ENOENT, iommufd_object_use(&object->obj));
+	KUNIT_EXPECT_EQ(test, -ENOENT, noiommufd_object_remove(ictx, 1));
+	KUNIT_EXPECT_EQ(test, -ENOENT, noiommufd_object_use(&object->obj));
 	test_abort(object);
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 
 	object = test_alloc(ictx, IOMMUFD_OBJ_IOAS);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(object));
 	KUNIT_EXPECT_EQ(test, 1U, object->obj.id);
-	iommufd_object_finalize(&object->obj);
+	noiommufd_object_finalize(&object->obj);
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
 }
 
 static void object_test_types(struct kunit *test)
 {
-	static const enum iommufd_object_type types[] = {
-		IOMMUFD_OBJ_DEVICE, IOMMUFD_OBJ_HWPT_PAGING, IOMMUFD_OBJ_IOAS,
+	static const enum noiommufd_object_type types[] = {
+		IOMMUFD_OBJ_DEVICE,
+		IOMMUFD_OBJ_HWPT_PAGING,
+		IOMMUFD_OBJ_IOAS,
 	};
 	unsigned int i, j;
 
@@ -304,28 +313,28 @@ static void object_test_references(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
 	struct test_object *object = test_make(test, IOMMUFD_OBJ_IOAS);
-	struct iommufd_object *obj[3];
+	struct noiommufd_object *obj[3];
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(obj); i++) {
-		obj[i] = iommufd_get_object(ictx, 1, IOMMUFD_OBJ_IOAS);
+		obj[i] = noiommufd_get_object(ictx, 1, IOMMUFD_OBJ_IOAS);
 		KUNIT_ASSERT_PTR_EQ(test, obj[i], &object->obj);
 	}
-	iommufd_put_object(obj[0]);
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_remove(ictx, 1));
-	KUNIT_EXPECT_EQ(test, -ENOENT, iommufd_object_remove(ictx, 1));
+	noiommufd_put_object(obj[0]);
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_remove(ictx, 1));
+	KUNIT_EXPECT_EQ(test, -ENOENT, noiommufd_object_remove(ictx, 1));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 1, IOMMUFD_OBJ_ANY));
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 
 	/* Another one has the id: the old one is not taken for it. */
 	KUNIT_EXPECT_EQ(test, 1U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
-	KUNIT_EXPECT_EQ(test, -ENOENT, iommufd_object_use(obj[1]));
+	KUNIT_EXPECT_EQ(test, -ENOENT, noiommufd_object_use(obj[1]));
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
 
-	iommufd_put_object(obj[1]);
+	noiommufd_put_object(obj[1]);
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
-	iommufd_put_object(obj[2]);
+	noiommufd_put_object(obj[2]);
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
 }
@@ -335,18 +344,18 @@ static void object_test_users(struct kunit *test)
 	struct noiommufd_ctx *ictx = test_ctx(test);
 	struct test_object *object = test_make(test, IOMMUFD_OBJ_IOAS);
 
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_use(&object->obj));
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_use(&object->obj));
-	KUNIT_EXPECT_EQ(test, -EBUSY, iommufd_object_remove(ictx, 1));
-	iommufd_object_unuse(&object->obj, true);
-	KUNIT_EXPECT_EQ(test, -EBUSY, iommufd_object_remove(ictx, 1));
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_use(&object->obj));
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_use(&object->obj));
+	KUNIT_EXPECT_EQ(test, -EBUSY, noiommufd_object_remove(ictx, 1));
+	noiommufd_object_unuse(&object->obj, true);
+	KUNIT_EXPECT_EQ(test, -EBUSY, noiommufd_object_remove(ictx, 1));
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
 	/* The last one leaves it there, or takes it along. */
-	iommufd_object_unuse(&object->obj, false);
+	noiommufd_object_unuse(&object->obj, false);
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
-	KUNIT_EXPECT_EQ(test, 0, iommufd_object_use(&object->obj));
+	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_use(&object->obj));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
-	iommufd_object_unuse(&object->obj, true);
+	noiommufd_object_unuse(&object->obj, true);
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_find(test, 1, IOMMUFD_OBJ_IOAS));
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
 }
@@ -362,13 +371,13 @@ static void object_test_close(struct kunit *test)
 	for (i = 0; i < 2; i++) {
 		object[i]->uses = object[i + 1];
 		KUNIT_EXPECT_EQ(test, 0,
-				iommufd_object_use(&object[i + 1]->obj));
+				noiommufd_object_use(&object[i + 1]->obj));
 		object[5 - i]->uses = object[4 - i];
 		KUNIT_EXPECT_EQ(test, 0,
-				iommufd_object_use(&object[4 - i]->obj));
+				noiommufd_object_use(&object[4 - i]->obj));
 	}
 	KUNIT_EXPECT_EQ(test, -EBUSY,
-			iommufd_object_remove(test_ctx(test), 2));
+			noiommufd_object_remove(test_ctx(test), 2));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 }
 
@@ -388,7 +397,7 @@ static void object_test_alloc_fails(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, xa_empty(&ictx->objects));
 	}
 	noiommufd_test_fail_after = 0;
-	KUNIT_EXPECT_EQ(test, -ENOMEM, iommufd_fops_open(NULL, &file));
+	KUNIT_EXPECT_EQ(test, -ENOMEM, noiommufd_fops_open(NULL, &file));
 	noiommufd_test_fail_after = -1;
 	KUNIT_EXPECT_EQ(test, 1U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 }
@@ -408,7 +417,7 @@ static void test_race(struct work_struct *work)
 {
 	struct test_racer *racer = container_of(work, struct test_racer, work);
 	struct test_object *object;
-	struct iommufd_object *obj;
+	struct noiommufd_object *obj;
 	unsigned int i;
 	u32 id;
 
@@ -423,19 +432,20 @@ static void test_race(struct work_struct *work)
 		case 0:
 			object = test_alloc(racer->ictx, IOMMUFD_OBJ_IOAS);
 			if (!IS_ERR(object))
-				iommufd_object_finalize(&object->obj);
+				noiommufd_object_finalize(&object->obj);
 			break;
 		case 1:
-			iommufd_object_remove(racer->ictx, id);
+			noiommufd_object_remove(racer->ictx, id);
 			break;
 		default:
-			obj = iommufd_get_object(racer->ictx, id,
-						 IOMMUFD_OBJ_IOAS);
+			obj = noiommufd_get_object(racer->ictx, id,
+						   IOMMUFD_OBJ_IOAS);
 			if (IS_ERR(obj))
 				break;
-			if (!iommufd_object_use(obj))
-				iommufd_object_unuse(obj, racer->seed & BIT(30));
-			iommufd_put_object(obj);
+			if (!noiommufd_object_use(obj))
+				noiommufd_object_unuse(obj,
+						       racer->seed & BIT(30));
+			noiommufd_put_object(obj);
 		}
 		cond_resched();
 	}

@@ -21,7 +21,7 @@
 #include "../../src/iommufd/io_pagetable.h"
 #include "alloc.h"
 
-TEST_FREE_RCU(test_free_pages, struct iopt_pages *)
+TEST_FREE_RCU(test_free_pages, struct noiommu_pages *)
 #undef kfree_rcu
 #define kfree_rcu(ptr, ...)	test_free_pages(ptr)
 
@@ -168,10 +168,10 @@ static bool test_folio_is_at(struct page *page, unsigned long index)
 #define folio_order(folio)		test_order(test_page_to_pfn((struct page *)(folio)))
 #define folio_nr_pages(folio)		(1UL << folio_order(folio))
 /* Page n of the file is what test_memory has there. */
-#define memfd_folio_is_at(file, folio, index) \
+#define noiommufd_memfd_folio_is_at(file, folio, index) \
 	((void)(file), test_folio_is_at((struct page *)(folio), index))
-#define memfd_can_pin(...)		false
-#define memfd_sealed_for_write(...)	false
+#define noiommufd_memfd_can_pin(...) false
+#define noiommufd_memfd_sealed_for_write(...) false
 #undef memfd_pin_folios
 #define memfd_pin_folios(memfd, start, end, folios, max, offset)         \
 	({                                                               \
@@ -187,8 +187,8 @@ struct pages_test {
 	struct mm_struct *mm;
 	struct user_struct *user;
 	struct cred cred;
-	struct iopt_pages pages;
-	struct iopt_area area[4];
+	struct noiommu_pages pages;
+	struct noiommu_area area[4];
 };
 
 static int pages_test_init(struct kunit *test)
@@ -246,12 +246,12 @@ static void pages_test_exit(struct kunit *test)
 static int test_fill(struct pages_test *t, unsigned int i, u64 first,
 		     u64 npages)
 {
-	struct iopt_area *area = &t->area[i];
+	struct noiommu_area *area = &t->area[i];
 
 	area->pages = &t->pages;
 	area->swpt.first_index = first;
 	area->swpt.last_index = first + npages - 1;
-	return iopt_area_fill(area);
+	return noiommu_area_fill(area);
 }
 
 /* What the area's pages are filed as: "length+" a run and "order:" before it. */
@@ -347,7 +347,7 @@ static void pages_test_runs(struct kunit *test)
 			(s64)atomic64_read(&t->mm->pinned_vm));
 	test_runs(t, text, sizeof(text));
 	KUNIT_EXPECT_STREQ(test, c->runs, text);
-	iopt_area_unfill(&t->area[0]);
+	noiommu_area_unfill(&t->area[0]);
 }
 
 /* Several areas: nothing is pinned or charged twice, or given back early. */
@@ -374,19 +374,19 @@ static void pages_test_shared(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 104L, test_pinned);
 
 	/* The huge page stays for its last pages, but is not charged for. */
-	iopt_area_unfill(&t->area[2]);
+	noiommu_area_unfill(&t->area[2]);
 	KUNIT_EXPECT_EQ(test, 87L, atomic_long_read(charge));
 	KUNIT_EXPECT_EQ(test, 78L, test_pinned);
-	iopt_area_unfill(&t->area[0]);
+	noiommu_area_unfill(&t->area[0]);
 	KUNIT_EXPECT_EQ(test, 62L, atomic_long_read(charge));
 	KUNIT_EXPECT_EQ(test, 53L, test_pinned);
 	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 2, 0, 600));
 	KUNIT_EXPECT_EQ(test, 602L, atomic_long_read(charge));
 	KUNIT_EXPECT_EQ(test, 104L, test_pinned);
-	iopt_area_unfill(&t->area[2]);
-	iopt_area_unfill(&t->area[3]);
+	noiommu_area_unfill(&t->area[2]);
+	noiommu_area_unfill(&t->area[3]);
 	KUNIT_EXPECT_EQ(test, 50L, test_pinned);
-	iopt_area_unfill(&t->area[1]);
+	noiommu_area_unfill(&t->area[1]);
 	KUNIT_EXPECT_TRUE(test, test_pin_remote);
 }
 
@@ -454,8 +454,8 @@ static void pages_test_fill_fails(struct kunit *test)
 	KUNIT_EXPECT_GT(test, n, 3L);
 	KUNIT_EXPECT_EQ(test, (long)PAGES_NPAGES,
 			atomic_long_read(&t->user->locked_vm));
-	iopt_area_unfill(&t->area[1]);
-	iopt_area_unfill(&t->area[0]);
+	noiommu_area_unfill(&t->area[1]);
+	noiommu_area_unfill(&t->area[0]);
 }
 
 struct folios_case {
@@ -507,12 +507,12 @@ static void pages_test_folios(struct kunit *test)
 	swpt_fill_init(&fill);
 	swpt_fill_seek(&fill, c->offset);
 	KUNIT_EXPECT_EQ(test, c->rc,
-			iopt_file_folios(&fill, NULL, folios, n, c->offset,
-					 c->offset + c->todo - 1, &todo));
+			noiommu_file_folios(&fill, NULL, folios, n, c->offset,
+					    c->offset + c->todo - 1, &todo));
 	KUNIT_EXPECT_EQ(test, c->done, c->todo - todo);
 	KUNIT_EXPECT_EQ(test, c->pins, test_pinned);
 	mutex_lock(&t->pages.mutex);
-	swpt_fill_abort(&fill, iopt_unpin, &t->pages);
+	swpt_fill_abort(&fill, noiommu_unpin, &t->pages);
 	mutex_unlock(&t->pages.mutex);
 }
 

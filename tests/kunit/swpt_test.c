@@ -173,7 +173,7 @@ static void test_pages_init(struct test_pages *pages, enum test_shape shape,
 	swpt_pages_init(&pages->swpt, NULL);
 }
 
-/* What iopt_area_fill() does, with a function for memory. */
+/* What noiommu_area_fill() does, with a function for memory. */
 static int test_hold(struct test_pages *pages, struct swpt_area *area)
 {
 	u64 first = area->first_index, last = area->last_index, hole_last;

@@ -14,7 +14,7 @@ LINES, BRANCHES = 95, 90
 MACROS = ("INTERVAL_TREE_DEFINE(", "lockdep_assert_held", "rcu_dereference", "roundup_pow_of_two(")
 # A file, or its part from one function to another
 PARTS = {"swpt": ("swpt.c", "", ""), "areas": ("io_pagetable.c", "", ""),
-         "allocator": ("io_pagetable.c", "iopt_fit_iova", "iopt_set_allow_iova")}
+         "allocator": ("io_pagetable.c", "noiommu_fit_iova", "noiommu_set_allow_iova")}
 
 
 def judge(units: Iterable[dict[str, Any]]) -> int:

@@ -13,9 +13,10 @@
 struct file;
 struct folio;
 
-bool memfd_can_pin(struct file *file);
-bool memfd_sealed_for_write(struct file *file);
-bool memfd_folio_is_at(struct file *memfd, struct folio *folio, pgoff_t index);
+bool noiommufd_memfd_can_pin(struct file *file);
+bool noiommufd_memfd_sealed_for_write(struct file *file);
+bool noiommufd_memfd_folio_is_at(struct file *memfd, struct folio *folio,
+				 pgoff_t index);
 
 #if !defined(HAVE_MEMFD_PIN_FOLIOS) || !defined(HAVE_MEMFD_PIN_RESERVES_HUGETLB)
 long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,

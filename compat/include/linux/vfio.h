@@ -13,7 +13,7 @@
 #include <linux/fs.h>
 
 /**
- * vfio_device_share_mapping - let vfio find the mappings that a file makes
+ * noiommu_vfio_share_mapping - let vfio find the mappings that a file makes
  * @vdev: the device
  * @filp: a file of it that is being opened
  *
@@ -21,8 +21,8 @@
  * from every process at once. Before, vfio-pci-core keeps a list of its own,
  * and nothing may come between.
  */
-static inline void vfio_device_share_mapping(struct vfio_device *vdev,
-					     struct file *filp)
+static inline void noiommu_vfio_share_mapping(struct vfio_device *vdev,
+					      struct file *filp)
 {
 #ifdef HAVE_VFIO_DEVICE_INODE
 	filp->f_mapping = vdev->inode->i_mapping;
@@ -35,42 +35,45 @@ static inline void vfio_device_share_mapping(struct vfio_device *vdev,
  */
 #ifdef HAVE_VFIO_ALLOC_DEVICE
 
-static inline struct device *vfio_device_dev(struct vfio_device *vdev)
+static inline struct device *noiommu_vfio_dev(struct vfio_device *vdev)
 {
 	return &vdev->device;
 }
 
-static inline int vfio_device_index(struct vfio_device *vdev)
+static inline int noiommu_vfio_index(struct vfio_device *vdev)
 {
 	return vdev->index;
 }
 
-static inline int vfio_class_register(void)
+static inline int noiommu_vfio_class_register(void)
 {
 	return 0;
 }
 
-static inline void vfio_class_unregister(void)
+static inline void noiommu_vfio_class_unregister(void)
 {
 }
 
 #else
 
-struct vfio_device *_vfio_alloc_device(size_t size, struct device *dev,
+struct vfio_device *noiommu_vfio_alloc(size_t size, struct device *dev,
 				       const struct vfio_device_ops *ops);
-struct device *vfio_device_dev(struct vfio_device *vdev);
-int vfio_device_index(struct vfio_device *vdev);
-int vfio_class_register(void);
-void vfio_class_unregister(void);
+struct device *noiommu_vfio_dev(struct vfio_device *vdev);
+int noiommu_vfio_index(struct vfio_device *vdev);
+int noiommu_vfio_class_register(void);
+void noiommu_vfio_class_unregister(void);
 
-#define vfio_alloc_device(dev_struct, member, dev, ops)			\
-	container_of(_vfio_alloc_device(sizeof(struct dev_struct) +	\
-			BUILD_BUG_ON_ZERO(offsetof(struct dev_struct, member)), \
-			dev, ops), struct dev_struct, member)
+#define vfio_alloc_device(dev_struct, member, dev, ops)                   \
+	container_of(noiommu_vfio_alloc(                                  \
+			     sizeof(struct dev_struct) +                  \
+				     BUILD_BUG_ON_ZERO(offsetof(          \
+					     struct dev_struct, member)), \
+			     dev, ops),                                   \
+		     struct dev_struct, member)
 
 static inline void vfio_put_device(struct vfio_device *vdev)
 {
-	put_device(vfio_device_dev(vdev));
+	put_device(noiommu_vfio_dev(vdev));
 }
 
 #endif

@@ -8,9 +8,9 @@
 #ifndef NOIOMMUFD_COMPAT_VFIO_PCI_CORE_H
 #define NOIOMMUFD_COMPAT_VFIO_PCI_CORE_H
 
-long vfio_pci_core_get_region_info(struct vfio_device *vdev,
-				   struct vfio_region_info __user *arg);
-bool vfio_pci_core_trylock_memory(struct vfio_pci_core_device *core);
+long noiommu_vfio_get_region_info(struct vfio_device *vdev,
+				  struct vfio_region_info __user *arg);
+bool noiommu_vfio_trylock_memory(struct vfio_pci_core_device *core);
 
 /* The members of struct vfio_device_ops for vfio_alloc_device(). */
 #ifdef HAVE_VFIO_ALLOC_DEVICE
@@ -27,7 +27,7 @@ extern const struct pci_error_handlers noiommufd_err_handlers;
 #endif
 
 /**
- * vfio_pci_core_last_close - close a device and count that
+ * noiommu_vfio_last_close - close a device and count that
  * @core: the device; dev_set->lock is held
  * @reset: whether it may be reset, alone or with its bus
  *
@@ -35,8 +35,8 @@ extern const struct pci_error_handlers noiommufd_err_handlers;
  * 6.1 it sees by the sum of the counts, this one included; before by any count
  * that is not 0. One more than there is keeps it from that.
  */
-static inline void vfio_pci_core_last_close(struct vfio_pci_core_device *core,
-					    bool reset)
+static inline void noiommu_vfio_last_close(struct vfio_pci_core_device *core,
+					   bool reset)
 {
 	struct vfio_device *vdev = &core->vdev;
 

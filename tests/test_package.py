@@ -158,11 +158,24 @@ def test_probes_alone(package: PackageRoot) -> None:
     assert alone == answers(package)
 
 
+def unpacked(package: PackageRoot, to: Path) -> list[Path]:
+    """Our modules, as they are where they are not compressed."""
+    for module in package.modules():
+        run("sh", "-c", f"xz -dcf {module} | zstd -dcf > {to / module.name.partition('.')[0]}.ko")
+    return [to / f"{name}.ko" for name in MODULES]
+
+
 def test_read_path_unlocked(package: PackageRoot, tmp_path: Path) -> None:
-    module = next(path for path in package.modules() if path.name.startswith("noiommufd.ko"))
-    # As they are, where they are not compressed
-    run("sh", "-c", f"xz -dcf {module} | zstd -dcf > {tmp_path}/noiommufd.ko")
-    run(GUEST / "locked-instructions.sh", tmp_path / "noiommufd.ko")
+    run(GUEST / "locked-instructions.sh", unpacked(package, tmp_path)[0])
+
+
+def test_symbols(package: PackageRoot, tmp_path: Path) -> None:
+    """What is not static has a prefix of ours, so that no symbol is one of the kernel's iommufd, too. The others the
+    kernel's build makes."""
+    ours = r"noiommu\w+|swpt_\w+|(init|cleanup)_module|__this_module|__(start|stop|crc|ksymtab|kstrtab|pfx|cfi)_\w+"
+    for module in unpacked(package, tmp_path):
+        names = [line.split()[-1] for line in run("nm", "-g", "--defined-only", module).splitlines()]
+        assert not [name for name in names if not re.fullmatch(ours, name)] and "init_module" in names, module
 
 
 def test_files(package: PackageRoot) -> None:

@@ -49,7 +49,7 @@ u64 noiommu_iova_alignment(struct io_pagetable *iopt)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
 
-	return iopt->nr_fillers || iopt->disable_large_pages ? PAGE_SIZE : 1;
+	return iopt->nr_pinning || iopt->disable_large_pages ? PAGE_SIZE : 1;
 }
 
 /* For each step of a walk over areas: a signal ends it, others get to run. */
@@ -382,12 +382,12 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 }
 
 static void noiommu_publish_area(struct io_pagetable *iopt,
-				 struct noiommu_area *area, bool held)
+				 struct noiommu_area *area, bool pinned)
 {
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	swpt_write_begin(&iopt->swpt);
-	WRITE_ONCE(area->swpt.held, held);
+	WRITE_ONCE(area->swpt.pinned, pinned);
 	WRITE_ONCE(area->swpt.pages, &area->pages->swpt);
 	swpt_write_end(&iopt->swpt);
 	area->fill_gen = iopt->fill_gen;
@@ -400,7 +400,7 @@ static void noiommu_area_hide(struct io_pagetable *iopt,
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	swpt_write_begin(&iopt->swpt);
-	WRITE_ONCE(area->swpt.held, false);
+	WRITE_ONCE(area->swpt.pinned, false);
 	swpt_write_end(&iopt->swpt);
 }
 
@@ -422,7 +422,7 @@ static bool noiommu_is_unused(struct io_pagetable *iopt)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
 
-	return !iopt->nr_fillers && !atomic_read(&iopt->ictx->nr_devices);
+	return !iopt->nr_pinning && !atomic_read(&iopt->ictx->nr_devices);
 }
 
 /**
@@ -440,7 +440,7 @@ void noiommu_unpin_unused(struct io_pagetable *iopt)
 	down_write(&iopt->iova_rwsem);
 	for (area = noiommu_area_first(iopt, 0, U64_MAX);
 	     area && noiommu_is_unused(iopt); area = noiommu_area_next(area)) {
-		if (area->swpt.held && !area->busy)
+		if (area->swpt.pinned && !area->busy)
 			noiommu_unfill_area(iopt, area);
 		cond_resched();
 	}
@@ -487,7 +487,7 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 
 	down_write(&iopt->iova_rwsem);
 	/* An HWPT came while the user was told. */
-	if (!rc && !fill && iopt->nr_fillers) {
+	if (!rc && !fill && iopt->nr_pinning) {
 		up_write(&iopt->iova_rwsem);
 		rc = noiommu_fill_reserved(areas);
 		fill = !rc;
@@ -547,7 +547,7 @@ int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 	if (rc)
 		return rc;
 	rc = noiommu_reserve_areas(iopt, areas, length, iova, writable, flags);
-	fill = iopt->nr_fillers;
+	fill = iopt->nr_pinning;
 	if (!rc && !fill && !answer) {
 		list_for_each_entry(area, areas, item) {
 			noiommu_publish_area(iopt, area, false);
@@ -745,7 +745,7 @@ static u64 noiommu_release_areas(struct list_head *areas)
 
 	list_for_each_entry(area, areas, item) {
 		length += noiommu_area_length(area);
-		if (area->swpt.held)
+		if (area->swpt.pinned)
 			noiommu_area_unfill(area);
 		cond_resched();
 	}
@@ -782,7 +782,7 @@ static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
  * @length: bytes
  * @unmapped: out: bytes that were mapped
  *
- * What no other area holds is unpinned when this returns.
+ * What no other area covers is unpinned when this returns.
  *
  * Return: 0; -EINVAL: no length; -EOVERFLOW: the range wraps; -ENOENT: an area
  * reaches out of the range; -EBUSY: an area is being mapped; -EINTR. On failure
@@ -844,7 +844,7 @@ void noiommu_shut_table(struct io_pagetable *iopt)
  */
 void noiommu_destroy_table(struct io_pagetable *iopt)
 {
-	WARN_ON(iopt->nr_fillers);
+	WARN_ON(iopt->nr_pinning);
 	noiommu_shut_table(iopt);
 	WARN_ON(!RB_EMPTY_ROOT(&iopt->swpt.areas));
 	noiommu_free_allowed(&iopt->allowed_itree);
@@ -875,7 +875,7 @@ static int noiommu_alloc_parts(struct noiommu_area *area, u64 last,
 	return 0;
 }
 
-/* Have the parts hold what an area holds. Drops iova_rwsem while it does. */
+/* Let the parts cover what an area covers. Drops iova_rwsem meanwhile. */
 static int noiommu_share_parts(struct io_pagetable *iopt,
 			       struct noiommu_area *area,
 			       struct noiommu_area *part[2])
@@ -913,14 +913,14 @@ static int noiommu_split_area(struct io_pagetable *iopt,
 	rc = noiommu_alloc_parts(area, last, part);
 	if (rc)
 		return rc;
-	rc = area->swpt.held ? noiommu_share_parts(iopt, area, part) : 0;
+	rc = area->swpt.pinned ? noiommu_share_parts(iopt, area, part) : 0;
 	if (rc) {
 		for (i = 0; i < 2; i++)
 			noiommu_area_free(part[i]);
 		return rc;
 	}
 	for (i = 0; i < 2; i++) {
-		part[i]->swpt.held = area->swpt.held;
+		part[i]->swpt.pinned = area->swpt.pinned;
 		part[i]->swpt.pages = area->swpt.pages;
 		part[i]->fill_gen = area->fill_gen;
 	}
@@ -958,7 +958,7 @@ static int noiommu_cut_one(struct io_pagetable *iopt, u64 last)
 	up_write(&iopt->iova_rwsem);
 
 	if (!rc) {
-		if (area->swpt.held)
+		if (area->swpt.pinned)
 			noiommu_area_unfill(area);
 		noiommu_area_free(area);
 	}
@@ -1240,7 +1240,7 @@ int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable)
 		iopt->disable_large_pages = false;
 	else if (iopt->disable_large_pages)
 		rc = 0;
-	else if (iopt->nr_fillers && !RB_EMPTY_ROOT(&iopt->swpt.areas))
+	else if (iopt->nr_pinning && !RB_EMPTY_ROOT(&iopt->swpt.areas))
 		rc = -EINVAL;
 	else
 		rc = noiommu_check_alignment(iopt);
@@ -1274,7 +1274,7 @@ static int noiommu_fill_areas(struct io_pagetable *iopt)
 			area = noiommu_area_first(iopt, iova, U64_MAX);
 			continue;
 		}
-		if (!area->swpt.held && area->swpt.pages) {
+		if (!area->swpt.pinned && area->swpt.pages) {
 			area->busy = true;
 			up_write(&iopt->iova_rwsem);
 			rc = noiommu_area_fill(area);
@@ -1299,7 +1299,7 @@ static void noiommu_unfill_attempt(struct io_pagetable *iopt)
 	lockdep_assert_held_write(&iopt->iova_rwsem);
 
 	noiommu_for_each_area(iopt, area) {
-		if (area->swpt.held && !area->busy &&
+		if (area->swpt.pinned && !area->busy &&
 		    area->fill_gen == iopt->fill_gen)
 			noiommu_unfill_area(iopt, area);
 		cond_resched();
@@ -1328,12 +1328,12 @@ int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 	rc = down_write_killable(&iopt->iova_rwsem);
 	if (rc)
 		return rc;
-	first = !iopt->nr_fillers;
+	first = !iopt->nr_pinning;
 	rc = first ? noiommu_check_alignment(iopt) : 0;
 	if (rc)
 		goto out_unlock;
 
-	iopt->nr_fillers++;
+	iopt->nr_pinning++;
 	iopt->fill_gen++;
 	rc = noiommu_fill_areas(iopt);
 	if (!rc && ready) {
@@ -1342,7 +1342,7 @@ int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 		down_write(&iopt->iova_rwsem);
 	}
 	if (rc) {
-		iopt->nr_fillers--;
+		iopt->nr_pinning--;
 		/* What was mapped beside another one may have been translated. */
 		if (first)
 			noiommu_unfill_attempt(iopt);
@@ -1369,7 +1369,7 @@ out_unlock:
 void noiommu_table_remove_hwpt(struct io_pagetable *iopt)
 {
 	down_write(&iopt->iova_rwsem);
-	iopt->nr_fillers--;
+	iopt->nr_pinning--;
 	swpt_write_begin(&iopt->swpt);
 	WRITE_ONCE(iopt->nr_hwpts, iopt->nr_hwpts - 1);
 	swpt_write_end(&iopt->swpt);

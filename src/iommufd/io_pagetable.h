@@ -34,7 +34,7 @@ struct task_struct;
  * @swpt: the areas. Reading them takes no lock: see swpt.h
  * @allowed_itree: where the kernel may place an area: struct noiommu_allowed
  * @nr_hwpts: HWPTs; translation is on while there is one
- * @nr_fillers: HWPTs, and one that is being made; new areas are pinned at once
+ * @nr_pinning: HWPTs, and one that is being made; new areas are pinned at once
  *	while there is one
  * @fill_gen: counts the attempts to add an HWPT
  * @busy_gen: counts how often an area stopped being busy
@@ -49,7 +49,7 @@ struct io_pagetable {
 	struct swpt swpt;
 	struct rb_root_cached allowed_itree;
 	unsigned int nr_hwpts;
-	unsigned int nr_fillers;
+	unsigned int nr_pinning;
 	unsigned int fill_gen;
 	unsigned int busy_gen;
 	wait_queue_head_t busy_wait;
@@ -59,7 +59,7 @@ struct io_pagetable {
 
 /**
  * struct noiommu_area - a mapping
- * @swpt: where it is and what of @pages it maps; swpt.held says if it is pinned
+ * @swpt: where it is and what of @pages it maps; swpt.pinned says if it is pinned
  * @pages: what it maps; swpt.pages is set once the area is complete
  * @item: for lists of areas that come or go together
  * @fill_gen: attempt that pinned it
@@ -89,12 +89,12 @@ enum noiommu_address_type {
 };
 
 /**
- * struct noiommu_payer - whom pinned memory is charged to
+ * struct noiommu_account - whom pinned memory is charged to
  * @mm: whose pinned_vm counts it; where the memory is, if that is no file's
  * @task: whose limit counts
  * @cred: holds the user
  */
-struct noiommu_payer {
+struct noiommu_account {
 	struct mm_struct *mm;
 	struct task_struct *task;
 	const struct cred *cred;
@@ -105,11 +105,11 @@ struct noiommu_payer {
  * @swpt: what of it is pinned, and for which areas
  * @refs: areas that map it
  * @mutex: guards @swpt, pinning, and all that can change below
- * @payer: whom it is charged to
- * @old_payer: the same before a change that may still be undone; no mm: none
+ * @account: whom it is charged to
+ * @old_account: the same before a change that may still be undone; no mm: none
  * @npinned: pages that are charged
  * @item: for noiommu_gather_pages()
- * @type: in the payer's mm, or in a file
+ * @type: in the account's mm, or in a file
  * @file: that file; NULL if its memory cannot be pinned: a file of another kind
  *	may lead back to the context, and neither would ever be released
  * @start: first address or offset, page aligned
@@ -122,8 +122,8 @@ struct noiommu_pages {
 	struct swpt_pages swpt;
 	refcount_t refs;
 	struct mutex mutex;		/* see the top of this file */
-	struct noiommu_payer payer;
-	struct noiommu_payer old_payer;
+	struct noiommu_account account;
+	struct noiommu_account old_account;
 	unsigned long npinned;
 	struct list_head item;
 	enum noiommu_address_type type;

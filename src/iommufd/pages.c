@@ -30,32 +30,32 @@
 /* Looks at a file that another thread changes, before it is given up. */
 #define IOPT_FILE_TRIES		16
 
-static void noiommu_payer_get_current(struct noiommu_payer *payer)
+static void noiommu_account_get_current(struct noiommu_account *account)
 {
-	payer->mm = current->mm;
-	mmgrab(payer->mm);
-	payer->task = current->group_leader;
-	get_task_struct(payer->task);
-	payer->cred = get_current_cred();
+	account->mm = current->mm;
+	mmgrab(account->mm);
+	account->task = current->group_leader;
+	get_task_struct(account->task);
+	account->cred = get_current_cred();
 }
 
-static void noiommu_payer_put(struct noiommu_payer *payer)
+static void noiommu_account_put(struct noiommu_account *account)
 {
-	if (!payer->mm)
+	if (!account->mm)
 		return;
-	mmdrop(payer->mm);
-	put_task_struct(payer->task);
-	put_cred(payer->cred);
-	payer->mm = NULL;
+	mmdrop(account->mm);
+	put_task_struct(account->task);
+	put_cred(account->cred);
+	account->mm = NULL;
 }
 
-static int noiommu_charge_user(struct noiommu_payer *payer,
+static int noiommu_charge_user(struct noiommu_account *account,
 			       unsigned long npages, bool force)
 {
-	atomic_long_t *locked_vm = &payer->cred->user->locked_vm;
+	atomic_long_t *locked_vm = &account->cred->user->locked_vm;
 	unsigned long limit, cur, new;
 
-	limit = task_rlimit(payer->task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	limit = task_rlimit(account->task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
 	cur = atomic_long_read(locked_vm);
 	do {
 		new = cur + npages;
@@ -65,21 +65,21 @@ static int noiommu_charge_user(struct noiommu_payer *payer,
 	return 0;
 }
 
-static int noiommu_account_mm(struct noiommu_payer *payer, unsigned long npages,
-			      bool inc, bool force)
+static int noiommu_charge_mm(struct noiommu_account *account,
+			     unsigned long npages, bool inc, bool force)
 {
-	struct mm_struct *mm = payer->mm;
+	struct mm_struct *mm = account->mm;
 	int rc;
 
 	/* Its process may have exited; the account is there all the same. */
 	mmap_write_lock(mm);
-	rc = __account_locked_vm(mm, npages, inc, payer->task, force);
+	rc = __account_locked_vm(mm, npages, inc, account->task, force);
 	mmap_write_unlock(mm);
 	return rc;
 }
 
 /* With force, over the limit if need be: gives back what was there before. */
-static int noiommu_charge(u8 mode, struct noiommu_payer *payer,
+static int noiommu_charge(u8 mode, struct noiommu_account *account,
 			  unsigned long npages, bool force)
 {
 	int rc = 0;
@@ -87,24 +87,24 @@ static int noiommu_charge(u8 mode, struct noiommu_payer *payer,
 	if (!npages)
 		return 0;
 	if (mode == IOPT_PAGES_ACCOUNT_USER)
-		rc = noiommu_charge_user(payer, npages, force);
+		rc = noiommu_charge_user(account, npages, force);
 	else if (mode == IOPT_PAGES_ACCOUNT_MM)
-		rc = noiommu_account_mm(payer, npages, true, force);
+		rc = noiommu_charge_mm(account, npages, true, force);
 	if (!rc)
-		atomic64_add(npages, &payer->mm->pinned_vm);
+		atomic64_add(npages, &account->mm->pinned_vm);
 	return rc;
 }
 
-static void noiommu_uncharge(u8 mode, struct noiommu_payer *payer,
+static void noiommu_uncharge(u8 mode, struct noiommu_account *account,
 			     unsigned long npages)
 {
 	if (!npages)
 		return;
 	if (mode == IOPT_PAGES_ACCOUNT_USER)
-		atomic_long_sub(npages, &payer->cred->user->locked_vm);
+		atomic_long_sub(npages, &account->cred->user->locked_vm);
 	else if (mode == IOPT_PAGES_ACCOUNT_MM)
-		noiommu_account_mm(payer, npages, false, false);
-	atomic64_sub(npages, &payer->mm->pinned_vm);
+		noiommu_charge_mm(account, npages, false, false);
+	atomic64_sub(npages, &account->mm->pinned_vm);
 }
 
 static int noiommu_pages_charge(struct noiommu_pages *pages,
@@ -114,7 +114,8 @@ static int noiommu_pages_charge(struct noiommu_pages *pages,
 
 	lockdep_assert_held(&pages->mutex);
 
-	rc = noiommu_charge(pages->account_mode, &pages->payer, npages, false);
+	rc = noiommu_charge(pages->account_mode, &pages->account, npages,
+			    false);
 	if (!rc)
 		pages->npinned += npages;
 	return rc;
@@ -125,7 +126,7 @@ static void noiommu_pages_uncharge(struct noiommu_pages *pages,
 {
 	lockdep_assert_held(&pages->mutex);
 
-	noiommu_uncharge(pages->account_mode, &pages->payer, npages);
+	noiommu_uncharge(pages->account_mode, &pages->account, npages);
 	pages->npinned -= npages;
 }
 
@@ -195,15 +196,15 @@ static int noiommu_pin(struct noiommu_pages *pages, u64 index,
 
 	if (pages->writable)
 		flags |= FOLL_WRITE;
-	if (pages->payer.mm == current->mm)
+	if (pages->account.mm == current->mm)
 		return noiommufd_pin_user_pages_fast(va, npages, flags, upages);
-	return noiommufd_pin_user_pages_remote(pages->payer.mm, va, npages,
+	return noiommufd_pin_user_pages_remote(pages->account.mm, va, npages,
 					       flags, upages);
 }
 
 /* File an array of pages that have a pin each, as runs. */
-static int noiommu_file_pages(struct swpt_fill *fill, struct page **upages,
-			      unsigned long npages)
+static int noiommu_file_pages(struct swpt_builder *builder,
+			      struct page **upages, unsigned long npages)
 {
 	unsigned long i, n;
 
@@ -213,7 +214,7 @@ static int noiommu_file_pages(struct swpt_fill *fill, struct page **upages,
 		for (n = 1; i + n < npages; n++)
 			if (page_to_pfn(upages[i + n]) != pfn + n)
 				break;
-		if (swpt_fill_add(fill, swpt_word(pfn, 0), n)) {
+		if (swpt_builder_add(builder, swpt_word(pfn, 0), n)) {
 			unpin_user_pages(upages + i, npages - i);
 			return -ENOMEM;
 		}
@@ -225,7 +226,7 @@ static int noiommu_file_pages(struct swpt_fill *fill, struct page **upages,
  * File the rest of a hugetlb page by the one pin on its page: a pin is worth
  * the whole of it, and a VMA that has one page of it has them all.
  */
-static int noiommu_file_hugetlb(struct swpt_fill *fill, struct page *page,
+static int noiommu_file_hugetlb(struct swpt_builder *builder, struct page *page,
 				unsigned long npages)
 {
 	unsigned int order = compound_order(compound_head(page));
@@ -233,16 +234,17 @@ static int noiommu_file_hugetlb(struct swpt_fill *fill, struct page *page,
 	unsigned long n;
 
 	n = min(npages, (1UL << order) - (pfn & ((1UL << order) - 1)));
-	if (swpt_fill_add(fill, swpt_word(pfn, order), n)) {
+	if (swpt_builder_add(builder, swpt_word(pfn, order), n)) {
 		unpin_user_page(page);
 		return -ENOMEM;
 	}
 	return n;
 }
 
-/* Pin the pages from first to last and file them in fill. */
+/* Pin the pages from first to last and collect them in builder. */
 static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
-				struct swpt_fill *fill, u64 first, u64 last)
+				struct swpt_builder *builder, u64 first,
+				u64 last)
 {
 	unsigned long room = IOPT_PIN_SMALL;
 	struct page *small[IOPT_PIN_SMALL];
@@ -274,7 +276,7 @@ static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
 			break;
 		}
 		if (hugetlb && PageHuge(upages[0])) {
-			n = noiommu_file_hugetlb(fill, upages[0],
+			n = noiommu_file_hugetlb(builder, upages[0],
 						 min_t(u64, todo, ULONG_MAX));
 			if (n < 0) {
 				rc = n;
@@ -282,7 +284,7 @@ static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
 			}
 		} else {
 			hugetlb = PageHuge(upages[n - 1]);
-			rc = noiommu_file_pages(fill, upages, n);
+			rc = noiommu_file_pages(builder, upages, n);
 			if (rc)
 				break;
 		}
@@ -306,7 +308,7 @@ static void noiommu_unpin_folios(struct folio **folios, unsigned long nr)
  * to its page last. Others are unpinned: another thread changed the file.
  * -EAGAIN: not even the first is.
  */
-static int noiommu_file_folios(struct swpt_fill *fill, struct file *file,
+static int noiommu_file_folios(struct swpt_builder *builder, struct file *file,
 			       struct folio **folios, unsigned long nr,
 			       unsigned long offset, pgoff_t last, u64 *todo)
 {
@@ -325,8 +327,9 @@ static int noiommu_file_folios(struct swpt_fill *fill, struct file *file,
 			break;
 		}
 		n = min_t(u64, npages - offset, *todo);
-		rc = swpt_fill_add(fill, swpt_word(pfn, folio_order(folios[i])),
-				   n);
+		rc = swpt_builder_add(builder,
+				      swpt_word(pfn, folio_order(folios[i])),
+				      n);
 		if (rc)
 			break;
 		*todo -= n;
@@ -351,7 +354,8 @@ static void noiommu_file_end_pin(struct noiommu_pages *pages)
 }
 
 static int noiommu_pages_pin_file(struct noiommu_pages *pages,
-				  struct swpt_fill *fill, u64 first, u64 last)
+				  struct swpt_builder *builder, u64 first,
+				  u64 last)
 {
 	u64 todo = last - first + 1;
 	loff_t end = pages->start + ((last + 1) << PAGE_SHIFT) - 1;
@@ -386,8 +390,8 @@ static int noiommu_pages_pin_file(struct noiommu_pages *pages,
 		n = memfd_pin_folios(pages->file, start, end, folios, room,
 				     &offset);
 		if (n > 0)
-			rc = noiommu_file_folios(fill, pages->file, folios, n,
-						 offset >> PAGE_SHIFT,
+			rc = noiommu_file_folios(builder, pages->file, folios,
+						 n, offset >> PAGE_SHIFT,
 						 end >> PAGE_SHIFT, &todo);
 		else
 			rc = n ?: -EFAULT;
@@ -406,32 +410,32 @@ out_end:
 }
 
 static int noiommu_pages_pin(struct noiommu_pages *pages,
-			     struct swpt_fill *fill, u64 first, u64 last)
+			     struct swpt_builder *builder, u64 first, u64 last)
 {
-	struct mm_struct *mm = pages->payer.mm;
+	struct mm_struct *mm = pages->account.mm;
 	int rc;
 
 	lockdep_assert_held(&pages->mutex);
 
 	if (pages->type == IOPT_ADDRESS_FILE)
-		return noiommu_pages_pin_file(pages, fill, first, last);
+		return noiommu_pages_pin_file(pages, builder, first, last);
 	if (mm == current->mm)
-		return noiommu_pages_pin_mm(pages, fill, first, last);
+		return noiommu_pages_pin_mm(pages, builder, first, last);
 	/* Mapped by another process, which may have exited. */
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
-	rc = noiommu_pages_pin_mm(pages, fill, first, last);
+	rc = noiommu_pages_pin_mm(pages, builder, first, last);
 	mmput_async(mm);
 	return rc;
 }
 
 /**
  * noiommu_area_fill() - pin what an area maps, where that is not pinned yet
- * @area: not held
+ * @area: not pinned
  *
  * Context: may sleep in a page fault for as long as user space pleases; a fatal
  * signal ends that. The caller sees to it that nobody else touches the area.
- * Return: 0 and the area holds its pages; -EFAULT: memory is not there, or not
+ * Return: 0 and the area is pinned; -EFAULT: memory is not there, or not
  * for what the device may do; -ENOMEM: no memory, or over RLIMIT_MEMLOCK;
  * -EINTR. On failure nothing is pinned or charged.
  */
@@ -440,7 +444,7 @@ int noiommu_area_fill(struct noiommu_area *area)
 	struct noiommu_pages *pages = area->pages;
 	u64 first = area->swpt.first_index;
 	u64 last = area->swpt.last_index;
-	struct swpt_fill fill;
+	struct swpt_builder builder;
 	bool pinned = false;
 	unsigned long nr;
 	u64 hole_last;
@@ -450,16 +454,16 @@ int noiommu_area_fill(struct noiommu_area *area)
 	if (rc)
 		return rc;
 
-	nr = swpt_pages_nr_unheld(&pages->swpt, first, last);
+	nr = swpt_pages_nr_uncovered(&pages->swpt, first, last);
 	rc = noiommu_pages_charge(pages, nr);
 	if (rc)
 		goto out_unlock;
 
-	swpt_fill_init(&fill);
+	swpt_builder_init(&builder);
 	while (swpt_pages_next_hole(&pages->swpt, &first, last, &hole_last)) {
 		pinned = true;
-		swpt_fill_seek(&fill, first);
-		rc = noiommu_pages_pin(pages, &fill, first, hole_last);
+		swpt_builder_seek(&builder, first);
+		rc = noiommu_pages_pin(pages, &builder, first, hole_last);
 		if (rc)
 			goto out_abort;
 		if (hole_last == last)
@@ -467,15 +471,15 @@ int noiommu_area_fill(struct noiommu_area *area)
 		first = hole_last + 1;
 	}
 	if (pinned) {
-		rc = swpt_fill_commit(&fill, &pages->swpt);
+		rc = swpt_builder_commit(&builder, &pages->swpt);
 		if (rc)
 			goto out_abort;
 	}
-	swpt_pages_hold(&pages->swpt, &area->swpt);
+	swpt_pages_add_area(&pages->swpt, &area->swpt);
 	goto out_unlock;
 
 out_abort:
-	swpt_fill_abort(&fill, noiommu_unpin, pages);
+	swpt_builder_abort(&builder, noiommu_unpin, pages);
 	noiommu_pages_uncharge(pages, nr);
 out_unlock:
 	mutex_unlock(&pages->mutex);
@@ -483,24 +487,24 @@ out_unlock:
 }
 
 /**
- * noiommu_area_unfill() - unpin what only this area holds
- * @area: its pages are held, and no reader can find it so any more
+ * noiommu_area_unfill() - unpin what only this area covers
+ * @area: pinned, and no reader can find it so any more
  */
 void noiommu_area_unfill(struct noiommu_area *area)
 {
 	struct noiommu_pages *pages = area->pages;
 
 	mutex_lock(&pages->mutex);
-	swpt_pages_drop(&pages->swpt, &area->swpt, noiommu_unpin, pages);
+	swpt_pages_remove_area(&pages->swpt, &area->swpt, noiommu_unpin, pages);
 	noiommu_pages_uncharge(pages,
-			       swpt_pages_nr_unheld(&pages->swpt,
-						    area->swpt.first_index,
-						    area->swpt.last_index));
+			       swpt_pages_nr_uncovered(&pages->swpt,
+						       area->swpt.first_index,
+						       area->swpt.last_index));
 	mutex_unlock(&pages->mutex);
 }
 
 /**
- * noiommu_areas_share() - hold what another area of the same pages holds
+ * noiommu_areas_share() - cover what another area of the same pages covers
  * @areas: new, of one pages object; their pages are pinned
  * @nr: how many
  *
@@ -516,7 +520,7 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 	if (rc)
 		return rc;
 	for (i = 0; i < nr; i++)
-		swpt_pages_hold(&pages->swpt, &areas[i]->swpt);
+		swpt_pages_add_area(&pages->swpt, &areas[i]->swpt);
 	mutex_unlock(&pages->mutex);
 	return 0;
 }
@@ -536,8 +540,8 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
 	swpt_pages_init(&pages->swpt, &pages->mutex);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
-	noiommu_payer_get_current(&pages->payer);
-	pages->old_payer.mm = NULL;
+	noiommu_account_get_current(&pages->account);
+	pages->old_account.mm = NULL;
 	pages->npinned = 0;
 	INIT_LIST_HEAD(&pages->item);
 	pages->type = IOPT_ADDRESS_USER;
@@ -648,22 +652,23 @@ out_put:
  */
 int noiommu_pages_change_process(struct noiommu_pages *pages)
 {
-	struct noiommu_payer payer;
+	struct noiommu_account account;
 	int rc = 0;
 
 	mutex_lock(&pages->mutex);
-	if (pages->payer.mm == current->mm &&
-	    pages->payer.cred->user == current_user())
+	if (pages->account.mm == current->mm &&
+	    pages->account.cred->user == current_user())
 		goto out_unlock;
-	noiommu_payer_get_current(&payer);
-	rc = noiommu_charge(pages->account_mode, &payer, pages->npinned, false);
+	noiommu_account_get_current(&account);
+	rc = noiommu_charge(pages->account_mode, &account, pages->npinned,
+			    false);
 	if (rc) {
-		noiommu_payer_put(&payer);
+		noiommu_account_put(&account);
 		goto out_unlock;
 	}
-	noiommu_uncharge(pages->account_mode, &pages->payer, pages->npinned);
-	pages->old_payer = pages->payer;
-	pages->payer = payer;
+	noiommu_uncharge(pages->account_mode, &pages->account, pages->npinned);
+	pages->old_account = pages->account;
+	pages->account = account;
 out_unlock:
 	mutex_unlock(&pages->mutex);
 	return rc;
@@ -676,14 +681,14 @@ out_unlock:
 void noiommu_pages_restore_process(struct noiommu_pages *pages)
 {
 	mutex_lock(&pages->mutex);
-	if (pages->old_payer.mm) {
-		noiommu_charge(pages->account_mode, &pages->old_payer,
+	if (pages->old_account.mm) {
+		noiommu_charge(pages->account_mode, &pages->old_account,
 			       pages->npinned, true);
-		noiommu_uncharge(pages->account_mode, &pages->payer,
+		noiommu_uncharge(pages->account_mode, &pages->account,
 				 pages->npinned);
-		noiommu_payer_put(&pages->payer);
-		pages->payer = pages->old_payer;
-		pages->old_payer.mm = NULL;
+		noiommu_account_put(&pages->account);
+		pages->account = pages->old_account;
+		pages->old_account.mm = NULL;
 	}
 	mutex_unlock(&pages->mutex);
 }
@@ -695,7 +700,7 @@ void noiommu_pages_restore_process(struct noiommu_pages *pages)
 void noiommu_pages_forget_process(struct noiommu_pages *pages)
 {
 	mutex_lock(&pages->mutex);
-	noiommu_payer_put(&pages->old_payer);
+	noiommu_account_put(&pages->old_account);
 	mutex_unlock(&pages->mutex);
 }
 
@@ -708,7 +713,7 @@ void noiommu_put_pages(struct noiommu_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
-	noiommu_payer_put(&pages->payer);
+	noiommu_account_put(&pages->account);
 	if (pages->file)
 		fput(pages->file);
 	mutex_destroy(&pages->mutex);

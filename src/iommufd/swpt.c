@@ -6,8 +6,8 @@
  * word a page where the memory is scattered, else a (word, end) pair a run. A
  * directory sorted by index leads to them. Chunks and directories do not change
  * once they can be found; a change makes new ones and frees the old ones after
- * a grace period. That an entry can be found does not make it valid: only what
- * an area holds is, and every lookup starts from such an area.
+ * a grace period. An entry that is found is valid only where a pinned area covers
+ * it; so every lookup starts from such an area.
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/lockdep.h>
@@ -308,32 +308,32 @@ static void swpt_store_clear(struct swpt_store *store)
 }
 
 /*
- * Holders: which areas need which pages.
+ * Which areas cover which pages.
  */
 
-#define SWPT_HOLD_FIRST(area)	((area)->first_index)
-#define SWPT_HOLD_LAST(area)	((area)->last_index)
-INTERVAL_TREE_DEFINE(struct swpt_area, hold_node, u64, hold_subtree_last,
-		     SWPT_HOLD_FIRST, SWPT_HOLD_LAST,
-		     static inline __maybe_unused, swpt_hold)
+#define SWPT_COVER_FIRST(area)	((area)->first_index)
+#define SWPT_COVER_LAST(area)	((area)->last_index)
+INTERVAL_TREE_DEFINE(struct swpt_area, cover_node, u64, cover_subtree_last,
+		     SWPT_COVER_FIRST, SWPT_COVER_LAST,
+		     static inline __maybe_unused, swpt_cover)
 
-/* Find the first range in [*first, last] that no area holds. */
-static bool swpt_pages_next_unheld(const struct swpt_pages *pages, u64 *first,
-				   u64 last, u64 *unheld_last)
+/* Find the first range in [*first, last] that no area covers. */
+static bool swpt_pages_next_uncovered(const struct swpt_pages *pages,
+				      u64 *first, u64 last, u64 *uncovered_last)
 {
 	/* The generated functions lack a const. */
-	struct rb_root_cached *holders = (void *)&pages->holders;
+	struct rb_root_cached *areas = (void *)&pages->areas;
 
 	while (*first <= last) {
 		struct swpt_area *area;
 
-		area = swpt_hold_iter_first(holders, *first, last);
+		area = swpt_cover_iter_first(areas, *first, last);
 		if (!area) {
-			*unheld_last = last;
+			*uncovered_last = last;
 			return true;
 		}
 		if (area->first_index > *first) {
-			*unheld_last = area->first_index - 1;
+			*uncovered_last = area->first_index - 1;
 			return true;
 		}
 		if (area->last_index >= last)
@@ -378,14 +378,14 @@ static bool swpt_pages_block(const struct swpt_pages *pages, u64 index,
 	return true;
 }
 
-/* Is index in a block that some area still holds a part of? */
-static bool swpt_pages_in_held_block(const struct swpt_pages *pages, u64 index,
-				     u64 *first, u64 *last)
+/* Is index in a block that some area covers a part of? */
+static bool swpt_pages_in_covered_block(const struct swpt_pages *pages,
+					u64 index, u64 *first, u64 *last)
 {
-	struct rb_root_cached *holders = (void *)&pages->holders;
+	struct rb_root_cached *areas = (void *)&pages->areas;
 
 	return swpt_pages_block(pages, index, first, last) &&
-	       swpt_hold_iter_first(holders, *first, *last);
+	       swpt_cover_iter_first(areas, *first, *last);
 }
 
 /**
@@ -402,17 +402,17 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 {
 	u64 block_first, block_last;
 
-	/* A held block can only reach into the hole from either end. */
-	while (swpt_pages_next_unheld(pages, first, last, hole_last)) {
-		if (RB_EMPTY_ROOT(&pages->holders.rb_root))
+	/* A covered block can only reach into the hole from either end. */
+	while (swpt_pages_next_uncovered(pages, first, last, hole_last)) {
+		if (RB_EMPTY_ROOT(&pages->areas.rb_root))
 			return true;
-		if (swpt_pages_in_held_block(pages, *first, &block_first,
-					     &block_last)) {
+		if (swpt_pages_in_covered_block(pages, *first, &block_first,
+						&block_last)) {
 			*first = block_last + 1;
 			continue;
 		}
-		if (swpt_pages_in_held_block(pages, *hole_last, &block_first,
-					     &block_last))
+		if (swpt_pages_in_covered_block(pages, *hole_last, &block_first,
+						&block_last))
 			*hole_last = block_first - 1;
 		return true;
 	}
@@ -420,19 +420,20 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 }
 
 /**
- * swpt_pages_nr_unheld() - count the pages that no area holds
+ * swpt_pages_nr_uncovered() - count the pages that no area covers
  * @pages: pages to look at
  * @first: first page
  * @last: last page
  */
-u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last)
+u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first, u64 last)
 {
-	u64 unheld_last;
+	u64 uncovered_last;
 	u64 nr = 0;
 
-	while (swpt_pages_next_unheld(pages, &first, last, &unheld_last)) {
-		nr += unheld_last - first + 1;
-		first = unheld_last + 1;
+	while (swpt_pages_next_uncovered(pages, &first, last,
+					 &uncovered_last)) {
+		nr += uncovered_last - first + 1;
+		first = uncovered_last + 1;
 	}
 	return nr;
 }
@@ -445,33 +446,33 @@ u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last)
 void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock)
 {
 	pages->store = (struct swpt_store){ .lock = lock };
-	pages->holders = RB_ROOT_CACHED;
+	pages->areas = RB_ROOT_CACHED;
 }
 
 /**
- * swpt_pages_hold() - make an area a holder of its pages
+ * swpt_pages_add_area() - let an area cover its pages
  * @pages: what it maps
  * @area: all of its range is pinned: swpt_pages_next_hole() finds none
  */
-void swpt_pages_hold(struct swpt_pages *pages, struct swpt_area *area)
+void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area)
 {
-	swpt_hold_insert(area, &pages->holders);
+	swpt_cover_insert(area, &pages->areas);
 }
 
 /**
- * swpt_pages_drop() - an area holds its pages no longer
+ * swpt_pages_remove_area() - let an area cover its pages no longer
  * @pages: what it maps
- * @area: a holder; no reader may find it held any more
- * @release: called for all that has no holder now
+ * @area: added before; no reader may find it pinned any more
+ * @release: called for all pages that no area covers now
  * @arg: its first argument
  */
-void swpt_pages_drop(struct swpt_pages *pages, struct swpt_area *area,
-		     swpt_release_fn release, void *arg)
+void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
+			    swpt_release_fn release, void *arg)
 {
 	u64 first = area->first_index;
 	u64 hole_last;
 
-	swpt_hold_remove(area, &pages->holders);
+	swpt_cover_remove(area, &pages->areas);
 	while (swpt_pages_next_hole(pages, &first, area->last_index,
 				    &hole_last)) {
 		struct swpt_cursor cur;
@@ -491,21 +492,21 @@ void swpt_pages_drop(struct swpt_pages *pages, struct swpt_area *area,
 			break;
 		first = hole_last + 1;
 	}
-	if (RB_EMPTY_ROOT(&pages->holders.rb_root))
+	if (RB_EMPTY_ROOT(&pages->areas.rb_root))
 		swpt_store_clear(&pages->store);
 }
 
 /*
- * Fill: collects runs, in ascending order of index, and files them away.
+ * Builder: collects runs, in ascending order of index, and files them away.
  */
 
-void swpt_fill_init(struct swpt_fill *fill)
+void swpt_builder_init(struct swpt_builder *builder)
 {
-	*fill = (struct swpt_fill){};
-	fill->runs = &fill->one;
+	*builder = (struct swpt_builder){};
+	builder->runs = &builder->one;
 }
 
-static bool swpt_fill_fits(unsigned int nr_runs, u64 npages, u64 longest)
+static bool swpt_builder_fits(unsigned int nr_runs, u64 npages, u64 longest)
 {
 	return nr_runs <= SWPT_CHUNK_RUNS ||
 	       (npages <= SWPT_CHUNK_WORDS && longest <= SWPT_DENSE_RUN);
@@ -534,9 +535,9 @@ static int swpt_dir_resize(struct swpt_dir *dir, unsigned int room)
 }
 
 /* Room for another chunk. */
-static int swpt_fill_grow(struct swpt_fill *fill)
+static int swpt_builder_grow(struct swpt_builder *builder)
 {
-	struct swpt_dir *dir = fill->dir;
+	struct swpt_dir *dir = builder->dir;
 
 	if (dir)
 		return dir->nr < dir->room ?
@@ -553,172 +554,175 @@ static int swpt_fill_grow(struct swpt_fill *fill)
 		return -ENOMEM;
 	}
 	atomic_long_add(swpt_dir_bytes(dir), &swpt_bytes);
-	fill->dir = dir;
+	builder->dir = dir;
 	return 0;
 }
 
 /* Turn the collected runs into a chunk. On failure they are still there. */
-static int swpt_fill_emit(struct swpt_fill *fill)
+static int swpt_builder_emit(struct swpt_builder *builder)
 {
-	u64 npages = fill->next - fill->first;
+	u64 npages = builder->next - builder->first;
 	struct swpt_chunk *chunk;
 	unsigned int i, n;
 	bool dense;
 	void *mem;
 
-	if (!fill->nr_runs)
+	if (!builder->nr_runs)
 		return 0;
-	if (swpt_fill_grow(fill))
+	if (swpt_builder_grow(builder))
 		return -ENOMEM;
 
-	dense = npages <= SWPT_CHUNK_WORDS && fill->longest <= SWPT_DENSE_RUN &&
-		npages * sizeof(u64) < fill->nr_runs * sizeof(struct swpt_run);
-	n = dense ? npages : fill->nr_runs;
+	dense = npages <= SWPT_CHUNK_WORDS &&
+		builder->longest <= SWPT_DENSE_RUN &&
+		npages * sizeof(u64) <
+			builder->nr_runs * sizeof(struct swpt_run);
+	n = dense ? npages : builder->nr_runs;
 	mem = kmalloc_array(n, dense ? sizeof(u64) : sizeof(struct swpt_run),
 			    GFP_KERNEL_ACCOUNT);
 	if (!mem)
 		return -ENOMEM;
 
-	chunk = &fill->dir->chunk[fill->dir->nr++];
+	chunk = &builder->dir->chunk[builder->dir->nr++];
 	chunk->mem = mem;
-	chunk->key = fill->first << SWPT_CHUNK_SHIFT | n |
+	chunk->key = builder->first << SWPT_CHUNK_SHIFT | n |
 		     (dense ? SWPT_CHUNK_DENSE : 0);
 	atomic_long_add(swpt_chunk_bytes(chunk), &swpt_bytes);
 	if (dense) {
 		u64 *word = chunk->words;
-		u64 start = fill->first;
+		u64 start = builder->first;
 
-		for (i = 0; i < fill->nr_runs; i++) {
-			u64 next = fill->runs[i].word;
+		for (i = 0; i < builder->nr_runs; i++) {
+			u64 next = builder->runs[i].word;
 
-			for (; start < fill->runs[i].end; start++)
+			for (; start < builder->runs[i].end; start++)
 				*word++ = next++;
 		}
 	} else {
-		memcpy(mem, fill->runs, array_size(n, sizeof(struct swpt_run)));
+		memcpy(mem, builder->runs,
+		       array_size(n, sizeof(struct swpt_run)));
 	}
 
-	fill->first = fill->next;
-	fill->nr_runs = 0;
-	fill->longest = 0;
+	builder->first = builder->next;
+	builder->nr_runs = 0;
+	builder->longest = 0;
 	return 0;
 }
 
 /**
- * swpt_fill_seek() - go on at another index
- * @fill: fill
+ * swpt_builder_seek() - go on at another index
+ * @builder: builder
  * @index: where the next run starts, not before the end of the last one
  */
-void swpt_fill_seek(struct swpt_fill *fill, u64 index)
+void swpt_builder_seek(struct swpt_builder *builder, u64 index)
 {
-	fill->next = index;
+	builder->next = index;
 }
 
 /**
- * swpt_fill_add() - add a run
- * @fill: fill
+ * swpt_builder_add() - add a run
+ * @builder: builder
  * @word: run word of its first page
  * @npages: its pages; none is nothing to add
  *
  * Return: 0, or -ENOMEM with nothing changed.
  */
-int swpt_fill_add(struct swpt_fill *fill, u64 word, u64 npages)
+int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages)
 {
-	unsigned int nr_runs = fill->nr_runs;
-	struct swpt_run *last = nr_runs ? &fill->runs[nr_runs - 1] : NULL;
+	unsigned int nr_runs = builder->nr_runs;
+	struct swpt_run *last = nr_runs ? &builder->runs[nr_runs - 1] : NULL;
 	bool blocks = swpt_word_order(word);
 	u64 longest, end;
 	bool gap, joins;
 
 	if (!npages)
 		return 0;
-	gap = nr_runs && last->end != fill->next;
-	joins = nr_runs && !gap && word == fill->expect &&
-		!(blocks && fill->split);
+	gap = nr_runs && last->end != builder->next;
+	joins = nr_runs && !gap && word == builder->expect &&
+		!(blocks && builder->split);
 	longest = npages;
 	if (joins)
-		longest += last->end - (nr_runs > 1 ? last[-1].end :
-						      fill->first);
+		longest += last->end -
+			   (nr_runs > 1 ? last[-1].end : builder->first);
 	else
 		nr_runs++;
 	if (blocks)
 		longest = U64_MAX;
-	longest = max(longest, fill->longest);
-	end = fill->next + npages;
+	longest = max(longest, builder->longest);
+	end = builder->next + npages;
 
-	if (gap || !swpt_fill_fits(nr_runs, end - fill->first, longest)) {
-		u64 next = fill->next;
+	if (gap || !swpt_builder_fits(nr_runs, end - builder->first, longest)) {
+		u64 next = builder->next;
 		int rc;
 
 		if (gap)
-			fill->next = last->end;
-		rc = swpt_fill_emit(fill);
-		fill->next = next;
+			builder->next = last->end;
+		rc = swpt_builder_emit(builder);
+		builder->next = next;
 		if (rc)
 			return rc;
 		nr_runs = 1;
 		joins = false;
 		longest = blocks ? U64_MAX : npages;
 	}
-	if (!fill->nr_runs)
-		fill->first = fill->next;
+	if (!builder->nr_runs)
+		builder->first = builder->next;
 
-	if (nr_runs > 1 && fill->runs == &fill->one) {
+	if (nr_runs > 1 && builder->runs == &builder->one) {
 		struct swpt_run *runs;
 
 		runs = kmalloc_array(SWPT_CHUNK_WORDS, sizeof(*runs),
 				     GFP_KERNEL_ACCOUNT);
 		if (!runs)
 			return -ENOMEM;
-		runs[0] = fill->one;
-		fill->runs = runs;
+		runs[0] = builder->one;
+		builder->runs = runs;
 	}
 
-	last = &fill->runs[nr_runs - 1];
+	last = &builder->runs[nr_runs - 1];
 	if (!joins)
 		last->word = word;
 	last->end = end;
-	fill->nr_runs = nr_runs;
-	fill->longest = longest;
-	fill->expect = word + npages;
-	fill->next = end;
+	builder->nr_runs = nr_runs;
+	builder->longest = longest;
+	builder->expect = word + npages;
+	builder->next = end;
 	return 0;
 }
 
-/* Free what a fill has allocated, but not what it has filed. */
-static void swpt_fill_free_runs(struct swpt_fill *fill)
+/* Free what a builder has allocated, but not what it has filed. */
+static void swpt_builder_free_runs(struct swpt_builder *builder)
 {
-	if (fill->runs != &fill->one)
-		kfree(fill->runs);
-	fill->runs = &fill->one;
-	fill->nr_runs = 0;
+	if (builder->runs != &builder->one)
+		kfree(builder->runs);
+	builder->runs = &builder->one;
+	builder->nr_runs = 0;
 }
 
-/* Make the fill readable as a store. It can still be aborted. */
-static int swpt_fill_finish(struct swpt_fill *fill, struct swpt_store *store,
-			    bool want_dir)
+/* Make the builder readable as a store. It can still be aborted. */
+static int swpt_builder_finish(struct swpt_builder *builder,
+			       struct swpt_store *store, bool want_dir)
 {
-	*store = (struct swpt_store){ .first = fill->first };
+	*store = (struct swpt_store){ .first = builder->first };
 	store->one.end = store->first;
-	if (!fill->dir && fill->nr_runs == 1 && !want_dir) {
-		store->one = fill->runs[0];
+	if (!builder->dir && builder->nr_runs == 1 && !want_dir) {
+		store->one = builder->runs[0];
 		return 0;
 	}
-	if (fill->nr_runs) {
-		/* swpt_fill_seek() may have gone on without a run. */
-		fill->next = fill->runs[fill->nr_runs - 1].end;
-		if (swpt_fill_emit(fill))
+	if (builder->nr_runs) {
+		/* swpt_builder_seek() may have gone on without a run. */
+		builder->next = builder->runs[builder->nr_runs - 1].end;
+		if (swpt_builder_emit(builder))
 			return -ENOMEM;
 	}
-	RCU_INIT_POINTER(store->dir, fill->dir);
+	RCU_INIT_POINTER(store->dir, builder->dir);
 	return 0;
 }
 
-static int swpt_fill_add_piece(struct swpt_fill *fill,
-			       const struct swpt_piece *piece, u64 npages)
+static int swpt_builder_add_piece(struct swpt_builder *builder,
+				  const struct swpt_piece *piece, u64 npages)
 {
-	swpt_fill_seek(fill, piece->first);
-	return swpt_fill_add(fill, piece->word, npages);
+	swpt_builder_seek(builder, piece->first);
+	return swpt_builder_add(builder, piece->word, npages);
 }
 
 /* Go on to what the cursor has at or after index. */
@@ -739,8 +743,9 @@ static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
 }
 
 /* Collect into @out what is in @new, and in @old where @new has nothing. */
-static int swpt_fill_merge(struct swpt_fill *out, const struct swpt_store *old,
-			   const struct swpt_store *new)
+static int swpt_builder_merge(struct swpt_builder *out,
+			      const struct swpt_store *old,
+			      const struct swpt_store *new)
 {
 	struct swpt_piece old_piece, new_piece;
 	struct swpt_cursor old_cur, new_cur;
@@ -758,15 +763,15 @@ static int swpt_fill_merge(struct swpt_fill *out, const struct swpt_store *old,
 			if (have_new)
 				npages = min(npages, new_piece.first -
 						     old_piece.first);
-			if (swpt_fill_add_piece(out, &old_piece, npages))
+			if (swpt_builder_add_piece(out, &old_piece, npages))
 				return -ENOMEM;
 			have_old = swpt_cursor_skip(&old_cur, &old_piece,
 						    old_piece.first + npages);
 		} else {
 			u64 end = new_piece.first + new_piece.npages;
 
-			if (swpt_fill_add_piece(out, &new_piece,
-						new_piece.npages))
+			if (swpt_builder_add_piece(out, &new_piece,
+						   new_piece.npages))
 				return -ENOMEM;
 			if (have_old)
 				have_old = swpt_cursor_skip(&old_cur,
@@ -786,32 +791,33 @@ static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
 }
 
 /**
- * swpt_fill_commit() - file what was collected
- * @fill: fill; used up on success
+ * swpt_builder_commit() - file what was collected
+ * @builder: builder; used up on success
  * @pages: where its runs belong
  *
- * Areas may hold it after this, not before.
+ * Areas may be added to @pages after this, not before.
  *
- * Return: 0, or -ENOMEM with @pages as it was and @fill still to be aborted.
+ * Return: 0, or -ENOMEM with @pages as it was and @builder still to be aborted.
  */
-int swpt_fill_commit(struct swpt_fill *fill, struct swpt_pages *pages)
+int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 {
 	struct swpt_store store, *dst = &pages->store;
 	struct swpt_dir *old = swpt_store_dir(dst);
-	struct swpt_fill merged;
+	struct swpt_builder merged;
 	int rc;
 
-	rc = swpt_fill_finish(fill, &store, false);
+	rc = swpt_builder_finish(builder, &store, false);
 	if (rc)
 		return rc;
 
-	if (RB_EMPTY_ROOT(&pages->holders.rb_root)) {
+	if (RB_EMPTY_ROOT(&pages->areas.rb_root)) {
 		/* Nobody reads it: the order of the stores does not matter. */
 		dst->first = store.first;
 		dst->one = store.one;
-		if (fill->dir)
-			rcu_assign_pointer(dst->dir, swpt_dir_trim(fill->dir));
-		swpt_fill_free_runs(fill);
+		if (builder->dir)
+			rcu_assign_pointer(dst->dir,
+					   swpt_dir_trim(builder->dir));
+		swpt_builder_free_runs(builder);
 		return 0;
 	}
 
@@ -819,51 +825,53 @@ int swpt_fill_commit(struct swpt_fill *fill, struct swpt_pages *pages)
 	 * Blocks stay apart: what continues one by its PFN may be the other
 	 * half of it, which has a pin of its own.
 	 */
-	swpt_fill_init(&merged);
+	swpt_builder_init(&merged);
 	merged.split = true;
-	rc = swpt_fill_merge(&merged, dst, &store);
+	rc = swpt_builder_merge(&merged, dst, &store);
 	if (!rc)
-		rc = swpt_fill_finish(&merged, &store, true);
+		rc = swpt_builder_finish(&merged, &store, true);
 	if (rc) {
-		swpt_fill_abort(&merged, NULL, NULL);
+		swpt_builder_abort(&merged, NULL, NULL);
 		return rc;
 	}
 	/* dst->one may be in use by a reader that found no directory. */
 	rcu_assign_pointer(dst->dir, swpt_dir_trim(merged.dir));
 	if (old)
 		swpt_dir_free_rcu(old);
-	swpt_fill_free_runs(&merged);
-	swpt_fill_abort(fill, NULL, NULL);
+	swpt_builder_free_runs(&merged);
+	swpt_builder_abort(builder, NULL, NULL);
 	return 0;
 }
 
 /**
- * swpt_fill_abort() - throw away what was collected
- * @fill: fill
+ * swpt_builder_abort() - throw away what was collected
+ * @builder: builder
  * @release: called for every run; may be NULL
  * @arg: its first argument
  */
-void swpt_fill_abort(struct swpt_fill *fill, swpt_release_fn release, void *arg)
+void swpt_builder_abort(struct swpt_builder *builder, swpt_release_fn release,
+			void *arg)
 {
-	u64 start = fill->first;
+	u64 start = builder->first;
 	unsigned int i;
 
-	if (release && fill->dir) {
+	if (release && builder->dir) {
 		struct swpt_cursor cur;
 		struct swpt_piece piece;
 
-		swpt_cursor_init(&cur, NULL, fill->dir, 0);
+		swpt_cursor_init(&cur, NULL, builder->dir, 0);
 		while (swpt_cursor_next(&cur, &piece))
 			release(arg, &piece.word, 1, piece.npages);
 	}
-	for (i = 0; release && i < fill->nr_runs; i++) {
-		release(arg, &fill->runs[i].word, 1, fill->runs[i].end - start);
-		start = fill->runs[i].end;
+	for (i = 0; release && i < builder->nr_runs; i++) {
+		release(arg, &builder->runs[i].word, 1,
+			builder->runs[i].end - start);
+		start = builder->runs[i].end;
 	}
-	if (fill->dir)
-		swpt_dir_free(fill->dir);
-	fill->dir = NULL;
-	swpt_fill_free_runs(fill);
+	if (builder->dir)
+		swpt_dir_free(builder->dir);
+	builder->dir = NULL;
+	swpt_builder_free_runs(builder);
 }
 
 /*
@@ -1023,7 +1031,7 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 
 	if (!pages)
 		return -ENOENT;
-	if (!READ_ONCE(area->held))
+	if (!READ_ONCE(area->pinned))
 		return -EOPNOTSUPP;
 
 	want = min(*length - 1, area->last - iova) + 1;
@@ -1214,7 +1222,7 @@ int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs)
 		pages = area ? READ_ONCE(area->pages) : NULL;
 		if (!pages)
 			return -ENOENT;
-		if (!READ_ONCE(area->held))
+		if (!READ_ONCE(area->pinned))
 			return -EOPNOTSUPP;
 		if (!swpt_area_runs(area, pages, swpt->page_shift, last, runs))
 			return 0;

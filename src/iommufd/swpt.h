@@ -70,13 +70,13 @@ struct swpt_store {
 
 /**
  * struct swpt_pages - the PFNs of a pages object, where they are pinned
- * @store: the runs. Reaches beyond what is held: see @holders.
- * @holders: the areas that need their range pinned. A page is pinned if an area
- *	here covers it, or another page of its block.
+ * @store: the runs; some may be of pages that are pinned no longer: see @areas
+ * @areas: the areas that are pinned. A page is pinned where one of them covers
+ *	it, or another page of its block.
  */
 struct swpt_pages {
 	struct swpt_store store;
-	struct rb_root_cached holders;
+	struct rb_root_cached areas;
 };
 
 /**
@@ -86,11 +86,11 @@ struct swpt_pages {
  * @last: last IOVA
  * @pages: what is mapped; NULL while the range is only reserved
  * @start_byte: offset of @iova in @pages, in bytes
- * @hold_node: in swpt_pages::holders
- * @hold_subtree_last: for the interval tree
+ * @cover_node: in swpt_pages::areas
+ * @cover_subtree_last: for the interval tree
  * @first_index: first page of @pages
  * @last_index: last page of @pages
- * @held: the range is pinned and can be looked up
+ * @pinned: the range is pinned and can be looked up
  */
 struct swpt_area {
 	struct rb_node node;
@@ -99,11 +99,11 @@ struct swpt_area {
 	struct swpt_pages *pages;
 	u64 start_byte;
 
-	struct rb_node hold_node;
-	u64 hold_subtree_last;
+	struct rb_node cover_node;
+	u64 cover_subtree_last;
 	u64 first_index;
 	u64 last_index;
-	bool held;
+	bool pinned;
 };
 
 /**
@@ -131,7 +131,7 @@ struct swpt_piece {
 };
 
 /**
- * struct swpt_fill - collects the runs of pages that are being pinned
+ * struct swpt_builder - collects the runs of pages that are being pinned
  * @dir: chunks that are complete
  * @runs: runs not yet in a chunk: @one, or an allocated array
  * @nr_runs: how many
@@ -142,7 +142,7 @@ struct swpt_piece {
  * @one: room for a single run
  * @split: keep runs of blocks apart even where they continue each other
  */
-struct swpt_fill {
+struct swpt_builder {
 	struct swpt_dir *dir;
 	struct swpt_run *runs;
 	unsigned int nr_runs;
@@ -178,7 +178,7 @@ struct swpt_runs {
 	u64 iova;
 };
 
-/* Told of pages that lost their last holder: at each of @nr words, @npages. */
+/* Called for pages that no area covers any more: @npages at each of @nr words. */
 typedef void (*swpt_release_fn)(void *arg, const u64 *words, unsigned int nr,
 				u64 npages);
 
@@ -221,16 +221,17 @@ static inline bool swpt_read_retry(struct swpt *swpt, unsigned int seq)
 void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock);
 bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 			  u64 *hole_last);
-u64 swpt_pages_nr_unheld(const struct swpt_pages *pages, u64 first, u64 last);
-void swpt_pages_hold(struct swpt_pages *pages, struct swpt_area *area);
-void swpt_pages_drop(struct swpt_pages *pages, struct swpt_area *area,
-		     swpt_release_fn release, void *arg);
+u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first,
+			    u64 last);
+void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area);
+void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
+			    swpt_release_fn release, void *arg);
 
-void swpt_fill_init(struct swpt_fill *fill);
-void swpt_fill_seek(struct swpt_fill *fill, u64 index);
-int swpt_fill_add(struct swpt_fill *fill, u64 word, u64 npages);
-int swpt_fill_commit(struct swpt_fill *fill, struct swpt_pages *pages);
-void swpt_fill_abort(struct swpt_fill *fill, swpt_release_fn release,
-		     void *arg);
+void swpt_builder_init(struct swpt_builder *builder);
+void swpt_builder_seek(struct swpt_builder *builder, u64 index);
+int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages);
+int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages);
+void swpt_builder_abort(struct swpt_builder *builder, swpt_release_fn release,
+			void *arg);
 
 #endif /* __NOIOMMUFD_SWPT_H */

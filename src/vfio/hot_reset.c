@@ -19,9 +19,9 @@
 
 #include "vfio.h"
 
-struct walk {
+struct hot_reset_walk {
 	struct pci_slot *slot;		/* NULL: the whole bus */
-	int (*fn)(struct pci_dev *pdev, struct walk *walk);
+	int (*fn)(struct pci_dev *pdev, struct hot_reset_walk *walk);
 	struct noiommu_vfio_device *dev;
 	struct vfio_pci_dependent_device *devices;
 	unsigned int room;
@@ -30,9 +30,9 @@ struct walk {
 	int ret;
 };
 
-static int walk_one(struct pci_dev *pdev, void *data)
+static int hot_reset_walk_one(struct pci_dev *pdev, void *data)
 {
-	struct walk *walk = data;
+	struct hot_reset_walk *walk = data;
 	struct pci_dev *top = pdev;
 
 	if (walk->slot) {
@@ -46,7 +46,8 @@ static int walk_one(struct pci_dev *pdev, void *data)
 }
 
 /* Calls walk->fn for every function that a reset together with @dev hits. */
-static int walk_all(struct noiommu_vfio_device *dev, struct walk *walk)
+static int hot_reset_walk_all(struct noiommu_vfio_device *dev,
+			      struct hot_reset_walk *walk)
 {
 	struct pci_dev *pdev = dev->core.pdev;
 
@@ -55,12 +56,12 @@ static int walk_all(struct noiommu_vfio_device *dev, struct walk *walk)
 		walk->slot = pdev->slot;
 	else if (pci_probe_reset_bus(pdev->bus))
 		return -ENODEV;
-	pci_walk_bus(pdev->bus, walk_one, walk);
+	pci_walk_bus(pdev->bus, hot_reset_walk_one, walk);
 	return walk->ret;
 }
 
-static struct vfio_device *find_in_set(struct vfio_device_set *set,
-				       struct pci_dev *pdev)
+static struct vfio_device *hot_reset_find(struct vfio_device_set *set,
+					  struct pci_dev *pdev)
 {
 	struct vfio_device *cur;
 
@@ -76,7 +77,8 @@ static struct vfio_device *find_in_set(struct vfio_device_set *set,
  * The id of @vdev in the context that @dev is bound to; VFIO_PCI_DEVID_OWNED
  * when nobody has it, so that a reset takes it from nobody.
  */
-static int devid_of(struct noiommu_vfio_device *dev, struct vfio_device *vdev)
+static int hot_reset_devid_of(struct noiommu_vfio_device *dev,
+			      struct vfio_device *vdev)
 {
 	struct noiommu_vfio_device *other;
 
@@ -93,18 +95,22 @@ static int devid_of(struct noiommu_vfio_device *dev, struct vfio_device *vdev)
 	return noiommufd_device_to_id(other->binding->idev);
 }
 
-static int devid_of_pdev(struct noiommu_vfio_device *dev, struct pci_dev *pdev)
+static int hot_reset_devid_of_pdev(struct noiommu_vfio_device *dev,
+				   struct pci_dev *pdev)
 {
-	return devid_of(dev, find_in_set(dev->core.vdev.dev_set, pdev));
+	return hot_reset_devid_of(dev,
+				  hot_reset_find(dev->core.vdev.dev_set, pdev));
 }
 
-static int count_one(struct pci_dev *pdev, struct walk *walk)
+static int hot_reset_count_one(struct pci_dev *pdev,
+			       struct hot_reset_walk *walk)
 {
 	walk->count++;
 	return 0;
 }
 
-static int fill_one(struct pci_dev *pdev, struct walk *walk)
+static int hot_reset_report_one(struct pci_dev *pdev,
+				struct hot_reset_walk *walk)
 {
 	struct vfio_pci_dependent_device *out;
 	int devid;
@@ -113,7 +119,7 @@ static int fill_one(struct pci_dev *pdev, struct walk *walk)
 	if (walk->count >= walk->room)
 		return -EAGAIN;
 
-	devid = devid_of_pdev(walk->dev, pdev);
+	devid = hot_reset_devid_of_pdev(walk->dev, pdev);
 	out = &walk->devices[walk->count++];
 	out->devid = devid;
 	out->segment = pci_domain_nr(pdev->bus);
@@ -123,9 +129,11 @@ static int fill_one(struct pci_dev *pdev, struct walk *walk)
 	return 0;
 }
 
-static int check_one(struct pci_dev *pdev, struct walk *walk)
+static int hot_reset_check_one(struct pci_dev *pdev,
+			       struct hot_reset_walk *walk)
 {
-	if (devid_of_pdev(walk->dev, pdev) == VFIO_PCI_DEVID_NOT_OWNED)
+	if (hot_reset_devid_of_pdev(walk->dev, pdev) ==
+	    VFIO_PCI_DEVID_NOT_OWNED)
 		return -EINVAL;
 	return 0;
 }
@@ -144,8 +152,9 @@ long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
 	const size_t minsz = offsetofend(struct vfio_pci_hot_reset_info, count);
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 	struct vfio_pci_hot_reset_info __user *arg = uptr;
-	struct walk count = { .fn = count_one };
-	struct walk fill = { .fn = fill_one, .owned = true };
+	struct hot_reset_walk count = { .fn = hot_reset_count_one };
+	struct hot_reset_walk report = { .fn = hot_reset_report_one,
+					 .owned = true };
 	struct vfio_pci_hot_reset_info hdr;
 	int ret;
 
@@ -154,45 +163,46 @@ long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
 	if (hdr.argsz < minsz)
 		return -EINVAL;
 
-	ret = walk_all(dev, &count);
+	ret = hot_reset_walk_all(dev, &count);
 	if (ret)
 		return ret;
 
 	hdr.flags = 0;
 	hdr.count = count.count;
-	if (count.count > (hdr.argsz - minsz) / sizeof(*fill.devices))
+	if (count.count > (hdr.argsz - minsz) / sizeof(*report.devices))
 		return copy_to_user(arg, &hdr, minsz) ? -EFAULT : -ENOSPC;
 
-	fill.room = count.count;
-	fill.devices = kcalloc(fill.room, sizeof(*fill.devices), GFP_KERNEL);
-	if (!fill.devices)
+	report.room = count.count;
+	report.devices = kcalloc(report.room, sizeof(*report.devices),
+				 GFP_KERNEL);
+	if (!report.devices)
 		return -ENOMEM;
 
 	if (mutex_lock_killable(&set->lock)) {
 		ret = -EINTR;
 		goto out_free;
 	}
-	ret = walk_all(dev, &fill);
+	ret = hot_reset_walk_all(dev, &report);
 	mutex_unlock(&set->lock);
 	if (ret)
 		goto out_free;
 
 	hdr.flags = VFIO_PCI_HOT_RESET_FLAG_DEV_ID;
-	if (fill.owned)
+	if (report.owned)
 		hdr.flags |= VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED;
-	hdr.count = fill.count;
-	if (copy_to_user(arg->devices, fill.devices,
-			 array_size(fill.count, sizeof(*fill.devices))) ||
+	hdr.count = report.count;
+	if (copy_to_user(arg->devices, report.devices,
+			 array_size(report.count, sizeof(*report.devices))) ||
 	    copy_to_user(arg, &hdr, minsz))
 		ret = -EFAULT;
 
 out_free:
-	kfree(fill.devices);
+	kfree(report.devices);
 	return ret;
 }
 
 /* All that the reset hits is in the set. */
-static int reset_set(struct noiommu_vfio_device *dev)
+static int hot_reset_set(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 	struct vfio_pci_core_device *cur;
@@ -202,7 +212,8 @@ static int reset_set(struct noiommu_vfio_device *dev)
 	lockdep_assert_held(&set->lock);
 
 	list_for_each_entry(cur, &set->device_list, vdev.dev_set_list) {
-		if (devid_of(dev, &cur->vdev) == VFIO_PCI_DEVID_NOT_OWNED) {
+		if (hot_reset_devid_of(dev, &cur->vdev) ==
+		    VFIO_PCI_DEVID_NOT_OWNED) {
 			ret = -EINVAL;
 			goto out_unlock;
 		}
@@ -239,7 +250,7 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 {
 	const size_t minsz = offsetofend(struct vfio_pci_hot_reset, count);
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
-	struct walk check = { .fn = check_one };
+	struct hot_reset_walk check = { .fn = hot_reset_check_one };
 	struct vfio_pci_hot_reset hdr;
 	int ret;
 
@@ -250,9 +261,9 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 
 	if (mutex_lock_killable(&set->lock))
 		return -EINTR;
-	ret = walk_all(dev, &check);
+	ret = hot_reset_walk_all(dev, &check);
 	if (!ret)
-		ret = noiommu_vfio_gone(dev) ? -ENODEV : reset_set(dev);
+		ret = noiommu_vfio_gone(dev) ? -ENODEV : hot_reset_set(dev);
 	mutex_unlock(&set->lock);
 	return ret;
 }

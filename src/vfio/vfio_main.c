@@ -20,7 +20,7 @@
 /* VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, which older headers do not have */
 #define MIG_PRECOPY_INFO_V2	12
 
-static struct vfio_device *granted(struct file *filp)
+static struct vfio_device *noiommu_vfio_granted(struct file *filp)
 {
 	struct noiommu_vfio_file *df = filp->private_data;
 
@@ -93,7 +93,7 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 	if (cmd == VFIO_DEVICE_BIND_IOMMUFD)
 		return noiommu_vfio_bind(df, uarg);
 
-	vdev = granted(filp);
+	vdev = noiommu_vfio_granted(filp);
 	if (!vdev)
 		return -EINVAL;
 
@@ -122,7 +122,7 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 static ssize_t noiommu_vfio_read(struct file *filp, char __user *buf,
 				 size_t count, loff_t *ppos)
 {
-	struct vfio_device *vdev = granted(filp);
+	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
 	return vdev ? vfio_pci_core_read(vdev, buf, count, ppos) : -EINVAL;
 }
@@ -131,7 +131,7 @@ static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
 				  size_t count, loff_t *ppos)
 {
 	struct noiommu_vfio_file *df = filp->private_data;
-	struct vfio_device *vdev = granted(filp);
+	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
 	if (!vdev)
 		return -EINVAL;
@@ -144,7 +144,7 @@ static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
 
 static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
 {
-	struct vfio_device *vdev = granted(filp);
+	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
 	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
 }

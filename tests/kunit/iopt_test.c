@@ -186,13 +186,13 @@ static int test_fill(struct swpt_pages *pages, struct noiommu_area *area)
 {
 	u64 first = area->swpt.first_index, last = area->swpt.last_index, end;
 	u64 base = PHYS_PFN(area->pages->start), pinned = 0;
-	struct swpt_fill fill;
+	struct swpt_builder fill;
 	int rc = 0;
 
-	swpt_fill_init(&fill);
+	swpt_builder_init(&fill);
 	while (swpt_pages_next_hole(pages, &first, last, &end)) {
-		swpt_fill_seek(&fill, first);
-		rc = swpt_fill_add(&fill, base + first, end - first + 1);
+		swpt_builder_seek(&fill, first);
+		rc = swpt_builder_add(&fill, base + first, end - first + 1);
 		if (rc)
 			goto abort;
 		pinned += end - first + 1;
@@ -201,14 +201,14 @@ static int test_fill(struct swpt_pages *pages, struct noiommu_area *area)
 		first = end + 1;
 	}
 	if (pinned)
-		rc = swpt_fill_commit(&fill, pages);
+		rc = swpt_builder_commit(&fill, pages);
 	if (rc)
 		goto abort;
 	test_pinned += pinned;
-	swpt_pages_hold(pages, &area->swpt);
+	swpt_pages_add_area(pages, &area->swpt);
 	return 0;
 abort:
-	swpt_fill_abort(&fill, NULL, NULL);
+	swpt_builder_abort(&fill, NULL, NULL);
 	return rc;
 }
 
@@ -243,7 +243,8 @@ void noiommu_area_unfill(struct noiommu_area *area)
 		hook(test_fill_test);
 	}
 	mutex_lock(&area->pages->mutex);
-	swpt_pages_drop(&area->pages->swpt, &area->swpt, test_release, NULL);
+	swpt_pages_remove_area(&area->pages->swpt, &area->swpt, test_release,
+			       NULL);
 	mutex_unlock(&area->pages->mutex);
 }
 
@@ -259,7 +260,7 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 	if (test_mutex_lock(&pages->mutex))
 		return -EINTR;
 	while (nr--)
-		swpt_pages_hold(&pages->swpt, &areas[nr]->swpt);
+		swpt_pages_add_area(&pages->swpt, &areas[nr]->swpt);
 	mutex_unlock(&pages->mutex);
 	return 0;
 }
@@ -348,8 +349,8 @@ static void iopt_test_exit(struct kunit *test)
 	test_killed_after = -1;
 	test_signal_after = -1;
 	noiommufd_test_fail_after = -1;
-	t->iopt.nr_fillers = 0;
-	t->other.nr_fillers = 0;
+	t->iopt.nr_pinning = 0;
+	t->other.nr_pinning = 0;
 	noiommu_destroy_table(&t->iopt);
 	noiommu_destroy_table(&t->other);
 	swpt_module_exit();
@@ -1154,7 +1155,7 @@ static void iopt_test_killed(struct kunit *test)
 	EXPECT_KILLED(noiommu_table_add_hwpt(iopt, NULL, NULL));
 	mutex_unlock(&iopt->hwpt_mutex);
 #undef EXPECT_KILLED
-	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);
+	KUNIT_EXPECT_EQ(test, 0U, iopt->nr_pinning);
 	KUNIT_EXPECT_EQ(test, 1ULL, test_alignment(iopt));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x10000, 0x1000));
 }
@@ -1670,7 +1671,7 @@ static void test_hook_in_cut(struct kunit *test)
 	t->hooked = true;
 }
 
-/* The address space is not locked while the parts come to hold the pages. */
+/* The address space is not locked while the parts come to cover the pages. */
 static void iopt_test_in_cut(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1885,7 +1886,7 @@ static void iopt_test_signal_in_walks(struct kunit *test)
 		for (i = 0; i < 100 && __rc == -EINTR; i++) {             \
 			test_signal_after = i;                            \
 			__rc = call;                                      \
-			KUNIT_EXPECT_EQ(test, 0U, iopt->nr_fillers);      \
+			KUNIT_EXPECT_EQ(test, 0U, iopt->nr_pinning);      \
 		}                                                         \
 		test_signal_after = -1;                                   \
 		KUNIT_EXPECT_EQ(test, 0, __rc);                           \

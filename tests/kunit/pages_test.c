@@ -210,9 +210,9 @@ static int pages_test_init(struct kunit *test)
 	t->cred.user = t->user;
 	swpt_pages_init(&t->pages.swpt, &t->pages.mutex);
 	mutex_init(&t->pages.mutex);
-	t->pages.payer.mm = t->mm;
-	t->pages.payer.task = current;
-	t->pages.payer.cred = &t->cred;
+	t->pages.account.mm = t->mm;
+	t->pages.account.task = current;
+	t->pages.account.cred = &t->cred;
 	t->pages.start = TEST_VA;
 	t->pages.account_mode = IOPT_PAGES_ACCOUNT_USER;
 	t->pages.writable = true;
@@ -269,7 +269,7 @@ static void test_runs(struct pages_test *t, char *text, size_t size)
 	area.last = last;
 	area.start_byte = area.first_index << PAGE_SHIFT;
 	area.pages = &t->pages.swpt;
-	area.held = true;
+	area.pinned = true;
 	swpt_insert(&swpt, &area);
 	while (runs.iova <= last && n + 40 < size) {
 		runs.nr = 0;
@@ -495,7 +495,7 @@ static void pages_test_folios(struct kunit *test)
 	const struct folios_case *c = test->param_value;
 	struct pages_test *t = test->priv;
 	struct folio *folios[4];
-	struct swpt_fill fill;
+	struct swpt_builder builder;
 	u64 todo = c->todo;
 	unsigned int n;
 
@@ -504,15 +504,16 @@ static void pages_test_folios(struct kunit *test)
 		folios[n] = (struct folio *)test_pfn_to_page(c->pfns[n]);
 		test_count_pin(c->pfns[n], 1);
 	}
-	swpt_fill_init(&fill);
-	swpt_fill_seek(&fill, c->offset);
+	swpt_builder_init(&builder);
+	swpt_builder_seek(&builder, c->offset);
 	KUNIT_EXPECT_EQ(test, c->rc,
-			noiommu_file_folios(&fill, NULL, folios, n, c->offset,
-					    c->offset + c->todo - 1, &todo));
+			noiommu_file_folios(&builder, NULL, folios, n,
+					    c->offset, c->offset + c->todo - 1,
+					    &todo));
 	KUNIT_EXPECT_EQ(test, c->done, c->todo - todo);
 	KUNIT_EXPECT_EQ(test, c->pins, test_pinned);
 	mutex_lock(&t->pages.mutex);
-	swpt_fill_abort(&fill, noiommu_unpin, &t->pages);
+	swpt_builder_abort(&builder, noiommu_unpin, &t->pages);
 	mutex_unlock(&t->pages.mutex);
 }
 

@@ -177,19 +177,19 @@ static void test_pages_init(struct test_pages *pages, enum test_shape shape,
 static int test_hold(struct test_pages *pages, struct swpt_area *area)
 {
 	u64 first = area->first_index, last = area->last_index, hole_last;
-	struct swpt_fill fill;
+	struct swpt_builder builder;
 	bool filled = false;
 	int rc = 0;
 
-	swpt_fill_init(&fill);
+	swpt_builder_init(&builder);
 	while (swpt_pages_next_hole(&pages->swpt, &first, last, &hole_last)) {
-		swpt_fill_seek(&fill, first);
+		swpt_builder_seek(&builder, first);
 		filled = true;
 		while (first <= hole_last) {
 			u64 n, word = test_word(pages, first, &n);
 
 			n = min(n, hole_last - first + 1);
-			rc = swpt_fill_add(&fill, word, n);
+			rc = swpt_builder_add(&builder, word, n);
 			if (rc)
 				goto abort;
 			test_pin(pages, word, n, true);
@@ -199,21 +199,21 @@ static int test_hold(struct test_pages *pages, struct swpt_area *area)
 			break;
 	}
 	if (filled)
-		rc = swpt_fill_commit(&fill, &pages->swpt);
+		rc = swpt_builder_commit(&builder, &pages->swpt);
 	if (rc)
 		goto abort;
-	swpt_pages_hold(&pages->swpt, area);
-	WRITE_ONCE(area->held, true);
+	swpt_pages_add_area(&pages->swpt, area);
+	WRITE_ONCE(area->pinned, true);
 	return 0;
 abort:
-	swpt_fill_abort(&fill, test_release, pages);
+	swpt_builder_abort(&builder, test_release, pages);
 	return rc;
 }
 
 static void test_drop(struct test_pages *pages, struct swpt_area *area)
 {
-	WRITE_ONCE(area->held, false);
-	swpt_pages_drop(&pages->swpt, area, test_release, pages);
+	WRITE_ONCE(area->pinned, false);
+	swpt_pages_remove_area(&pages->swpt, area, test_release, pages);
 }
 
 /* Map length bytes of pages, from start_byte on, at iova. */
@@ -640,12 +640,12 @@ static void swpt_test_split(struct kunit *test)
 			part[1].iova = part[0].last + 1;
 			part[1].start_byte += cut << 12;
 			part[1].first_index += cut;
-			swpt_pages_hold(&pages.swpt, &part[0]);
-			swpt_pages_hold(&pages.swpt, &part[1]);
+			swpt_pages_add_area(&pages.swpt, &part[0]);
+			swpt_pages_add_area(&pages.swpt, &part[1]);
 			swpt_split(&swpt, &area[i], &part[0], &part[1]);
 			KUNIT_EXPECT_EQ(test, seq + 2, swpt_read_begin(&swpt));
-			swpt_pages_drop(&pages.swpt, &area[i], test_release,
-					&pages);
+			swpt_pages_remove_area(&pages.swpt, &area[i],
+					       test_release, &pages);
 			KUNIT_EXPECT_EQ(test, 64L - 4 * i, pages.pinned);
 			KUNIT_EXPECT_PTR_EQ(test, &part[1],
 					    swpt_next(&part[0]));
@@ -673,22 +673,22 @@ static void swpt_test_empty_run(struct kunit *test)
 	struct swpt_phys_run run[4];
 	struct swpt_runs runs = { .run = run, .room = 4, .iova = 0x1000 };
 	struct swpt_pages pages;
-	struct swpt_fill fill;
+	struct swpt_builder builder;
 	struct swpt swpt;
 
 	swpt_init(&swpt, 12);
 	swpt_pages_init(&pages, NULL);
-	swpt_fill_init(&fill);
-	swpt_fill_seek(&fill, 0);
-	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 5, 0));
-	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 7, 1));
-	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 9, 0));
-	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 11, 1));
-	KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 13, 0));
-	KUNIT_ASSERT_EQ(test, 0, swpt_fill_commit(&fill, &pages));
-	swpt_pages_hold(&pages, &area);
+	swpt_builder_init(&builder);
+	swpt_builder_seek(&builder, 0);
+	KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 5, 0));
+	KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 7, 1));
+	KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 9, 0));
+	KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 11, 1));
+	KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 13, 0));
+	KUNIT_ASSERT_EQ(test, 0, swpt_builder_commit(&builder, &pages));
+	swpt_pages_add_area(&pages, &area);
 	area.pages = &pages;
-	area.held = true;
+	area.pinned = true;
 	KUNIT_ASSERT_EQ(test, 0, swpt_insert(&swpt, &area));
 	rcu_read_lock();
 	KUNIT_EXPECT_EQ(test, 0, swpt_lookup_runs(&swpt, 0x2fff, &runs));
@@ -699,8 +699,8 @@ static void swpt_test_empty_run(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 11ULL << 12, run[1].phys);
 	KUNIT_EXPECT_EQ(test, 1ULL << 12, run[1].length);
 	swpt_remove(&swpt, &area);
-	area.held = false;
-	swpt_pages_drop(&pages, &area, test_no_release, NULL);
+	area.pinned = false;
+	swpt_pages_remove_area(&pages, &area, test_no_release, NULL);
 	test_settle();
 }
 
@@ -710,7 +710,7 @@ static void swpt_test_lock(struct kunit *test)
 	static DEFINE_MUTEX(lock);
 	struct swpt_area area = { .last_index = 1 };
 	struct swpt_pages pages;
-	struct swpt_fill fill;
+	struct swpt_builder builder;
 	unsigned int i;
 
 	test_unlocked = 0;
@@ -719,13 +719,13 @@ static void swpt_test_lock(struct kunit *test)
 		if (i == 1)
 			mutex_lock(&lock);
 		swpt_pages_init(&pages, i < 2 ? &lock : NULL);
-		swpt_fill_init(&fill);
-		swpt_fill_seek(&fill, 0);
-		KUNIT_EXPECT_EQ(test, 0, swpt_fill_add(&fill, 5, 2));
-		KUNIT_EXPECT_EQ(test, 0, swpt_fill_commit(&fill, &pages));
+		swpt_builder_init(&builder);
+		swpt_builder_seek(&builder, 0);
+		KUNIT_EXPECT_EQ(test, 0, swpt_builder_add(&builder, 5, 2));
+		KUNIT_EXPECT_EQ(test, 0, swpt_builder_commit(&builder, &pages));
 		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_unlocked);
-		swpt_pages_hold(&pages, &area);
-		swpt_pages_drop(&pages, &area, test_no_release, NULL);
+		swpt_pages_add_area(&pages, &area);
+		swpt_pages_remove_area(&pages, &area, test_no_release, NULL);
 		/* To find the runs, and to forget them */
 		KUNIT_EXPECT_EQ(test, i ? 0L : 3L, test_unlocked);
 		if (i == 1)
@@ -780,12 +780,12 @@ static void swpt_test_copy_part(struct kunit *test)
 					  1 << 30, n << 12));
 	/* Nothing is pinned a second time. */
 	KUNIT_EXPECT_EQ(test, pins, pages.pins);
-	KUNIT_EXPECT_EQ(test, 0ULL, swpt_pages_nr_unheld(&pages.swpt, 0,
-							 npages - 1));
+	KUNIT_EXPECT_EQ(test, 0ULL,
+			swpt_pages_nr_uncovered(&pages.swpt, 0, npages - 1));
 
 	test_unmap(&swpt, &source, &pages);
 	KUNIT_EXPECT_EQ(test, npages - n,
-			swpt_pages_nr_unheld(&pages.swpt, 0, npages - 1));
+			swpt_pages_nr_uncovered(&pages.swpt, 0, npages - 1));
 	if (shape == TEST_HUGE || shape == TEST_HUGE_CONTIG)
 		/* The blocks that it has a part of, 512 to 1535. */
 		KUNIT_EXPECT_EQ(test, 2L, pages.pinned);
@@ -798,7 +798,7 @@ static void swpt_test_copy_part(struct kunit *test)
 	test_expect_unpinned(test, &pages);
 }
 
-/* Parts that come and go in an order that leaves holes to fill again. */
+/* Parts that come and go in an order that leaves holes to builder again. */
 static void swpt_test_fill_holes(struct kunit *test)
 {
 	static const struct {
@@ -1033,8 +1033,8 @@ static void swpt_test_random_walk(struct kunit *test)
 			long held = walk_count_pins(w, pages);
 
 			KUNIT_ASSERT_EQ(test, npages - held,
-					swpt_pages_nr_unheld(&pages->swpt, 0,
-							     npages - 1));
+					swpt_pages_nr_uncovered(&pages->swpt, 0,
+								npages - 1));
 			if (w->walk->shape != TEST_HUGE &&
 			    w->walk->shape != TEST_HUGE_CONTIG)
 				KUNIT_ASSERT_EQ(test, held, pages->pinned);

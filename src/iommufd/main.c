@@ -370,8 +370,10 @@ static int __init noiommufd_init(void)
 		pr_err("cannot register /dev/%s: %d\n", noiommufd_node_name,
 		       rc);
 		swpt_module_exit();
+		return rc;
 	}
-	return rc;
+	pr_info("%s: /dev/%s\n", NOIOMMUFD_VERSION, noiommufd_node_name);
+	return 0;
 }
 
 static void __exit noiommufd_exit(void)

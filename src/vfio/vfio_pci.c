@@ -10,6 +10,8 @@
  * probe and remove run under device_lock. It is never waited for anywhere
  * else: remove holds it while it waits for the last close.
  */
+#define pr_fmt(fmt) "noiommu-vfio-pci: " fmt
+
 #include <linux/cc_platform.h>
 #include <linux/completion.h>
 #include <linux/dma-map-ops.h>
@@ -331,9 +333,13 @@ static int __init noiommu_vfio_init(void)
 		return ret;
 
 	ret = pci_register_driver(&noiommu_vfio_driver);
-	if (ret)
+	if (ret) {
 		noiommu_vfio_cdev_cleanup();
-	return ret;
+		return ret;
+	}
+	pr_info("%s: /dev/vfio/devices/noiommu-vfioX for each device that is bound; unsafe no-IOMMU mode is %s\n",
+		NOIOMMUFD_VERSION, enable_unsafe_noiommu_mode ? "on" : "off");
+	return 0;
 }
 module_init(noiommu_vfio_init);
 

@@ -9,6 +9,8 @@
 
 #include "harness.h"
 
+#define KERN_INFO	6
+
 #define CORE	"noiommufd"
 #define DRIVER	"noiommu_vfio_pci"
 
@@ -196,12 +198,18 @@ TEST(gone_without_a_trace)
 
 TEST(loaded_again)
 {
+	unsigned long long log;
 	int i;
 
 	modules_of_ours();
 	for (i = 0; i < 5; i++) {
 		unload();
+		log = kmsg_mark();
 		load();
+		/* One line of each says what is there now. */
+		expect_eq(kmsg_count(log, KERN_INFO, "noiommufd: ", iommu_node()), 1);
+		expect_eq(kmsg_count(log, KERN_INFO, "noiommu-vfio-pci: ",
+				     "unsafe no-IOMMU mode is on"), 1);
 		work();
 	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory of a file: its seals, and pinning it where the kernel has no call for
- * that, or one that is not good for all files. No lock is held on entry;
- * mmap_lock of the current process is taken for the time of a mapping.
+ * Memory of a file: its seals, and pinning it where the kernel has no function
+ * for that, or one that is not safe for all files. No lock is held on entry;
+ * mmap_lock of the current process is taken while the file is mapped.
  */
 #include <linux/err.h>
 #include <linux/fcntl.h>
@@ -16,8 +16,10 @@
 #include <linux/shmem_fs.h>
 
 /**
- * noiommufd_memfd_can_pin - does a file have memory that memfd_pin_folios() can pin?
+ * noiommufd_memfd_can_pin() - Can memfd_pin_folios() pin the memory of a file?
  * @file: any file
+ *
+ * Return: true for a regular file of tmpfs or hugetlbfs.
  */
 bool noiommufd_memfd_can_pin(struct file *file)
 {
@@ -28,10 +30,12 @@ bool noiommufd_memfd_can_pin(struct file *file)
 }
 
 /**
- * noiommufd_memfd_sealed_for_write - does a seal forbid to write to a file?
+ * noiommufd_memfd_sealed_for_write() - Does a seal forbid writing to a file?
  * @file: any file
  *
- * The kernel's own call for it is not exported.
+ * The kernel's own function for this is not exported.
+ *
+ * Return: true if one does.
  */
 bool noiommufd_memfd_sealed_for_write(struct file *file)
 {
@@ -48,12 +52,13 @@ bool noiommufd_memfd_sealed_for_write(struct file *file)
 }
 
 /**
- * noiommufd_memfd_folio_is_at - is a folio the file's, and where it should be?
+ * noiommufd_memfd_folio_is_at() - Is a folio the file's, and where it should
+ * be?
  * @memfd: file that noiommufd_memfd_can_pin()
- * @folio: a pin keeps it
- * @index: of its first page in the file, in pages
+ * @folio: folio that is pinned
+ * @index: index that its first page should have in the file, in pages
  *
- * Return: true if it was in the file, there, while it was pinned.
+ * Return: true if it was there in the file while it was pinned.
  */
 bool noiommufd_memfd_folio_is_at(struct file *memfd, struct folio *folio,
 				 pgoff_t index)
@@ -77,15 +82,18 @@ bool noiommufd_memfd_folio_is_at(struct file *memfd, struct folio *folio,
 #ifdef memfd_pin_folios
 #undef memfd_pin_folios
 
-/* Mapped at a time: enough to make the cost of mapping small. */
+/*
+ * Bytes that are mapped at a time, so many that the cost of mapping is small.
+ */
 #define MEMFD_WINDOW	(64UL << 20)
 #define MEMFD_BATCH	32
 
 /*
- * Pages of the window, each with a pin: keep one for each folio of the file that
- * comes next, drop the others. Another thread may have mapped something else
- * over the window, or punched a hole, and then a folio is not the next one.
- * Returns how many pages from the first on the folios that were kept are good for.
+ * Of pages of the window, with one pin each, keep the pin of one page for each
+ * folio that is the next of the file, and drop the others. Another thread may
+ * have mapped something else over the window, or punched a hole: then a folio
+ * is not the next one. Returns the number of pages, from the first on, in the
+ * folios kept.
  */
 static unsigned long keep_folios(struct file *memfd, pgoff_t index,
 				 struct page **pages, int nr,
@@ -100,7 +108,7 @@ static unsigned long keep_folios(struct file *memfd, pgoff_t index,
 		unsigned long within = page_to_pfn(pages[i]) -
 				       page_to_pfn(folio_page(folio, 0));
 
-		/* A pin is worth the whole folio. */
+		/* One pin keeps the whole folio. */
 		if (i < done) {
 			unpin_user_page(pages[i]);
 			continue;
@@ -154,22 +162,23 @@ static long pin_window(struct file *memfd, unsigned long va, unsigned long end,
 }
 
 /**
- * noiommufd_memfd_pin_folios - pin memory of a file of tmpfs or hugetlbfs
+ * noiommufd_memfd_pin_folios() - Pin memory of a file of tmpfs or hugetlbfs.
  * @memfd: the file
  * @start: first byte
  * @end: last byte
- * @folios: filled with the folios, each with one pin
- * @max_folios: room there
+ * @folios: out: the folios, with one pin each
+ * @max_folios: size of that array
  * @offset: out: offset of @start in the first folio, in bytes
  *
- * What Linux 6.11 has as memfd_pin_folios(), by mapping the file into the current
- * process for a moment: a way that faults pages in, and moves them out of where
- * they must not stay. The file is opened anew, for reading: a seal or the mode
- * of the caller's file shall not get in the way of a mapping to read. Before
- * 6.17 it is for hugetlbfs alone: a mapping reserves the huge pages it takes.
+ * memfd_pin_folios() of Linux 6.11, by mapping the file into the current
+ * process for a moment, which faults pages in and moves them out of where they
+ * must not stay. The file is opened again, read-only, so that neither a seal
+ * nor the mode of the caller's file prevents the mapping. From 6.11 to 6.16
+ * this is for hugetlbfs only, because a mapping reserves the huge pages that it
+ * takes.
  *
- * Return: folios pinned, perhaps fewer than there are, or a negative errno;
- * -EAGAIN: what was found at @start was not of the file, or is not any more.
+ * Return: number of folios pinned, perhaps fewer than there are, or a negative
+ * errno; -EAGAIN: what was found at @start does not belong to the file.
  */
 long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 				struct folio **folios, unsigned int max_folios,
@@ -200,7 +209,7 @@ long noiommufd_memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 		return PTR_ERR(file);
 	va = vm_mmap(file, 0, length, PROT_READ, MAP_SHARED, first);
 	fput(file);
-	/* EAGAIN: mlockall() made it count, and it is too much. */
+	/* EAGAIN: mlockall() makes it count against the limit. */
 	if (IS_ERR_VALUE(va))
 		return va == -EAGAIN ? -ENOMEM : (long)va;
 	n = pin_window(memfd, va + (start - first),

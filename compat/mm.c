@@ -2,15 +2,15 @@
 /*
  * Pinning user memory, the same on every kernel.
  *
- * Before Linux 6.2 a read-only long-term pin of private memory that nobody has
- * written yet holds the zero page or a page of the page cache. The CPU's first
- * write moves the process to a page of its own, and the device never sees it.
- * There, such memory is pinned as if for writing, which gives the process its
+ * Before Linux 6.2 a read-only long-term pin of private memory that was not
+ * written yet pins the zero page or a page of the page cache. The first write
+ * by the CPU gives the process another page, which the device does not see.
+ * There, such memory is pinned as if for writing, so that the process gets its
  * own page first.
  *
- * Before Linux 6.6 a long-term pin of a hugetlb page that must not stay where it
- * is (ZONE_MOVABLE, CMA) does not move it, but warns and fails. There, hugetlb
- * pages are pinned without FOLL_LONGTERM, and looked at.
+ * Before Linux 6.6 a long-term pin of a hugetlb page that must not stay where
+ * it is (ZONE_MOVABLE, CMA) does not move it, but warns and fails. There,
+ * hugetlb pages are pinned without FOLL_LONGTERM, and then checked.
  *
  * mmap_lock of the mm is taken here, for reading; the caller holds none.
  */
@@ -22,7 +22,7 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
-/* For KUnit, what only older kernels need is compiled wherever it runs. */
+/* KUnit compiles what only older kernels need on every kernel. */
 #if defined(NOIOMMUFD_OLDEST_KERNEL) || !defined(HAVE_FAULT_FLAG_UNSHARE) || \
 	defined(HAVE_GUP_MUST_UNSHARE_LACKS_VMA)
 #define GUP_KEEPS_COW
@@ -32,11 +32,12 @@
 #endif
 
 /**
- * struct pin_plan - how to pin, as far as that depends on the VMA
+ * struct pin_plan - How to pin pages, where that depends on the VMA.
  * @gup_flags: flags for GUP
- * @nr: pages that these are good for, at most as many as were asked for
- * @hugetlb: look at the pages before they are used
- * @own: they must be the process's own already, for no pin can see to that
+ * @nr: number of pages that the plan applies to, from the first one on
+ * @hugetlb: check the pages after they were pinned
+ * @own: they must belong to the process alone already, as no pin can ensure
+ *	that
  */
 struct pin_plan {
 	unsigned int gup_flags;
@@ -78,18 +79,21 @@ static void plan_hugetlb(struct vm_area_struct *vma, struct pin_plan *plan)
 	if (plan->gup_flags & FOLL_WRITE ||
 	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) != VM_MAYWRITE)
 		return;
-	/* It refuses FOLL_FORCE, which would give the process its own page. */
+	/*
+	 * hugetlb refuses FOLL_FORCE, which would give the process its own
+	 * page.
+	 */
 	if (vma->vm_flags & VM_WRITE)
 		plan->gup_flags |= FOLL_WRITE;
 	else
 		plan->own = true;
 }
 
-/* The flags that a read-only pin needs in addition. */
+/* Additional flags for a read-only pin. */
 static unsigned int unshare_flags(const struct vm_area_struct *vma)
 {
 #ifdef GUP_KEEPS_COW
-	/* Without VM_READ none: the pin shall fail. */
+	/* None without VM_READ, so that the pin fails. */
 	if (vma->vm_flags & VM_READ &&
 	    (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE)
 		return vma->vm_flags & VM_WRITE ? FOLL_WRITE :
@@ -108,7 +112,7 @@ static void plan_by_vma(struct mm_struct *mm, unsigned long start,
 	/* GUP strips the tag, find_vma() does not. */
 	start = untagged_addr(start);
 	vma = find_vma(mm, start);
-	/* A stack grows into the page below it when that is pinned. */
+	/* Pinning the page below a stack lets the stack grow into it. */
 	if (!vma || (start < vma->vm_start && !(vma->vm_flags & VM_GROWSDOWN)))
 		return;
 
@@ -119,7 +123,7 @@ static void plan_by_vma(struct mm_struct *mm, unsigned long start,
 		plan->gup_flags |= unshare_flags(vma);
 }
 
-/* Are the pages what a long-term pin may hold? If not, they are unpinned. */
+/* Check that the pages may be pinned for long. If not, unpin them. */
 static long check_hugetlb(const struct pin_plan *plan, unsigned long start,
 			  struct page **pages, long nr)
 {
@@ -145,10 +149,10 @@ static long check_hugetlb(const struct pin_plan *plan, unsigned long start,
 #endif
 
 /*
- * GUP may not be able to wait for the page at @start: before Linux 6.3 a
- * long-term pin, before 6.5 one of another process as we take it. Then a page
- * that userfaultfd is to fill comes back as -EFAULT. Fault it in, as the CPU's
- * own access does: killable, with mmap_lock dropped meanwhile.
+ * Before Linux 6.3 a long-term pin cannot wait for a page, and before 6.5 nor
+ * can our pin of another process. If userfaultfd has to supply the page at
+ * start, GUP returns -EFAULT. Fault it in as an access by the CPU would:
+ * killably, with mmap_lock dropped meanwhile.
  */
 static int wait_for_page(struct mm_struct *mm, unsigned long start,
 			 unsigned int gup_flags)
@@ -166,7 +170,7 @@ static int wait_for_page(struct mm_struct *mm, unsigned long start,
 	return rc;
 }
 
-/* Clears @locked if it had to wait and let go of mmap_lock. */
+/* Clears *locked if it had to wait and has released mmap_lock. */
 static long pin_remote_locked(struct mm_struct *mm, unsigned long start,
 			      unsigned long nr, unsigned int gup_flags,
 			      struct page **pages, int *locked)
@@ -180,17 +184,17 @@ static long pin_remote_locked(struct mm_struct *mm, unsigned long start,
 }
 
 /**
- * noiommufd_pin_user_pages_fast - pin memory of the current process
+ * noiommufd_pin_user_pages_fast() - Pin memory of the current process.
  * @start: page-aligned user address, perhaps tagged
- * @nr: number of pages asked for
+ * @nr: number of pages
  * @gup_flags: FOLL_LONGTERM, and FOLL_WRITE for memory the device may write
- * @pages: filled with the pages
+ * @pages: out: the pages
  *
- * Return: the number of pages pinned, at least 1 but perhaps fewer than @nr
- * (call again for the rest), or a negative errno, never 0: those of GUP;
- * -ENOMEM also for a huge page that this kernel cannot move to where it may be
- * pinned; -EADDRNOTAVAIL: before Linux 6.6, memory that is to be read, a private
- * mapping of hugetlbfs without PROT_WRITE that still shares its page with others.
+ * Return: the number of pages pinned, from 1 to @nr (call again for the rest),
+ * or a negative errno: those of GUP; -ENOMEM also for a huge page that this
+ * kernel cannot move to where it may be pinned; -EADDRNOTAVAIL: before Linux
+ * 6.6, a pin for reading of a private mapping of hugetlbfs without PROT_WRITE
+ * that still shares its page with others.
  */
 int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 				  unsigned int gup_flags, struct page **pages)
@@ -203,7 +207,7 @@ int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 			return -EINTR;
 		plan_by_vma(current->mm, start, &plan);
 		mmap_read_unlock(current->mm);
-		/* Pages are looked at under the lock. */
+		/* Pages are checked under the lock. */
 		if (plan.hugetlb)
 			return noiommufd_pin_user_pages_remote(current->mm,
 							       start, nr,
@@ -222,12 +226,12 @@ int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 }
 
 /**
- * noiommufd_pin_user_pages_remote - pin memory of another process
- * @mm: its address space, of which the caller holds a reference (mmget)
+ * noiommufd_pin_user_pages_remote() - Pin memory of another process.
+ * @mm: its address space; the caller has a reference (mmget)
  * @start: page-aligned user address, perhaps tagged
- * @nr: number of pages asked for
+ * @nr: number of pages
  * @gup_flags: FOLL_LONGTERM, and FOLL_WRITE for memory the device may write
- * @pages: filled with the pages
+ * @pages: out: the pages
  *
  * Return: as noiommufd_pin_user_pages_fast().
  */

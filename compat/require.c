@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a kernel must have, told by its configuration. Compiled first, with the
- * target's autoconf and nothing else: one sentence and no other error.
+ * What a kernel must have, as its configuration says. Compiled first, with only
+ * the target's autoconf, so that there is one sentence and no other error.
  */
 #if !defined(CONFIG_VFIO_PCI_CORE) && !defined(CONFIG_VFIO_PCI_CORE_MODULE)
 #error "this kernel has no vfio-pci-core: use one with CONFIG_VFIO_PCI_CORE (Linux 5.15 and later)"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The life cycle that vfio gives a device from Linux 6.1 on: allocated with an
- * index and a struct device of the class vfio-dev, freed by its last reference.
- * Here for kernels of before, whose drivers did it all themselves.
+ * index and a struct device of the class vfio-dev, freed with its last
+ * reference. Older kernels leave this to each driver.
  *
- * The ida has a lock of its own; the rest is written before anybody sees it.
+ * The ida has a lock of its own; the rest is written before it can be found.
  */
 #ifndef HAVE_VFIO_ALLOC_DEVICE
 
@@ -16,7 +16,7 @@
 #include <linux/vfio.h>
 #include <linux/vfio_pci_core.h>
 
-/* In front of the driver's structure, which begins with the vfio_device. */
+/* Precedes the driver's struct, which begins with the vfio_device. */
 struct vfio_part {
 	struct device device;
 	int index;
@@ -40,12 +40,12 @@ static void vfio_part_release(struct device *device)
 }
 
 /**
- * noiommu_vfio_alloc - vfio_alloc_device() without the types
- * @size: of the driver's structure, which begins with a vfio_pci_core_device
+ * noiommu_vfio_alloc() - vfio_alloc_device() without the types.
+ * @size: size of the driver's struct, which begins with a vfio_pci_core_device
  * @dev: the PCI device
- * @ops: the driver's
+ * @ops: the driver's operations
  *
- * Return: the device, to be put by vfio_put_device(), or an ERR_PTR
+ * Return: the device, to be put by vfio_put_device(), or an ERR_PTR().
  */
 struct vfio_device *noiommu_vfio_alloc(size_t size, struct device *dev,
 				       const struct vfio_device_ops *ops)
@@ -76,8 +76,10 @@ struct vfio_device *noiommu_vfio_alloc(size_t size, struct device *dev,
 }
 
 /**
- * noiommu_vfio_dev - the device of which the node is
- * @vdev: a device
+ * noiommu_vfio_dev() - Get the struct device behind the node.
+ * @vdev: device
+ *
+ * Return: the struct device.
  */
 struct device *noiommu_vfio_dev(struct vfio_device *vdev)
 {
@@ -85,8 +87,10 @@ struct device *noiommu_vfio_dev(struct vfio_device *vdev)
 }
 
 /**
- * noiommu_vfio_index - the number in the name of the node
- * @vdev: a device
+ * noiommu_vfio_index() - Get the number in the name of the node.
+ * @vdev: device
+ *
+ * Return: the number.
  */
 int noiommu_vfio_index(struct vfio_device *vdev)
 {
@@ -94,9 +98,9 @@ int noiommu_vfio_index(struct vfio_device *vdev)
 }
 
 /**
- * noiommu_vfio_class_register - make the class vfio-dev
+ * noiommu_vfio_class_register() - Register the class vfio-dev.
  *
- * Return: 0 or an errno
+ * Return: 0 or an errno.
  */
 int noiommu_vfio_class_register(void)
 {
@@ -104,7 +108,7 @@ int noiommu_vfio_class_register(void)
 }
 
 /**
- * noiommu_vfio_class_unregister - undo noiommu_vfio_class_register()
+ * noiommu_vfio_class_unregister() - Undo noiommu_vfio_class_register().
  */
 void noiommu_vfio_class_unregister(void)
 {

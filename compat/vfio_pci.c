@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What vfio-pci-core does differently, or not at all, from kernel to kernel.
+ * What vfio-pci-core does differently from kernel to kernel, or lacks.
  *
- * noiommu_vfio_trylock_memory() leaves memory_lock held for writing. It takes
- * it inside vma_lock, which is inside mmap_lock, where the kernel has these.
- * All are tried, none is waited for.
+ * noiommu_vfio_trylock_memory() leaves memory_lock held for writing. Where the
+ * kernel has a vma_lock, memory_lock is taken inside it, and vma_lock inside
+ * mmap_lock. All are only tried.
  */
 #include <linux/eventfd.h>
 #include <linux/mm.h>
@@ -38,14 +38,14 @@ const struct pci_error_handlers noiommufd_err_handlers = {
 #ifdef HAVE_VFIO_PCI_REGION_INFO_OP
 
 /**
- * noiommu_vfio_get_region_info - VFIO_DEVICE_GET_REGION_INFO
+ * noiommu_vfio_get_region_info() - VFIO_DEVICE_GET_REGION_INFO.
  * @vdev: the device, open
  * @arg: a struct vfio_region_info
  *
- * From Linux 6.19 vfio does the copying and vfio-pci-core's ioctl knows no
- * such call.
+ * From Linux 6.19 on vfio copies the struct, and vfio-pci-core has no ioctl for
+ * it.
  *
- * Return: 0 or an errno
+ * Return: 0 or an errno.
  */
 long noiommu_vfio_get_region_info(struct vfio_device *vdev,
 				  struct vfio_region_info __user *arg)
@@ -69,7 +69,7 @@ long noiommu_vfio_get_region_info(struct vfio_device *vdev,
 
 		info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
 		if (info.argsz < full) {
-			/* Says how much room it takes */
+			/* Report the size that is needed */
 			info.argsz = full;
 		} else {
 			vfio_info_cap_shift(&caps, sizeof(info));
@@ -110,7 +110,7 @@ struct vfio_pci_mmap_vma {
 };
 #endif
 
-/* An mm that has BARs mapped, with a reference, or NULL. */
+/* Take a reference to an mm that has BARs mapped, if there is one. */
 static struct mm_struct *first_mm(struct vfio_pci_core_device *core)
 {
 	struct vfio_pci_mmap_vma *node, *next;
@@ -120,7 +120,7 @@ static struct mm_struct *first_mm(struct vfio_pci_core_device *core)
 	list_for_each_entry_safe(node, next, &core->vma_list, vma_next) {
 		if (mmget_not_zero(node->vma->vm_mm))
 			return node->vma->vm_mm;
-		/* The process is going; its mappings are gone with it */
+		/* The process is exiting, and its mappings with it */
 		list_del(&node->vma_next);
 		kfree(node);
 	}
@@ -139,7 +139,9 @@ static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
 
 		if (vma->vm_mm != mm)
 			continue;
-		/* A node that stays behind would keep the BAR unmapped for good */
+		/*
+		 * A node that stayed would keep the BAR from being mapped again
+		 */
 		list_del(&node->vma_next);
 		kfree(node);
 		zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
@@ -147,13 +149,13 @@ static void zap_mm(struct vfio_pci_core_device *core, struct mm_struct *mm)
 }
 
 /**
- * noiommu_vfio_trylock_memory - take a device's BARs away from everybody
+ * noiommu_vfio_trylock_memory() - Take the BARs of a device from all processes.
  * @core: the device
  *
- * Processes lose their mappings and fault until the caller does
+ * Processes lose their mappings, and fault until the caller does
  * up_write(&core->memory_lock).
  *
- * Return: false on contention; nothing is locked then
+ * Return: true; false on contention, with nothing locked.
  */
 bool noiommu_vfio_trylock_memory(struct vfio_pci_core_device *core)
 {

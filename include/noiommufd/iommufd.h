@@ -2,23 +2,23 @@
 /*
  * The iommufd UAPI of Linux 7.3: all names, values and layouts of its
  * <linux/iommufd.h>, so that one program can serve devices with and without an
- * IOMMU. Where a noiommu device differs, or refuses, this is said.
+ * IOMMU. Comments say where a noiommu device differs.
  *
  * Include it in place of <linux/iommufd.h>. Included first, it makes that one
  * empty: one that is newer than 7.3 has to come first. Included second, it adds
  * what an older one lacks, judging by the ioctls that are defined. But an enum
  * or a struct that exists cannot be extended, so there
  * - a new constant of an existing enum is a macro of type int;
- * - a struct that has grown, and a type that no macro tells of, is a new type,
- *   and its usual name is a macro. A pointer to the type as it was before
- *   cannot be passed where the new one is expected without a cast.
+ * - a struct that has grown, or a type that no macro announces, is a new type,
+ *   and its usual name is a macro. A pointer to the older type needs a cast
+ *   where the new one is expected.
  *
  * Every struct starts with its own size in bytes; a larger size is accepted
  * while the bytes that the kernel does not know are zero. Common to all ioctls:
- * ENOTTY: the kernel has no such ioctl. E2BIG: it does not know that much of
- * the struct. EOPNOTSUPP: a flag or type that it does not support, or a
- * reserved field that is not 0. ENOENT: no such object. EFAULT: a bad pointer.
- * ENOMEM.
+ * ENOTTY: the kernel has no such ioctl. E2BIG: the struct has bytes that the
+ * kernel does not know and that are not zero. EOPNOTSUPP: a flag or type that
+ * it does not support, or a reserved field that is not 0. ENOENT: no such
+ * object. EFAULT: a bad pointer. ENOMEM.
  */
 #ifndef _NOIOMMUFD_IOMMUFD_H
 #define _NOIOMMUFD_IOMMUFD_H
@@ -31,7 +31,7 @@
 
 #ifndef _IOMMUFD_H
 #ifndef _UAPI_IOMMUFD_H
-/* A <linux/iommufd.h> that comes later has nothing left to say. */
+/* A <linux/iommufd.h> that is included later adds nothing. */
 #define _IOMMUFD_H
 #define _UAPI_IOMMUFD_H
 #define _NOIOMMUFD_IOMMUFD_FIRST
@@ -52,7 +52,7 @@ enum {
 };
 
 /**
- * struct iommu_destroy - IOMMU_DESTROY: free an object of this context
+ * struct iommu_destroy - IOMMU_DESTROY: free an object of this context.
  * @size: sizeof(struct iommu_destroy)
  * @id: an object of any kind
  *
@@ -67,7 +67,7 @@ struct iommu_destroy {
 #define IOMMU_DESTROY _IO(IOMMUFD_TYPE, IOMMUFD_CMD_DESTROY)
 
 /**
- * struct iommu_ioas_alloc - IOMMU_IOAS_ALLOC: create an empty IO address space
+ * struct iommu_ioas_alloc - IOMMU_IOAS_ALLOC: create an empty IO address space.
  * @size: sizeof(struct iommu_ioas_alloc)
  * @flags: 0
  * @out_ioas_id: out: its id, the lowest that is free, from 1
@@ -81,7 +81,7 @@ struct iommu_ioas_alloc {
 #define IOMMU_IOAS_ALLOC _IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_ALLOC)
 
 /**
- * struct iommu_iova_range - a range of IOVA
+ * struct iommu_iova_range - A range of IOVA.
  * @start: first IOVA
  * @last: last IOVA, inclusive
  */
@@ -91,16 +91,16 @@ struct iommu_iova_range {
 };
 
 /**
- * struct iommu_ioas_iova_ranges - IOMMU_IOAS_IOVA_RANGES: what may be mapped
+ * struct iommu_ioas_iova_ranges - IOMMU_IOAS_IOVA_RANGES: what may be mapped.
  * @size: sizeof(struct iommu_ioas_iova_ranges)
  * @ioas_id: IOAS
- * @num_iovas: in: room at @allowed_iovas; out: ranges there are
+ * @num_iovas: in: size of the array @allowed_iovas; out: number of ranges
  * @__reserved: 0
  * @allowed_iovas: user pointer to an array of struct iommu_iova_range
  * @out_iova_alignment: out: alignment that MAP demands, in bytes
  *
- * EMSGSIZE: the room did not suffice; @num_iovas says how much does. A noiommu
- * IOAS answers one range, [0, 2^64 - 1].
+ * EMSGSIZE: the array is too small; @num_iovas is the size that is needed. A
+ * noiommu IOAS has one range, [0, 2^64 - 1].
  */
 struct iommu_ioas_iova_ranges {
 	__u32 size;
@@ -115,7 +115,7 @@ struct iommu_ioas_iova_ranges {
 
 /**
  * struct iommu_ioas_allow_iovas - IOMMU_IOAS_ALLOW_IOVAS: narrow down where
- * the kernel may place a mapping that does not ask for a fixed IOVA
+ * the kernel may place a mapping that does not ask for a fixed IOVA.
  * @size: sizeof(struct iommu_ioas_allow_iovas)
  * @ioas_id: IOAS
  * @num_iovas: entries at @allowed_iovas; 0 lifts the limit
@@ -135,10 +135,10 @@ struct iommu_ioas_allow_iovas {
 #define IOMMU_IOAS_ALLOW_IOVAS _IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_ALLOW_IOVAS)
 
 /**
- * enum iommufd_ioas_map_flags - flags of IOAS_MAP, IOAS_MAP_FILE, IOAS_COPY
- * @IOMMU_IOAS_MAP_FIXED_IOVA: map at the IOVA given; else the kernel picks one:
- *	noiommufd, unlike Linux 7.3, where no memory is, from 0x4000888000000000
- *	on (its parameter iova_base)
+ * enum iommufd_ioas_map_flags - Flags of IOAS_MAP, IOAS_MAP_FILE, IOAS_COPY.
+ * @IOMMU_IOAS_MAP_FIXED_IOVA: map at the IOVA given; else the kernel chooses
+ *	one: noiommufd, unlike Linux 7.3, above all memory, from
+ *	0x4000888000000000 on (its parameter iova_base)
  * @IOMMU_IOAS_MAP_WRITEABLE: the device may write
  * @IOMMU_IOAS_MAP_READABLE: the device may read
  */
@@ -149,7 +149,7 @@ enum iommufd_ioas_map_flags {
 };
 
 /**
- * struct iommu_ioas_map - IOMMU_IOAS_MAP: map memory of this process
+ * struct iommu_ioas_map - IOMMU_IOAS_MAP: map memory of this process.
  * @size: sizeof(struct iommu_ioas_map)
  * @flags: enum iommufd_ioas_map_flags, at least one of READABLE and WRITEABLE
  * @ioas_id: IOAS
@@ -166,8 +166,9 @@ enum iommufd_ioas_map_flags {
  * a range ends beyond 2^64 - 1. EEXIST: something is mapped there. ENOSPC:
  * there is no IOVA left for it. EFAULT: not memory, or read-only. ENOMEM: over
  * RLIMIT_MEMLOCK; or, before Linux 6.6, a huge page in ZONE_MOVABLE.
- * EADDRNOTAVAIL: before Linux 6.6, READABLE alone, a private mapping of hugetlbfs
- * without PROT_WRITE whose page the process would lose at its first write.
+ * EADDRNOTAVAIL: before Linux 6.6, READABLE alone, a private mapping of
+ * hugetlbfs without PROT_WRITE whose page the process would lose at its first
+ * write.
  */
 struct iommu_ioas_map {
 	__u32 size;
@@ -183,7 +184,7 @@ struct iommu_ioas_map {
 
 /**
  * struct iommu_ioas_copy - IOMMU_IOAS_COPY: map what is mapped already once
- * more
+ * more.
  * @size: sizeof(struct iommu_ioas_copy)
  * @flags: enum iommufd_ioas_map_flags
  * @dst_ioas_id: IOAS to map into
@@ -210,7 +211,7 @@ struct iommu_ioas_copy {
 #define IOMMU_IOAS_COPY _IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_COPY)
 
 /**
- * struct iommu_ioas_unmap - IOMMU_IOAS_UNMAP: unmap whole mappings
+ * struct iommu_ioas_unmap - IOMMU_IOAS_UNMAP: unmap whole mappings.
  * @size: sizeof(struct iommu_ioas_unmap)
  * @ioas_id: IOAS
  * @iova: first IOVA
@@ -233,7 +234,7 @@ struct iommu_ioas_unmap {
 #define IOMMU_IOAS_UNMAP _IO(IOMMUFD_TYPE, IOMMUFD_CMD_IOAS_UNMAP)
 
 /**
- * enum iommufd_option - what IOMMU_OPTION sets
+ * enum iommufd_option - What IOMMU_OPTION sets.
  * @IOMMU_OPTION_RLIMIT_MODE: object_id 0; 0 charges the user, 1 the process.
  *	Set it before the first object is made; needs CAP_SYS_RESOURCE.
  * @IOMMU_OPTION_HUGE_PAGES: object_id an IOAS; 0 forbids large mappings
@@ -244,7 +245,7 @@ enum iommufd_option {
 };
 
 /**
- * enum iommufd_option_ops - what IOMMU_OPTION does
+ * enum iommufd_option_ops - What IOMMU_OPTION does.
  * @IOMMU_OPTION_OP_SET: set the option to val64
  * @IOMMU_OPTION_OP_GET: read it into val64
  */
@@ -254,7 +255,7 @@ enum iommufd_option_ops {
 };
 
 /**
- * struct iommu_option - IOMMU_OPTION: read or set an option
+ * struct iommu_option - IOMMU_OPTION: read or set an option.
  * @size: sizeof(struct iommu_option)
  * @option_id: enum iommufd_option
  * @op: enum iommufd_option_ops
@@ -278,7 +279,7 @@ struct iommu_option {
 #define IOMMU_OPTION _IO(IOMMUFD_TYPE, IOMMUFD_CMD_OPTION)
 
 /**
- * enum iommufd_vfio_ioas_op - what IOMMU_VFIO_IOAS does
+ * enum iommufd_vfio_ioas_op - What IOMMU_VFIO_IOAS does.
  * @IOMMU_VFIO_IOAS_GET: report the compatibility IOAS
  * @IOMMU_VFIO_IOAS_SET: set it
  * @IOMMU_VFIO_IOAS_CLEAR: have none
@@ -290,8 +291,8 @@ enum iommufd_vfio_ioas_op {
 };
 
 /**
- * struct iommu_vfio_ioas - IOMMU_VFIO_IOAS: the IOAS that VFIO's type1 ioctl
- * calls on the iommufd work on
+ * struct iommu_vfio_ioas - IOMMU_VFIO_IOAS: the IOAS that VFIO's type1 ioctls
+ * on the iommufd work on.
  * @size: sizeof(struct iommu_vfio_ioas)
  * @ioas_id: in for SET, out for GET
  * @op: enum iommufd_vfio_ioas_op
@@ -344,7 +345,7 @@ struct iommu_vfio_ioas {
 /* Linux 6.7 */
 #ifndef IOMMU_HWPT_SET_DIRTY_TRACKING
 /**
- * enum iommufd_hwpt_alloc_flags - flags of IOMMU_HWPT_ALLOC
+ * enum iommufd_hwpt_alloc_flags - Flags of IOMMU_HWPT_ALLOC.
  * @IOMMU_HWPT_ALLOC_NEST_PARENT: other HWPTs can be nested in it; EOPNOTSUPP
  *	for a noiommu device
  * @IOMMU_HWPT_ALLOC_DIRTY_TRACKING: attach only devices whose writes can be
@@ -361,10 +362,10 @@ enum iommufd_hwpt_alloc_flags {
 };
 
 /**
- * enum iommu_hwpt_vtd_s1_flags - bits of a VT-d first-stage page table
+ * enum iommu_hwpt_vtd_s1_flags - Bits of a VT-d first-stage page table.
  * @IOMMU_VTD_S1_SRE: supervisor requests are allowed
  * @IOMMU_VTD_S1_EAFE: the extended accessed flag is in use
- * @IOMMU_VTD_S1_WPE: write protection holds for supervisor requests, too
+ * @IOMMU_VTD_S1_WPE: write protection also holds for supervisor requests
  */
 enum iommu_hwpt_vtd_s1_flags {
 	IOMMU_VTD_S1_SRE	= 1 << 0,
@@ -373,7 +374,7 @@ enum iommu_hwpt_vtd_s1_flags {
 };
 
 /**
- * struct iommu_hwpt_vtd_s1 - IOMMU_HWPT_DATA_VTD_S1: a guest's page table
+ * struct iommu_hwpt_vtd_s1 - IOMMU_HWPT_DATA_VTD_S1: a guest's page table.
  * @flags: enum iommu_hwpt_vtd_s1_flags
  * @pgtbl_addr: guest-physical address of its root
  * @addr_width: bits of an address that it translates
@@ -387,7 +388,7 @@ struct iommu_hwpt_vtd_s1 {
 };
 
 /**
- * enum iommu_hwpt_data_type - what iommu_hwpt_alloc::data_uptr points to
+ * enum iommu_hwpt_data_type - What iommu_hwpt_alloc::data_uptr points to.
  * @IOMMU_HWPT_DATA_NONE: nothing; the only type for a noiommu device
  * @IOMMU_HWPT_DATA_VTD_S1: struct iommu_hwpt_vtd_s1
  * @IOMMU_HWPT_DATA_ARM_SMMUV3: struct iommu_hwpt_arm_smmuv3
@@ -401,7 +402,7 @@ enum iommu_hwpt_data_type {
 };
 
 /**
- * enum iommu_hw_info_vtd_flags - what to mind with a VT-d IOMMU
+ * enum iommu_hw_info_vtd_flags - What to mind with a VT-d IOMMU.
  * @IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17: erratum 772415: map nothing read-only
  *	in an HWPT that others are nested in
  */
@@ -410,7 +411,7 @@ enum iommu_hw_info_vtd_flags {
 };
 
 /**
- * enum iommufd_hw_capabilities - what an IOMMU can do for a device
+ * enum iommufd_hw_capabilities - What an IOMMU can do for a device.
  * @IOMMU_HW_CAP_DIRTY_TRACKING: track the device's writes
  * @IOMMU_HW_CAP_PCI_PASID_EXEC: requests with a PASID may ask to execute
  * @IOMMU_HW_CAP_PCI_PASID_PRIV: requests with a PASID may be privileged
@@ -428,7 +429,7 @@ enum iommufd_hw_capabilities {
 #ifndef IOMMU_VIOMMU_ALLOC
 /**
  * struct iommu_hwpt_arm_smmuv3 - IOMMU_HWPT_DATA_ARM_SMMUV3: a guest's stream
- * table entry
+ * table entry.
  * @ste: its first 16 bytes, little-endian; EIO: they set what a guest may not
  */
 struct iommu_hwpt_arm_smmuv3 {
@@ -436,7 +437,7 @@ struct iommu_hwpt_arm_smmuv3 {
 };
 
 /**
- * struct iommu_hw_info_arm_smmuv3 - IOMMU_HW_INFO_TYPE_ARM_SMMUV3: an SMMUv3
+ * struct iommu_hw_info_arm_smmuv3 - IOMMU_HW_INFO_TYPE_ARM_SMMUV3: an SMMUv3.
  * @flags: enum iommu_hw_info_arm_smmuv3_flags
  * @__reserved: 0
  * @idr: its registers IDR0 to IDR5, as they are: that a bit is set there does
@@ -453,8 +454,8 @@ struct iommu_hw_info_arm_smmuv3 {
 };
 
 /**
- * struct iommu_viommu_arm_smmuv3_invalidate - a guest's SMMU command, for
- * IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3
+ * struct iommu_viommu_arm_smmuv3_invalidate - A guest's SMMU command, for
+ * IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3.
  * @cmd: the command, little-endian; EIO: none that a guest may give
  */
 struct iommu_viommu_arm_smmuv3_invalidate {
@@ -462,10 +463,10 @@ struct iommu_viommu_arm_smmuv3_invalidate {
 };
 #endif
 
-/* No macro tells of these. */
+/* No macro announces these. */
 /**
  * struct iommu_hwpt_amd_guest - IOMMU_HWPT_DATA_AMD_GUEST: a guest's device
- * table entry
+ * table entry.
  * @dte: the entry
  */
 struct iommu_hwpt_amd_guest {
@@ -473,7 +474,7 @@ struct iommu_hwpt_amd_guest {
 };
 
 /**
- * struct iommu_hw_info_amd - IOMMU_HW_INFO_TYPE_AMD: an AMD IOMMU
+ * struct iommu_hw_info_amd - IOMMU_HW_INFO_TYPE_AMD: an AMD IOMMU.
  * @efr: its extended feature register, as it is: that a bit is set there does
  *	not mean the kernel supports the feature for a guest
  * @efr2: its extended feature register 2, likewise
@@ -484,7 +485,7 @@ struct iommu_hw_info_amd {
 };
 
 /**
- * enum iommu_hw_info_arm_smmuv3_flags - what to mind with an SMMUv3
+ * enum iommu_hw_info_arm_smmuv3_flags - What to mind with an SMMUv3.
  * @IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI: give each TLBI and CFGI
  *	command, with the SYNC that follows, twice
  */
@@ -495,7 +496,7 @@ enum iommu_hw_info_arm_smmuv3_flags {
 /* Linux 6.6, the struct as of 6.11 */
 #ifndef IOMMU_FAULT_QUEUE_ALLOC
 /**
- * struct iommu_hwpt_alloc - IOMMU_HWPT_ALLOC: create an HWPT explicitly
+ * struct iommu_hwpt_alloc - IOMMU_HWPT_ALLOC: create an HWPT explicitly.
  * @size: sizeof(struct iommu_hwpt_alloc)
  * @flags: enum iommufd_hwpt_alloc_flags
  * @dev_id: a bound device
@@ -540,7 +541,7 @@ enum {
 #ifndef IOMMU_HW_QUEUE_ALLOC
 /**
  * struct iommu_hw_info_tegra241_cmdqv - IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV: the
- * command queue virtualisation of a Tegra241
+ * command queue virtualisation of a Tegra241.
  * @flags: 0
  * @version: of the hardware
  * @log2vcmdqs: log2 of how many virtual command queues a vIOMMU has
@@ -556,7 +557,7 @@ struct iommu_hw_info_tegra241_cmdqv {
 };
 
 /**
- * enum iommufd_hw_info_flags - flags of IOMMU_GET_HW_INFO
+ * enum iommufd_hw_info_flags - Flags of IOMMU_GET_HW_INFO.
  * @IOMMU_HW_INFO_FLAG_INPUT_TYPE: in_data_type is the type to report
  */
 enum iommufd_hw_info_flags {
@@ -564,7 +565,7 @@ enum iommufd_hw_info_flags {
 };
 
 /**
- * struct iommu_hw_info - IOMMU_GET_HW_INFO: report the IOMMU of a device
+ * struct iommu_hw_info - IOMMU_GET_HW_INFO: report the IOMMU of a device.
  * @size: sizeof(struct iommu_hw_info)
  * @flags: enum iommufd_hw_info_flags
  * @dev_id: a bound device
@@ -597,7 +598,7 @@ struct iommu_hw_info {
 
 /**
  * struct iommu_viommu_tegra241_cmdqv - IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV: where
- * the registers of its virtual command queues are
+ * the registers of its virtual command queues are.
  * @out_vintf_mmap_offset: out: offset to mmap() at the iommufd, in bytes
  * @out_vintf_mmap_length: out: bytes to mmap()
  */
@@ -608,7 +609,7 @@ struct iommu_viommu_tegra241_cmdqv {
 
 /**
  * struct iommu_viommu_alloc - IOMMU_VIOMMU_ALLOC: create a vIOMMU, a guest's
- * share of an IOMMU
+ * share of an IOMMU.
  * @size: sizeof(struct iommu_viommu_alloc)
  * @flags: 0
  * @type: enum iommu_viommu_type, not 0
@@ -635,7 +636,7 @@ struct iommu_viommu_alloc {
 
 /**
  * struct iommu_vevent_tegra241_cmdqv - IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV:
- * errors of virtual command queues
+ * errors of virtual command queues.
  * @lvcmdq_err_map: a bit for each queue that has one, little-endian
  */
 struct iommu_vevent_tegra241_cmdqv {
@@ -650,7 +651,7 @@ enum {
 };
 
 /**
- * struct iommu_hw_info_vtd - IOMMU_HW_INFO_TYPE_INTEL_VTD: a VT-d IOMMU
+ * struct iommu_hw_info_vtd - IOMMU_HW_INFO_TYPE_INTEL_VTD: a VT-d IOMMU.
  * @flags: enum iommu_hw_info_vtd_flags
  * @__reserved: 0
  * @cap_reg: its capability register
@@ -664,7 +665,7 @@ struct iommu_hw_info_vtd {
 };
 
 /**
- * enum iommu_hw_info_type - what iommu_hw_info::data_uptr points to
+ * enum iommu_hw_info_type - What iommu_hw_info::data_uptr points to.
  * @IOMMU_HW_INFO_TYPE_NONE: out: nothing
  * @IOMMU_HW_INFO_TYPE_DEFAULT: in: the type that fits the IOMMU
  * @IOMMU_HW_INFO_TYPE_INTEL_VTD: struct iommu_hw_info_vtd
@@ -691,8 +692,8 @@ enum {
 };
 
 /**
- * enum iommufd_hwpt_set_dirty_tracking_flags - flags of
- * IOMMU_HWPT_SET_DIRTY_TRACKING
+ * enum iommufd_hwpt_set_dirty_tracking_flags - Flags of
+ * IOMMU_HWPT_SET_DIRTY_TRACKING.
  * @IOMMU_HWPT_DIRTY_TRACKING_ENABLE: start; else stop
  */
 enum iommufd_hwpt_set_dirty_tracking_flags {
@@ -701,7 +702,7 @@ enum iommufd_hwpt_set_dirty_tracking_flags {
 
 /**
  * struct iommu_hwpt_set_dirty_tracking - IOMMU_HWPT_SET_DIRTY_TRACKING: start
- * or stop recording what devices write
+ * or stop recording what devices write.
  * @size: sizeof(struct iommu_hwpt_set_dirty_tracking)
  * @flags: enum iommufd_hwpt_set_dirty_tracking_flags
  * @hwpt_id: HWPT
@@ -726,8 +727,8 @@ enum {
 };
 
 /**
- * enum iommufd_hwpt_get_dirty_bitmap_flags - flags of
- * IOMMU_HWPT_GET_DIRTY_BITMAP
+ * enum iommufd_hwpt_get_dirty_bitmap_flags - Flags of
+ * IOMMU_HWPT_GET_DIRTY_BITMAP.
  * @IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR: the next read reports the same once
  *	more
  */
@@ -737,7 +738,7 @@ enum iommufd_hwpt_get_dirty_bitmap_flags {
 
 /**
  * struct iommu_hwpt_get_dirty_bitmap - IOMMU_HWPT_GET_DIRTY_BITMAP: report what
- * devices have written
+ * devices have written.
  * @size: sizeof(struct iommu_hwpt_get_dirty_bitmap)
  * @hwpt_id: HWPT
  * @flags: enum iommufd_hwpt_get_dirty_bitmap_flags
@@ -772,8 +773,8 @@ enum {
 };
 
 /**
- * enum iommu_hwpt_invalidate_data_type - what iommu_hwpt_invalidate::data_uptr
- * points to
+ * enum iommu_hwpt_invalidate_data_type - What iommu_hwpt_invalidate::data_uptr
+ * points to.
  * @IOMMU_HWPT_INVALIDATE_DATA_VTD_S1: struct iommu_hwpt_vtd_s1_invalidate
  * @IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3: struct
  *	iommu_viommu_arm_smmuv3_invalidate
@@ -784,8 +785,8 @@ enum iommu_hwpt_invalidate_data_type {
 };
 
 /**
- * enum iommu_hwpt_vtd_s1_invalidate_flags - flags of struct
- * iommu_hwpt_vtd_s1_invalidate
+ * enum iommu_hwpt_vtd_s1_invalidate_flags - Flags of struct
+ * iommu_hwpt_vtd_s1_invalidate.
  * @IOMMU_VTD_INV_FLAGS_LEAF: only last-level entries have changed
  */
 enum iommu_hwpt_vtd_s1_invalidate_flags {
@@ -794,7 +795,7 @@ enum iommu_hwpt_vtd_s1_invalidate_flags {
 
 /**
  * struct iommu_hwpt_vtd_s1_invalidate - IOMMU_HWPT_INVALIDATE_DATA_VTD_S1: part
- * of a guest's page table that has changed
+ * of a guest's page table that has changed.
  * @addr: first address, a multiple of 4 KiB
  * @npages: pages of 4 KiB; 2^64 - 1, with @addr 0, for all of it
  * @flags: enum iommu_hwpt_vtd_s1_invalidate_flags
@@ -809,7 +810,7 @@ struct iommu_hwpt_vtd_s1_invalidate {
 
 /**
  * struct iommu_hwpt_invalidate - IOMMU_HWPT_INVALIDATE: have an IOMMU forget
- * what it caches
+ * what it caches.
  * @size: sizeof(struct iommu_hwpt_invalidate)
  * @hwpt_id: a nested HWPT, or a vIOMMU
  * @data_uptr: user pointer to an array
@@ -841,7 +842,7 @@ enum {
 };
 
 /**
- * enum iommu_hwpt_pgfault_flags - flags of struct iommu_hwpt_pgfault
+ * enum iommu_hwpt_pgfault_flags - Flags of struct iommu_hwpt_pgfault.
  * @IOMMU_PGFAULT_FLAGS_PASID_VALID: pasid says which one faulted
  * @IOMMU_PGFAULT_FLAGS_LAST_PAGE: the last one of its group
  */
@@ -851,7 +852,7 @@ enum iommu_hwpt_pgfault_flags {
 };
 
 /**
- * enum iommu_hwpt_pgfault_perm - what a device that faulted asks for
+ * enum iommu_hwpt_pgfault_perm - What a device that faulted asks for.
  * @IOMMU_PGFAULT_PERM_READ: to read
  * @IOMMU_PGFAULT_PERM_WRITE: to write
  * @IOMMU_PGFAULT_PERM_EXEC: to execute
@@ -865,7 +866,7 @@ enum iommu_hwpt_pgfault_perm {
 };
 
 /**
- * struct iommu_hwpt_pgfault - a page fault, as read from a fault queue
+ * struct iommu_hwpt_pgfault - A page fault, as read from a fault queue.
  * @flags: enum iommu_hwpt_pgfault_flags
  * @dev_id: the device that faulted
  * @pasid: its PASID, with IOMMU_PGFAULT_FLAGS_PASID_VALID
@@ -889,7 +890,7 @@ struct iommu_hwpt_pgfault {
 };
 
 /**
- * enum iommufd_page_response_code - what became of a group of faults
+ * enum iommufd_page_response_code - What became of a group of faults.
  * @IOMMUFD_PAGE_RESP_SUCCESS: the pages are there now; the device tries again
  * @IOMMUFD_PAGE_RESP_INVALID: the device may not have them
  */
@@ -899,7 +900,7 @@ enum iommufd_page_response_code {
 };
 
 /**
- * struct iommu_hwpt_page_response - the answer, as written to a fault queue
+ * struct iommu_hwpt_page_response - The answer, as written to a fault queue.
  * @cookie: iommu_hwpt_pgfault::cookie; EINVAL: no fault with that one is
  *	pending
  * @code: enum iommufd_page_response_code
@@ -910,7 +911,7 @@ struct iommu_hwpt_page_response {
 };
 
 /**
- * struct iommu_fault_alloc - IOMMU_FAULT_QUEUE_ALLOC: create a fault queue
+ * struct iommu_fault_alloc - IOMMU_FAULT_QUEUE_ALLOC: create a fault queue.
  * @size: sizeof(struct iommu_fault_alloc)
  * @flags: 0
  * @out_fault_id: out: its id
@@ -937,7 +938,7 @@ enum {
 };
 
 /**
- * struct iommu_ioas_map_file - IOMMU_IOAS_MAP_FILE: map memory of a file
+ * struct iommu_ioas_map_file - IOMMU_IOAS_MAP_FILE: map memory of a file.
  * @size: sizeof(struct iommu_ioas_map_file)
  * @flags: as of struct iommu_ioas_map
  * @ioas_id: IOAS
@@ -970,7 +971,7 @@ enum {
 };
 
 /**
- * enum iommu_viommu_type - kinds of vIOMMU
+ * enum iommu_viommu_type - Kinds of vIOMMU.
  * @IOMMU_VIOMMU_TYPE_DEFAULT: none yet
  * @IOMMU_VIOMMU_TYPE_ARM_SMMUV3: SMMUv3
  * @IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV: SMMUv3 of a Tegra241, with virtual command
@@ -992,7 +993,7 @@ enum {
 };
 
 /**
- * struct iommu_vdevice_alloc - IOMMU_VDEVICE_ALLOC: tell a vIOMMU of a device
+ * struct iommu_vdevice_alloc - IOMMU_VDEVICE_ALLOC: add a device to a vIOMMU.
  * @size: sizeof(struct iommu_vdevice_alloc)
  * @viommu_id: vIOMMU
  * @dev_id: a bound device, behind the same IOMMU
@@ -1021,7 +1022,7 @@ enum {
 
 /**
  * struct iommu_ioas_change_process - IOMMU_IOAS_CHANGE_PROCESS: charge all that
- * the context maps to the calling process
+ * the context maps to the calling process.
  * @size: sizeof(struct iommu_ioas_change_process)
  * @__reserved: 0
  *
@@ -1045,7 +1046,7 @@ enum {
 };
 
 /**
- * enum iommu_veventq_flag - flags of struct iommufd_vevent_header
+ * enum iommu_veventq_flag - Flags of struct iommufd_vevent_header.
  * @IOMMU_VEVENTQ_FLAG_LOST_EVENTS: events were lost; no data follows
  */
 enum iommu_veventq_flag {
@@ -1053,7 +1054,7 @@ enum iommu_veventq_flag {
 };
 
 /**
- * struct iommufd_vevent_header - what precedes each event in a queue
+ * struct iommufd_vevent_header - What precedes each event in a queue.
  * @flags: enum iommu_veventq_flag
  * @sequence: number of the event, from 0 to 2^31 - 1 and again from 0; numbers
  *	that are left out were lost
@@ -1064,7 +1065,7 @@ struct iommufd_vevent_header {
 };
 
 /**
- * enum iommu_veventq_type - what events in a queue are
+ * enum iommu_veventq_type - What events in a queue are.
  * @IOMMU_VEVENTQ_TYPE_DEFAULT: none yet
  * @IOMMU_VEVENTQ_TYPE_ARM_SMMUV3: struct iommu_vevent_arm_smmuv3
  * @IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV: struct iommu_vevent_tegra241_cmdqv
@@ -1077,7 +1078,7 @@ enum iommu_veventq_type {
 
 /**
  * struct iommu_vevent_arm_smmuv3 - IOMMU_VEVENTQ_TYPE_ARM_SMMUV3: an event
- * record for the guest
+ * record for the guest.
  * @evt: the record, little-endian; its stream id is
  *	iommu_vdevice_alloc::virt_id
  */
@@ -1087,7 +1088,7 @@ struct iommu_vevent_arm_smmuv3 {
 
 /**
  * struct iommu_veventq_alloc - IOMMU_VEVENTQ_ALLOC: create a queue of events of
- * a vIOMMU
+ * a vIOMMU.
  * @size: sizeof(struct iommu_veventq_alloc)
  * @flags: 0
  * @viommu_id: vIOMMU; it can have one queue of each type
@@ -1121,7 +1122,7 @@ enum {
 };
 
 /**
- * enum iommu_hw_queue_type - kinds of queues that hardware reads
+ * enum iommu_hw_queue_type - Kinds of queues that hardware reads.
  * @IOMMU_HW_QUEUE_TYPE_DEFAULT: none yet
  * @IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV: a virtual command queue of a Tegra241.
  *	Create them by ascending index from 0, destroy them the other way round.
@@ -1136,7 +1137,7 @@ enum iommu_hw_queue_type {
 
 /**
  * struct iommu_hw_queue_alloc - IOMMU_HW_QUEUE_ALLOC: let a vIOMMU's hardware
- * read a queue in guest memory
+ * read a queue in guest memory.
  * @size: sizeof(struct iommu_hw_queue_alloc)
  * @flags: 0
  * @viommu_id: vIOMMU
@@ -1169,7 +1170,7 @@ enum {
 
 /**
  * struct iommu_ioas_noiommu_get_pa - IOMMU_IOAS_NOIOMMU_GET_PA: the physical
- * address behind an IOVA
+ * address behind an IOVA.
  * @size: sizeof(struct iommu_ioas_noiommu_get_pa)
  * @flags: 0
  * @ioas_id: IOAS

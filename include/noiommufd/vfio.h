@@ -16,7 +16,7 @@
 #define vfio_device_bind_iommufd vfio_device_bind_iommufd_7_3
 
 /**
- * struct vfio_device_bind_iommufd - VFIO_DEVICE_BIND_IOMMUFD: take the device
+ * struct vfio_device_bind_iommufd - VFIO_DEVICE_BIND_IOMMUFD: take the device.
  * @argsz: size of this struct; 16, without @token_uuid_ptr, is enough
  * @flags: 0, or VFIO_DEVICE_BIND_FLAG_TOKEN, with which @token_uuid_ptr is
  *	valid
@@ -48,7 +48,7 @@ struct vfio_device_bind_iommufd {
 
 /**
  * struct vfio_device_attach_iommufd_pt - VFIO_DEVICE_ATTACH_IOMMUFD_PT: give
- * the device an address space
+ * the device an address space.
  * @argsz: size of this struct; 12, without @pasid, is enough
  * @flags: 0, or VFIO_DEVICE_ATTACH_PASID, with which @pasid is valid
  * @pt_id: in: an IOAS or HWPT of the bound iommufd; out: the HWPT
@@ -73,7 +73,7 @@ struct vfio_device_attach_iommufd_pt {
 
 /**
  * struct vfio_device_detach_iommufd_pt - VFIO_DEVICE_DETACH_IOMMUFD_PT: take
- * the address space away again
+ * the address space away again.
  * @argsz: size of this struct; 8, without @pasid, is enough
  * @flags: 0, or VFIO_DEVICE_DETACH_PASID, with which @pasid is valid
  * @pasid: a noiommu device has none but 0
@@ -102,7 +102,7 @@ struct vfio_device_detach_iommufd_pt {
 #define vfio_pci_hot_reset_info			vfio_pci_hot_reset_info_7_3
 
 /**
- * struct vfio_pci_dependent_device - a function that a hot reset hits
+ * struct vfio_pci_dependent_device - A function that a hot reset hits.
  * @group_id: its group, where the device was opened through its group
  * @devid: its id in the caller's iommufd, where the device was opened through
  *	its own node; VFIO_PCI_DEVID_OWNED: it has none, but may be reset;
@@ -123,7 +123,7 @@ struct vfio_pci_dependent_device {
 
 /**
  * struct vfio_pci_hot_reset_info - VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: report
- * the functions that a hot reset hits
+ * the functions that a hot reset hits.
  * @argsz: size of this struct with its array
  * @flags: out: VFIO_PCI_HOT_RESET_FLAG_DEV_ID: the array has devids;
  *	VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED: VFIO_DEVICE_PCI_HOT_RESET, with a

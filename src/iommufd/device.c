@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Devices: what a driver does with <linux/noiommufd.h>. The driver serialises
- * the calls for one device, so noiommufd_device::hwpt needs no lock here.
+ * Devices, as drivers use them through <linux/noiommufd.h>. The driver
+ * serialises what it does with one device, so noiommufd_device::hwpt needs no
+ * lock here.
  */
 #include <linux/device.h>
 #include <linux/fs.h>
@@ -16,13 +17,13 @@ void noiommufd_device_destroy(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_device_bind() - bind a device to a context
+ * noiommufd_device_bind() - Bind a device to a context.
  * @ictx: context; keeps a reference until noiommufd_device_unbind()
- * @dev: device that no IOMMU is in front of; its driver is the caller
+ * @dev: device without an IOMMU in front of it; the caller is its driver
  * @id: out: its id in the context
  *
- * From here on the context takes the device to be able to write to all memory
- * that it has been given the address of.
+ * From here on the context assumes that the device may write to any memory
+ * whose address the program was given.
  *
  * Return: the device as an object of the context, or -ENOMEM.
  */
@@ -45,7 +46,7 @@ struct noiommufd_device *noiommufd_device_bind(struct noiommufd_ctx *ictx,
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_bind);
 
-/* Nobody can write to the memory of this context any more. */
+/* No device can write to the memory of this context any more. */
 static void noiommufd_ctx_unpin_unused(struct noiommufd_ctx *ictx)
 {
 	struct noiommufd_object *obj;
@@ -61,12 +62,12 @@ static void noiommufd_ctx_unpin_unused(struct noiommufd_ctx *ictx)
 }
 
 /**
- * noiommufd_device_unbind() - undo noiommufd_device_bind()
+ * noiommufd_device_unbind() - Undo noiommufd_device_bind().
  * @idev: detached; gone when this returns
  *
- * The device must be quiet before: its bus mastering off, its outstanding
- * requests done, and the function reset. When it was the last device of its
- * context, all that was pinned for an HWPT which is gone is unpinned now.
+ * The device must be quiet: bus mastering off, outstanding requests done, the
+ * function reset. With the last device of a context, memory that no HWPT needs
+ * is unpinned.
  */
 void noiommufd_device_unbind(struct noiommufd_device *idev)
 {
@@ -84,8 +85,10 @@ void noiommufd_device_unbind(struct noiommufd_device *idev)
 EXPORT_SYMBOL_GPL(noiommufd_device_unbind);
 
 /**
- * noiommufd_device_to_id() - the id of a device in its context
+ * noiommufd_device_to_id() - Get the id of a device in its context.
  * @idev: device
+ *
+ * Return: the id.
  */
 u32 noiommufd_device_to_id(struct noiommufd_device *idev)
 {
@@ -93,7 +96,7 @@ u32 noiommufd_device_to_id(struct noiommufd_device *idev)
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_to_id);
 
-/* The HWPT that goes with an IOAS, if it has one, as a user of it. */
+/* Find the automatic HWPT of an IOAS; the caller becomes a user of it. */
 static struct noiommufd_hwpt_paging *
 noiommufd_find_auto_hwpt(struct noiommufd_ioas *ioas)
 {
@@ -104,14 +107,14 @@ noiommufd_find_auto_hwpt(struct noiommufd_ioas *ioas)
 
 	xa_lock(objects);
 	hwpt = ioas->auto_hwpt;
-	/* One that is on its way out does not count. */
+	/* Ignore one that is being destroyed. */
 	if (hwpt && noiommufd_object_use_locked(&hwpt->obj))
 		hwpt = NULL;
 	xa_unlock(objects);
 	return hwpt;
 }
 
-/* The same; it is made if need be. */
+/* The same, but create it if there is none. */
 static struct noiommufd_hwpt_paging *
 noiommufd_auto_hwpt(struct noiommufd_ioas *ioas)
 {
@@ -140,7 +143,7 @@ out_unlock:
 	return hwpt;
 }
 
-/* The HWPT for an id that a user gave, as a user of it. */
+/* Find the HWPT for an id that a program gave, and become a user of it. */
 static struct noiommufd_hwpt_paging *
 noiommufd_use_hwpt(struct noiommufd_ctx *ictx, u32 pt_id)
 {
@@ -184,14 +187,15 @@ static int noiommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
 }
 
 /**
- * noiommufd_device_attach() - attach a device to an address space
+ * noiommufd_device_attach() - Attach a device to an address space.
  * @idev: device
  * @pt_id: in: an IOAS or an HWPT; out: the HWPT
  *
  * All memory of the IOAS is pinned when this returns 0.
  *
  * Return: 0; -EBUSY: it is attached already; -ENOENT: no such object; -EINVAL:
- * an object of another type; -EADDRINUSE, -EFAULT, -ENOMEM, -EINTR: see noiommu_table_add_hwpt().
+ * an object of another type; -EADDRINUSE, -EFAULT, -ENOMEM, -EINTR: see
+ * noiommu_table_add_hwpt().
  */
 int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id)
 {
@@ -202,14 +206,13 @@ int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id)
 EXPORT_SYMBOL_GPL(noiommufd_device_attach);
 
 /**
- * noiommufd_device_replace() - attach a device to another address space
+ * noiommufd_device_replace() - Attach a device to another address space.
  * @idev: device, attached
  * @pt_id: in: an IOAS or an HWPT; out: the HWPT
  *
  * What the old one maps stays pinned: see noiommufd_device_detach().
  *
- * Return: as noiommufd_device_attach(); on failure the device stays attached to
- * what it was.
+ * Return: as noiommufd_device_attach(). On failure the old attachment stays.
  */
 int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id)
 {
@@ -220,12 +223,12 @@ int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id)
 EXPORT_SYMBOL_GPL(noiommufd_device_replace);
 
 /**
- * noiommufd_device_detach() - detach a device from its address space
- * @idev: device; nothing happens if it is not attached
+ * noiommufd_device_detach() - Detach a device from its address space.
+ * @idev: device, attached or not
  *
  * Translation ends with the last device. Memory stays pinned until it is
- * unmapped or noiommufd_device_unbind() was called for the last device of the
- * context: nothing keeps a device from mastering the bus meanwhile.
+ * unmapped or the last device of the context is unbound: until then nothing
+ * stops a device from doing DMA.
  */
 void noiommufd_device_detach(struct noiommufd_device *idev)
 {

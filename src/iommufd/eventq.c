@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fault queues. A noiommu device never faults, so a queue is always empty; it
- * can be read, written and polled like one of Linux 7.3 that happens to be so.
- * There is nothing in it that would need a lock.
+ * Fault queues. A noiommu device never faults, so a queue is always empty. It
+ * can be read, written and polled like an empty one of Linux 7.3. No locking is
+ * needed.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>

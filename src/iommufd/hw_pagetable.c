@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * HWPTs. There is no hardware table behind one: it stands for the promise that
- * what its IOAS maps is pinned, and can be looked up. All HWPTs of an IOAS share
- * the one software page table in its io_pagetable. io_pagetable::hwpt_mutex
- * serialises making them, and one that ends does not take it.
+ * what its IOAS maps is pinned and can be translated. All HWPTs of an IOAS
+ * share the one software page table in its io_pagetable.
+ * io_pagetable::hwpt_mutex serialises making them, and one that ends does not
+ * take it.
  */
 #include <linux/slab.h>
 
@@ -24,7 +25,7 @@ void noiommufd_hwpt_paging_pre_destroy(struct noiommufd_object *obj)
 		noiommufd_object_unuse(hwpt->fault, false);
 }
 
-/* The fault queue of an HWPT that is not finalized. */
+/* Give an HWPT that is not finalized its fault queue. */
 static int noiommufd_hwpt_set_fault(struct noiommufd_hwpt_paging *hwpt, u32 id)
 {
 	struct noiommufd_object *fault;
@@ -40,7 +41,7 @@ static int noiommufd_hwpt_set_fault(struct noiommufd_hwpt_paging *hwpt, u32 id)
 	return rc;
 }
 
-/* An HWPT, and the call that it is the answer to. */
+/* An HWPT and the ioctl that it answers. */
 struct noiommufd_hwpt_answer {
 	struct noiommufd_hwpt_paging *hwpt;
 	struct noiommufd_ucmd *ucmd;
@@ -59,14 +60,14 @@ static int noiommufd_answer_hwpt(void *arg)
 }
 
 /**
- * noiommufd_hwpt_paging_alloc() - give an IOAS an HWPT
+ * noiommufd_hwpt_paging_alloc() - Give an IOAS an HWPT.
  * @ioas: IOAS; the caller holds its hwpt_mutex
- * @ucmd: IOMMU_HWPT_ALLOC, which is answered; NULL: the HWPT goes with the last
- *	device
+ * @ucmd: the IOMMU_HWPT_ALLOC to answer; NULL: the HWPT is destroyed with its
+ *	last device
  *
- * Return: HWPT, to be finalized; -ENOENT: the IOAS was destroyed, or there is no
- * such fault queue; -EFAULT: it cannot be answered; else as noiommu_table_add_hwpt().
- * On failure nothing has changed.
+ * Return: the HWPT, to be finalized; -ENOENT: the IOAS was destroyed, or there
+ * is no such fault queue; -EFAULT: it cannot be answered; else as
+ * noiommu_table_add_hwpt(). On failure nothing has changed.
  */
 struct noiommufd_hwpt_paging *
 noiommufd_hwpt_paging_alloc(struct noiommufd_ioas *ioas,

@@ -3,11 +3,11 @@
  * The areas of an IO address space: where they are, and when their memory is
  * pinned. See io_pagetable.h for the locks.
  *
- * An area is reserved first, so that its IOVA is taken; then its memory is
- * pinned and the user is told the IOVA, with no lock of the address space held
- * because user space can stall both; then it is published. Once pinned it stays
- * so until it is unmapped, or until no device is left that could still write to
- * it: noiommu_unpin_unused().
+ * An area is reserved first, which takes its IOVA. Then its memory is pinned
+ * and the IOVA copied out, without a lock of the address space because user
+ * space can stall both. Then it is published. It stays pinned until it is
+ * unmapped, or until no device is left that could still write to it:
+ * noiommu_unpin_unused().
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/limits.h>
@@ -27,7 +27,7 @@ INTERVAL_TREE_DEFINE(struct noiommu_allowed, node, u64, subtree_last,
 		     static inline __maybe_unused, noiommu_allowed)
 
 /**
- * noiommu_init_table() - make an empty address space
+ * noiommu_init_table() - Make an empty address space.
  * @iopt: address space
  * @ictx: context it belongs to
  */
@@ -42,8 +42,10 @@ void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
 }
 
 /**
- * noiommu_iova_alignment() - the alignment that areas need
- * @iopt: iova_rwsem is held
+ * noiommu_iova_alignment() - Get the alignment that areas need.
+ * @iopt: address space; iova_rwsem is held
+ *
+ * Return: the alignment, in bytes.
  */
 u64 noiommu_iova_alignment(struct io_pagetable *iopt)
 {
@@ -52,7 +54,9 @@ u64 noiommu_iova_alignment(struct io_pagetable *iopt)
 	return iopt->nr_pinning || iopt->disable_large_pages ? PAGE_SIZE : 1;
 }
 
-/* For each step of a walk over areas: a signal ends it, others get to run. */
+/*
+ * Between steps of a walk over areas: end it on a fatal signal, or reschedule.
+ */
 static int noiommu_walk_step(void)
 {
 	if (fatal_signal_pending(current))
@@ -78,7 +82,7 @@ static struct noiommu_area *noiommu_area_next(struct noiommu_area *area)
 	for (_area = noiommu_area_first(_iopt, 0, U64_MAX); _area; \
 	     _area = noiommu_area_next(_area))
 
-/* An area of no place yet, with a reference of its own to what it maps. */
+/* Allocate an area that has no IOVA yet; takes a reference to @pages. */
 static struct noiommu_area *noiommu_area_alloc(struct noiommu_pages *pages,
 					       u64 start_byte, u64 length)
 {
@@ -103,8 +107,8 @@ static void noiommu_area_free(struct noiommu_area *area)
 }
 
 /**
- * noiommu_free_areas() - free areas that are mapped nowhere
- * @areas: list of them
+ * noiommu_free_areas() - Free areas that are not mapped.
+ * @areas: list of areas
  */
 void noiommu_free_areas(struct list_head *areas)
 {
@@ -117,7 +121,7 @@ void noiommu_free_areas(struct list_head *areas)
 	INIT_LIST_HEAD(areas);
 }
 
-/* The area may go, or change, from here on. */
+/* From here on the area may be changed or removed by others. */
 static void noiommu_area_clear_busy(struct io_pagetable *iopt,
 				    struct noiommu_area *area)
 {
@@ -129,8 +133,7 @@ static void noiommu_area_clear_busy(struct io_pagetable *iopt,
 }
 
 /*
- * Wait until an area stops being busy. Gives up iova_rwsem, which is held for
- * writing, in any case.
+ * Wait until an area stops being busy. Releases iova_rwsem, on failure as well.
  */
 static int noiommu_wait_busy(struct io_pagetable *iopt)
 {
@@ -148,7 +151,7 @@ static int noiommu_wait_busy(struct io_pagetable *iopt)
  * Automatic IOVA.
  */
 
-/* Where in [*start, last] an area fits by its alignment alone. */
+/* Find the first aligned place for an area in the free range [*start, last]. */
 static bool noiommu_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
 			     u64 page_offset)
 {
@@ -163,7 +166,7 @@ static bool noiommu_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
 	return true;
 }
 
-/* The first free place in [start, last]. */
+/* Find the first free place in [start, last]. */
 static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 			      u64 length, u64 alignment, u64 page_offset,
 			      u64 *iova)
@@ -190,7 +193,7 @@ static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 	}
 }
 
-/* The first free place in [first, last] that is allowed. */
+/* Find the first free place in [first, last] that is allowed. */
 static bool noiommu_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
 				 u64 length, u64 alignment, u64 page_offset,
 				 u64 *iova)
@@ -213,18 +216,18 @@ static bool noiommu_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
 }
 
 /*
- * Where no memory is, for a program that gives IOVAs to a device shall fail, and
- * not overwrite the memory that has such an address. Each of the lower bits keeps
- * a bus that ignores the address bits above it from getting a low one.
+ * Above all memory, so that a program which gives IOVAs to a device fails
+ * instead of overwriting the memory at such an address. Each of the lower bits
+ * keeps a bus that ignores the address bits above it from seeing a low address.
  */
 u64 noiommu_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
 
-/* Bytes from there on that are looked at first. */
+/* Size of the window that is searched first. */
 #define IOPT_IOVA_WINDOW	BIT_ULL(38)
 
 /*
- * Keep the alignment that the address has, so that huge pages stay aligned.
- * Never answers IOVA 0, which programs take for "none".
+ * Keep the alignment of the address, so that huge pages stay aligned. Never
+ * returns IOVA 0, which programs take for "none".
  */
 static int noiommu_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 			      u64 length)
@@ -255,7 +258,7 @@ static int noiommu_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 }
 
 /**
- * noiommu_add_allowed() - add a range to a list that is being made
+ * noiommu_add_allowed() - Add a range to a list of allowed ranges.
  * @itree: the list
  * @start: first IOVA
  * @last: last IOVA
@@ -279,7 +282,7 @@ int noiommu_add_allowed(struct rb_root_cached *itree, u64 start, u64 last)
 }
 
 /**
- * noiommu_free_allowed() - free a list of ranges
+ * noiommu_free_allowed() - Free a list of ranges.
  * @itree: the list
  */
 void noiommu_free_allowed(struct rb_root_cached *itree)
@@ -295,7 +298,7 @@ void noiommu_free_allowed(struct rb_root_cached *itree)
 }
 
 /**
- * noiommu_set_allow_iova() - say where the kernel may place areas
+ * noiommu_set_allow_iova() - Set where the kernel may place areas.
  * @iopt: address space
  * @itree: the new list; out: the old one, to be freed
  *
@@ -317,7 +320,7 @@ int noiommu_set_allow_iova(struct io_pagetable *iopt,
  * Map.
  */
 
-/* Is there anything that keeps areas of this length from the IOVA? */
+/* Check that [iova, iova + length) is aligned and free. */
 static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
 {
 	u64 last;
@@ -331,7 +334,7 @@ static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
 	return 0;
 }
 
-/* Take the IOVA for areas that follow each other. */
+/* Reserve the IOVA of areas that follow each other. */
 static int noiommu_reserve_areas(struct io_pagetable *iopt,
 				 struct list_head *areas, u64 length, u64 *iova,
 				 bool writable, unsigned int flags)
@@ -374,7 +377,7 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 		area->swpt.last += next;
 		area->swpt.iova = next;
 		next = area->swpt.last + 1;
-		/* Cannot fail: the place was found to be free. */
+		/* Cannot fail: the range was found to be free. */
 		WARN_ON(swpt_insert(&iopt->swpt, &area->swpt));
 		cond_resched();
 	}
@@ -393,7 +396,7 @@ static void noiommu_publish_area(struct io_pagetable *iopt,
 	area->fill_gen = iopt->fill_gen;
 }
 
-/* No reader finds the area translated from here on. */
+/* From here on readers see the area as not pinned. */
 static void noiommu_area_hide(struct io_pagetable *iopt,
 			      struct noiommu_area *area)
 {
@@ -404,7 +407,7 @@ static void noiommu_area_hide(struct io_pagetable *iopt,
 	swpt_write_end(&iopt->swpt);
 }
 
-/* Unpin an area that is published. Drops iova_rwsem while it does. */
+/* Unpin a published area. Drops iova_rwsem meanwhile. */
 static void noiommu_unfill_area(struct io_pagetable *iopt,
 				struct noiommu_area *area)
 {
@@ -417,7 +420,7 @@ static void noiommu_unfill_area(struct io_pagetable *iopt,
 	noiommu_area_clear_busy(iopt, area);
 }
 
-/* Does neither an HWPT ask for what is pinned, nor a device still write to it? */
+/* Does no HWPT need what is pinned, and can no device write to it any more? */
 static bool noiommu_is_unused(struct io_pagetable *iopt)
 {
 	lockdep_assert_held(&iopt->iova_rwsem);
@@ -426,12 +429,12 @@ static bool noiommu_is_unused(struct io_pagetable *iopt)
 }
 
 /**
- * noiommu_unpin_unused() - unpin what no HWPT asks for
+ * noiommu_unpin_unused() - Unpin what no HWPT needs.
  * @iopt: address space
  *
- * What was pinned for an HWPT that is gone stays pinned as long as the context
- * has a device, for that may still write to it. Called when the last one went.
- * An area that is busy is left to the call that made it so, which ends with this.
+ * What was pinned for an HWPT that is gone stays pinned while the context has a
+ * device, which may still write to it. Called after the last device has left.
+ * A busy area is left to its owner, which calls this at its end.
  */
 void noiommu_unpin_unused(struct io_pagetable *iopt)
 {
@@ -447,7 +450,7 @@ void noiommu_unpin_unused(struct io_pagetable *iopt)
 	up_write(&iopt->iova_rwsem);
 }
 
-/* Pin the memory of areas that are reserved: of all of them, or of none. */
+/* Pin the memory of all the areas, which are reserved, or of none. */
 static int noiommu_fill_reserved(struct list_head *areas)
 {
 	struct noiommu_area *area;
@@ -470,7 +473,7 @@ err_unfill:
 	return rc;
 }
 
-/* Pin what is reserved if need be, tell the user, and publish it if both went well. */
+/* Pin reserved areas if need be, answer the program, and publish them. */
 static int noiommu_finish_areas(struct io_pagetable *iopt,
 				struct list_head *areas, u64 iova, bool fill,
 				noiommu_answer_fn answer, void *arg)
@@ -486,7 +489,7 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 		rc = answer(arg, iova);
 
 	down_write(&iopt->iova_rwsem);
-	/* An HWPT came while the user was told. */
+	/* An HWPT was added while the answer was copied out. */
 	if (!rc && !fill && iopt->nr_pinning) {
 		up_write(&iopt->iova_rwsem);
 		rc = noiommu_fill_reserved(areas);
@@ -502,7 +505,7 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 			noiommu_publish_area(iopt, area, fill);
 		cond_resched();
 	}
-	/* Or the HWPT has gone in the meantime. */
+	/* Or the HWPT was removed in the meantime. */
 	unused = !rc && fill && noiommu_is_unused(iopt);
 	up_write(&iopt->iova_rwsem);
 
@@ -518,22 +521,22 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 }
 
 /**
- * noiommu_map_areas() - map areas that follow each other
+ * noiommu_map_areas() - Map areas that follow each other.
  * @iopt: address space
  * @areas: what noiommu_clone_areas() made; taken over on success
  * @length: bytes that they have together
  * @iova: in: where to map them; with IOPT_ALLOC_IOVA out: where they are
  * @writable: the device may write to them
  * @flags: IOPT_ALLOC_IOVA or 0
- * @answer: called with the IOVA when only publishing is left, and no lock is
- *	held; its errno undoes all. May be NULL.
+ * @answer: called with the IOVA when only publishing is left to do, without a
+ *	lock; if it fails, nothing is mapped. May be NULL.
  * @arg: for @answer
  *
  * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
- * something is mapped there; -ENOSPC: no place; -EPERM: the memory was mapped
- * for reading only; -ENOENT: the address space was destroyed; -EFAULT, -ENOMEM,
- * -EINTR, -EINVAL: see noiommu_area_fill(); or what @answer returned. On failure
- * nothing has changed.
+ * something is mapped there; -ENOSPC: no free IOVA; -EPERM: the memory was
+ * mapped read-only; -ENOENT: the address space was destroyed; -EFAULT, -ENOMEM,
+ * -EINTR, -EINVAL: see noiommu_area_fill(); or what @answer returned. On
+ * failure nothing has changed.
  */
 int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 		      u64 length, u64 *iova, bool writable, unsigned int flags,
@@ -560,7 +563,7 @@ int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 	return noiommu_finish_areas(iopt, areas, *iova, fill, answer, arg);
 }
 
-/* Map a pages object; uses up the reference. */
+/* Map a pages object; consumes the reference. */
 static int noiommu_map_pages(struct io_pagetable *iopt,
 			     struct noiommu_pages *pages, u64 *iova,
 			     u64 start_byte, u64 length, bool writable,
@@ -584,7 +587,7 @@ static int noiommu_map_pages(struct io_pagetable *iopt,
 }
 
 /**
- * noiommu_map_user_pages() - map memory of the current process
+ * noiommu_map_user_pages() - Map memory of the current process.
  * @iopt: address space
  * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
  * @uptr: address of the memory
@@ -612,7 +615,7 @@ int noiommu_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 }
 
 /**
- * noiommu_map_file_pages() - map memory of a file
+ * noiommu_map_file_pages() - Map memory of a file.
  * @iopt: address space
  * @iova: in: where to map it; with IOPT_ALLOC_IOVA out: where it is
  * @fd: file descriptor of the current process
@@ -670,7 +673,7 @@ static int noiommu_clone_range(struct io_pagetable *iopt, u64 iova, u64 last,
 }
 
 /**
- * noiommu_clone_areas() - describe what is mapped, to map it once more
+ * noiommu_clone_areas() - Make new areas on memory that is mapped.
  * @iopt: address space
  * @iova: first IOVA
  * @length: bytes
@@ -705,7 +708,7 @@ int noiommu_clone_areas(struct io_pagetable *iopt, u64 iova, u64 length,
  * Unmap.
  */
 
-/* Take whole areas out. Nothing changes unless all of them can go. */
+/* Remove whole areas. Nothing changes unless all of them can be removed. */
 static int noiommu_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 			      struct list_head *areas)
 {
@@ -719,7 +722,7 @@ static int noiommu_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 		rc = noiommu_walk_step();
 		if (rc)
 			return rc;
-		/* Being mapped by another thread. */
+		/* Another thread is mapping it. */
 		if (!area->swpt.pages)
 			return -EBUSY;
 		if (area->busy)
@@ -737,7 +740,7 @@ static int noiommu_take_areas(struct io_pagetable *iopt, u64 iova, u64 last,
 	return 0;
 }
 
-/* Unpin and free areas that were taken out. Returns how many bytes they had. */
+/* Unpin and free areas that were removed. Returns their length in bytes. */
 static u64 noiommu_release_areas(struct list_head *areas)
 {
 	struct noiommu_area *area;
@@ -776,7 +779,7 @@ static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
 }
 
 /**
- * noiommu_unmap_iova() - unmap whole areas
+ * noiommu_unmap_iova() - Unmap whole areas.
  * @iopt: address space
  * @iova: first IOVA
  * @length: bytes
@@ -801,7 +804,7 @@ int noiommu_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 }
 
 /**
- * noiommu_unmap_all() - unmap all areas
+ * noiommu_unmap_all() - Unmap all areas.
  * @iopt: address space
  * @unmapped: out: bytes that were mapped
  *
@@ -813,11 +816,11 @@ int noiommu_unmap_all(struct io_pagetable *iopt, u64 *unmapped)
 }
 
 /**
- * noiommu_shut_table() - unmap all areas for good
+ * noiommu_shut_table() - Unmap all areas for good.
  * @iopt: address space whose id is gone, and that has no HWPT
  *
- * Does not wait: an area that is being mapped, or is busy, is left to the call
- * that is at it, whose reference noiommu_destroy_table() waits for.
+ * Does not wait: an area that is reserved or busy is left to the ioctl that
+ * owns it, and noiommu_destroy_table() comes after the reference of that ioctl.
  */
 void noiommu_shut_table(struct io_pagetable *iopt)
 {
@@ -839,8 +842,8 @@ void noiommu_shut_table(struct io_pagetable *iopt)
 }
 
 /**
- * noiommu_destroy_table() - free an address space
- * @iopt: nobody uses it any more
+ * noiommu_destroy_table() - Free an address space.
+ * @iopt: address space without users
  */
 void noiommu_destroy_table(struct io_pagetable *iopt)
 {
@@ -851,7 +854,7 @@ void noiommu_destroy_table(struct io_pagetable *iopt)
 	mutex_destroy(&iopt->hwpt_mutex);
 }
 
-/* The two parts of an area, the first of which ends at last. */
+/* Allocate the two parts of an area; the first one ends at last. */
 static int noiommu_alloc_parts(struct noiommu_area *area, u64 last,
 			       struct noiommu_area *part[2])
 {
@@ -892,7 +895,10 @@ static int noiommu_share_parts(struct io_pagetable *iopt,
 	return rc;
 }
 
-/* Cut an area in two, the first of which ends at last; the caller frees it. */
+/*
+ * Replace an area by two; the first one ends at last. The caller frees the
+ * area.
+ */
 static int noiommu_split_area(struct io_pagetable *iopt,
 			      struct noiommu_area *area, u64 last)
 {
@@ -928,7 +934,7 @@ static int noiommu_split_area(struct io_pagetable *iopt,
 	return 0;
 }
 
-/* See to it that no area goes over an IOVA. */
+/* Cut the area that extends beyond an IOVA, if there is one. */
 static int noiommu_cut_one(struct io_pagetable *iopt, u64 last)
 {
 	struct noiommu_area *area;
@@ -948,7 +954,7 @@ static int noiommu_cut_one(struct io_pagetable *iopt, u64 last)
 		if (rc)
 			return rc;
 	}
-	/* As mainline, not after its first byte either. */
+	/* As in mainline, not after the first byte of an area either. */
 	if (!area || area->swpt.last == last || area->swpt.iova == last) {
 		up_write(&iopt->iova_rwsem);
 		return 0;
@@ -962,20 +968,20 @@ static int noiommu_cut_one(struct io_pagetable *iopt, u64 last)
 			noiommu_area_unfill(area);
 		noiommu_area_free(area);
 	}
-	/* It was passed over while it was busy. */
+	/* It was skipped while it was busy. */
 	if (unused)
 		noiommu_unpin_unused(iopt);
 	return rc;
 }
 
 /**
- * noiommu_cut_iova() - see to it that no area goes over an IOVA
+ * noiommu_cut_iova() - Cut the areas that extend beyond some IOVAs.
  * @iopt: address space without large pages
  * @last: IOVAs after which to cut
- * @nr: how many
+ * @nr: number of IOVAs
  *
- * What is mapped can be looked up all the time. Waits until an HWPT that is
- * being made is complete.
+ * What is mapped can be translated at any time. Waits for an HWPT that is being
+ * made.
  *
  * Return: 0; -EINVAL: not aligned; -EBUSY: the area is being mapped; -ENOMEM;
  * -EINTR.
@@ -996,16 +1002,16 @@ int noiommu_cut_iova(struct io_pagetable *iopt, const u64 *last,
 }
 
 /*
- * Whom memory is charged to. Called under noiommufd_ctx::change_process, which
- * guards noiommu_pages::item.
+ * CHANGE_PROCESS, under noiommufd_ctx::change_process, which guards
+ * noiommu_pages::item.
  */
 
 /**
- * noiommu_gather_pages() - list what can be charged to another process
+ * noiommu_gather_pages() - List what can be charged to another process.
  * @iopt: address space
- * @list: of struct noiommu_pages, each once and with a reference: it may be
- *	unmapped before the charge has gone over, and still have a user, a COPY.
- *	In any case, call noiommu_put_gathered().
+ * @list: list of struct noiommu_pages, each once and with a reference: it may
+ *	be unmapped before the charge has moved, and be mapped by a COPY still.
+ *	Call noiommu_put_gathered() on failure as well.
  *
  * Return: 0; -EINVAL: an area is memory of a process; -EBUSY: one is being
  * mapped; -EINTR.
@@ -1038,7 +1044,7 @@ int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 }
 
 /**
- * noiommu_put_gathered() - undo noiommu_gather_pages()
+ * noiommu_put_gathered() - Undo noiommu_gather_pages().
  * @list: what it listed
  */
 void noiommu_put_gathered(struct list_head *list)
@@ -1053,10 +1059,10 @@ void noiommu_put_gathered(struct list_head *list)
 }
 
 /**
- * noiommu_change_process() - charge the current process for memory
+ * noiommu_change_process() - Charge the current process for memory.
  * @list: what noiommu_gather_pages() listed
  *
- * Return: 0, or, and nothing has changed: -ENOMEM: over the limit; -EINTR.
+ * Return: 0; -ENOMEM: over the limit; -EINTR. On failure nothing has changed.
  */
 int noiommu_change_process(struct list_head *list)
 {
@@ -1071,7 +1077,7 @@ int noiommu_change_process(struct list_head *list)
 			break;
 		cond_resched();
 	}
-	/* All of it, or none: what was charged already is charged back. */
+	/* All or nothing: on failure move what was charged already back. */
 	list_for_each_entry(pages, list, item) {
 		if (rc)
 			noiommu_pages_restore_process(pages);
@@ -1097,14 +1103,14 @@ static int noiommu_lookup(struct io_pagetable *iopt, u64 iova, u64 *phys,
 }
 
 /**
- * noiommu_get_phys_rcu() - noiommu_get_phys() without a lock
+ * noiommu_get_phys_rcu() - noiommu_get_phys() without a lock.
  * @iopt: address space
- * @iova: what to look up
- * @phys: out
- * @length: in and out
+ * @iova: IOVA to look up
+ * @phys: out: the physical address
+ * @length: in and out, as noiommu_get_phys()
  *
  * Context: under rcu_read_lock(). Writes nothing that another CPU may read.
- * Return: as noiommu_get_phys(); -EAGAIN: a writer got in the way.
+ * Return: as noiommu_get_phys(); -EAGAIN: a writer interfered.
  */
 int noiommu_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 			 u64 *length)
@@ -1124,11 +1130,12 @@ int noiommu_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 }
 
 /**
- * noiommu_get_phys() - look up the physical address behind an IOVA
+ * noiommu_get_phys() - Look up the physical address behind an IOVA.
  * @iopt: address space
- * @iova: what to look up
+ * @iova: IOVA to look up
  * @phys: out: the physical address
- * @length: in: bytes to look at, not 0; out: bytes that are contiguous from it
+ * @length: in: most bytes to look at, not 0; out: contiguous bytes from @phys
+ *	on
  *
  * Return: 0; -ENOENT: nothing is mapped there; -EOPNOTSUPP: the address space
  * has no HWPT; -EINTR.
@@ -1147,7 +1154,7 @@ int noiommu_get_phys(struct io_pagetable *iopt, u64 iova, u64 *phys,
 	return rc;
 }
 
-/* noiommu_get_phys_runs() without a lock; -EAGAIN: it takes one. */
+/* noiommu_get_phys_runs() without a lock; -EAGAIN: a lock is needed. */
 static int noiommu_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
 				     struct swpt_runs *runs)
 {
@@ -1165,14 +1172,14 @@ static int noiommu_get_phys_runs_rcu(struct io_pagetable *iopt, u64 last,
 }
 
 /**
- * noiommu_get_phys_runs() - look up the physical addresses behind a range
+ * noiommu_get_phys_runs() - Look up the physical addresses behind a range.
  * @iopt: address space
- * @last: where the range ends
- * @runs: empty: where it starts, and room for the answer; out: how far that goes
+ * @last: last IOVA of the range
+ * @runs: in: first IOVA, and an empty array; out: the runs, and the IOVA after
+ *	them
  *
- * Return: 0: @runs is full or complete; else what is at its @iova: -ENOENT:
- * nothing is mapped there; -EOPNOTSUPP: the address space has no HWPT; or
- * -EINTR.
+ * Return: 0: @runs is full or complete; -ENOENT: nothing is mapped at its iova;
+ * -EOPNOTSUPP: the address space has no HWPT; -EINTR.
  */
 int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
 			  struct swpt_runs *runs)
@@ -1204,7 +1211,7 @@ int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
  * HWPTs.
  */
 
-/* Do all areas have the alignment that pinned memory needs? */
+/* Check that all areas are aligned as pinned memory has to be. */
 static int noiommu_check_alignment(struct io_pagetable *iopt)
 {
 	struct noiommu_area *area;
@@ -1223,12 +1230,12 @@ static int noiommu_check_alignment(struct io_pagetable *iopt)
 }
 
 /**
- * noiommu_set_large_pages() - IOMMU_OPTION_HUGE_PAGES
+ * noiommu_set_large_pages() - IOMMU_OPTION_HUGE_PAGES.
  * @iopt: address space
  * @enable: new value
  *
- * Return: 0; -EINVAL: too late, there is memory pinned; -EADDRINUSE: an area is
- * not page aligned; -EINTR.
+ * Return: 0; -EINVAL: memory is mapped and pinned already; -EADDRINUSE: an area
+ * is not page aligned; -EINTR.
  */
 int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable)
 {
@@ -1250,7 +1257,7 @@ int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable)
 	return rc;
 }
 
-/* Pin one area after the other; others may map and unmap in between. */
+/* Pin area after area; other threads may map and unmap meanwhile. */
 static int noiommu_fill_areas(struct io_pagetable *iopt)
 {
 	struct noiommu_area *area = noiommu_area_first(iopt, 0, U64_MAX);
@@ -1266,7 +1273,7 @@ static int noiommu_fill_areas(struct io_pagetable *iopt)
 		if (area->busy) {
 			u64 iova = area->swpt.iova;
 
-			/* It is being unpinned, and may be gone after that. */
+			/* It is being unpinned, and may be gone afterwards. */
 			rc = noiommu_wait_busy(iopt);
 			down_write(&iopt->iova_rwsem);
 			if (rc)
@@ -1307,15 +1314,15 @@ static void noiommu_unfill_attempt(struct io_pagetable *iopt)
 }
 
 /**
- * noiommu_table_add_hwpt() - pin all that is mapped, and translate it
+ * noiommu_table_add_hwpt() - Pin all that is mapped, and turn translation on.
  * @iopt: address space; hwpt_mutex is held
- * @ready: called when all is pinned, and only translating is left. Nothing but
- *	hwpt_mutex is held. May be NULL.
+ * @ready: called when all is pinned, before translation is turned on, with only
+ *	hwpt_mutex held. May be NULL.
  * @arg: for @ready
  *
  * Return: 0; -EADDRINUSE: an area is not page aligned; -EFAULT, -ENOMEM,
- * -EINTR: see noiommu_area_fill(); or what @ready returned. On failure nothing has
- * changed.
+ * -EINTR: see noiommu_area_fill(); or what @ready returned. On failure nothing
+ * has changed.
  */
 int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 			   void *arg)
@@ -1343,7 +1350,7 @@ int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 	}
 	if (rc) {
 		iopt->nr_pinning--;
-		/* What was mapped beside another one may have been translated. */
+		/* Beside another HWPT new areas may have been translated. */
 		if (first)
 			noiommu_unfill_attempt(iopt);
 		goto out_unlock;
@@ -1353,14 +1360,14 @@ int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 	swpt_write_end(&iopt->swpt);
 out_unlock:
 	up_write(&iopt->iova_rwsem);
-	/* The last device may have gone meanwhile, and left all to this call. */
+	/* The last device may have left meanwhile and skipped busy areas. */
 	if (rc)
 		noiommu_unpin_unused(iopt);
 	return rc;
 }
 
 /**
- * noiommu_table_remove_hwpt() - undo noiommu_table_add_hwpt()
+ * noiommu_table_remove_hwpt() - Undo noiommu_table_add_hwpt().
  * @iopt: address space
  *
  * Translation ends with the last HWPT. Memory stays pinned: see

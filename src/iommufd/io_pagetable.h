@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * An IO address space and what it maps: io_pagetable -> noiommu_area -> noiommu_pages.
+ * An IO address space and what it maps:
+ * io_pagetable -> noiommu_area -> noiommu_pages.
  *
  * Lock order: io_pagetable::hwpt_mutex -> io_pagetable::iova_rwsem ->
  * noiommu_pages::mutex -> mmap_lock. None of them is taken under mmap_lock.
@@ -24,23 +25,23 @@ struct noiommufd_ctx;
 struct task_struct;
 
 /**
- * struct io_pagetable - an IO address space
+ * struct io_pagetable - An IO address space.
  * @ictx: context it belongs to
- * @hwpt_mutex: serialises giving it HWPTs, and cutting areas; held while memory
- *	is pinned for an HWPT, which user space can stall, so it is only ever
- *	waited for killably
- * @iova_rwsem: guards all below; held only for a short time, and nothing that
- *	user space can stall is waited for under it
+ * @hwpt_mutex: serialises adding HWPTs and cutting areas; held while memory is
+ *	pinned for an HWPT, which user space can stall, so it is only taken
+ *	killably
+ * @iova_rwsem: guards all members below; held for short times only, never
+ *	across anything that user space can stall
  * @swpt: the areas. Reading them takes no lock: see swpt.h
  * @allowed_itree: where the kernel may place an area: struct noiommu_allowed
- * @nr_hwpts: HWPTs; translation is on while there is one
- * @nr_pinning: HWPTs, and one that is being made; new areas are pinned at once
- *	while there is one
+ * @nr_hwpts: number of HWPTs; translation is on while there is one
+ * @nr_pinning: the same, with one that is being made; while it is not 0, new
+ *	areas are pinned at once
  * @fill_gen: counts the attempts to add an HWPT
  * @busy_gen: counts how often an area stopped being busy
- * @busy_wait: waits for that
+ * @busy_wait: for those who wait for that
  * @disable_large_pages: as IOMMU_OPTION_HUGE_PAGES says
- * @destroyed: its id is gone, nothing can be mapped any more
+ * @destroyed: its id is gone, and nothing can be mapped any more
  */
 struct io_pagetable {
 	struct noiommufd_ctx *ictx;
@@ -58,13 +59,14 @@ struct io_pagetable {
 };
 
 /**
- * struct noiommu_area - a mapping
- * @swpt: where it is and what of @pages it maps; swpt.pinned says if it is pinned
- * @pages: what it maps; swpt.pages is set once the area is complete
+ * struct noiommu_area - A mapping.
+ * @swpt: its IOVA, and the part of @pages that it maps; swpt.pinned: it is
+ *	pinned
+ * @pages: what it maps; swpt.pages is set once the area is published
  * @item: for lists of areas that come or go together
- * @fill_gen: attempt that pinned it
- * @busy: it stays where it is while iova_rwsem is dropped, and nobody else changes
- *	it: its memory is being pinned or unpinned, or it is being cut
+ * @fill_gen: the attempt to add an HWPT that pinned it
+ * @busy: its owner has dropped iova_rwsem to pin, unpin or cut it; it stays in
+ *	the tree, and nothing else changes it
  * @rcu: readers may be looking at it
  */
 struct noiommu_area {
@@ -82,16 +84,16 @@ enum {
 	IOPT_PAGES_ACCOUNT_MM = 2,
 };
 
-/* Where the memory of a pages object is. */
+/* Where the memory of a pages object comes from. */
 enum noiommu_address_type {
 	IOPT_ADDRESS_USER,
 	IOPT_ADDRESS_FILE,
 };
 
 /**
- * struct noiommu_account - whom pinned memory is charged to
- * @mm: whose pinned_vm counts it; where the memory is, if that is no file's
- * @task: whose limit counts
+ * struct noiommu_account - What pinned memory is charged to.
+ * @mm: its pinned_vm counts the memory, which is its own unless it is a file's
+ * @task: its limit applies
  * @cred: holds the user
  */
 struct noiommu_account {
@@ -101,19 +103,20 @@ struct noiommu_account {
 };
 
 /**
- * struct noiommu_pages - user memory, shared by the areas that map it
+ * struct noiommu_pages - User memory, shared by the areas that map it.
  * @swpt: what of it is pinned, and for which areas
  * @refs: areas that map it
- * @mutex: guards @swpt, pinning, and all that can change below
- * @account: whom it is charged to
- * @old_account: the same before a change that may still be undone; no mm: none
- * @npinned: pages that are charged
- * @item: for noiommu_gather_pages()
+ * @mutex: guards @swpt, pinning, and all members below that can change
+ * @account: what the memory is charged to
+ * @old_account: the same before a change that may still be undone; its mm is
+ *	NULL if there is none
+ * @npinned: number of pages charged
+ * @item: entry in the list of noiommu_gather_pages()
  * @type: in the account's mm, or in a file
  * @file: that file; NULL if its memory cannot be pinned: a file of another kind
- *	may lead back to the context, and neither would ever be released
+ *	may hold the context, and then neither would ever be released
  * @start: first address or offset, page aligned
- * @npages: its size
+ * @npages: its size in pages
  * @account_mode: IOPT_PAGES_ACCOUNT_*
  * @writable: devices may write to it
  * @rcu: readers may be looking at it
@@ -171,10 +174,12 @@ enum {
 	IOPT_ALLOC_IOVA = 1 << 0,
 };
 
-/* Where the kernel places areas first: the module parameter iova_base. */
+/*
+ * Where the kernel looks for a free IOVA first: the module parameter iova_base.
+ */
 extern u64 noiommu_iova_base;
 
-/* Gives the user the IOVA of a mapping that nobody can find yet. */
+/* Copies the IOVA of a mapping out, before the mapping can be found. */
 typedef int (*noiommu_answer_fn)(void *arg, u64 iova);
 
 void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
@@ -216,7 +221,7 @@ int noiommu_set_allow_iova(struct io_pagetable *iopt,
 			   struct rb_root_cached *itree);
 int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable);
 
-/* Does what is left to do for an HWPT; its errno undoes all. */
+/* The last step of adding an HWPT; if it fails, the HWPT is not added. */
 typedef int (*noiommu_ready_fn)(void *arg);
 
 int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,

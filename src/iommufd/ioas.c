@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ioctl calls on an IO address space. Arguments are checked here; what is
- * done with them, and under which locks, is io_pagetable.c's.
+ * The ioctls on an IO address space. They check arguments; io_pagetable.c does
+ * the work and takes the locks.
  */
 #include <linux/build_bug.h>
 #include <linux/capability.h>
@@ -47,7 +47,7 @@ int noiommufd_ioas_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 int noiommufd_ioas_iova_ranges(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_iova_ranges *cmd = ucmd->cmd;
-	/* No IOMMU, no IOVA that it would not take. */
+	/* Without an IOMMU every IOVA is usable. */
 	const struct iommu_iova_range all = { .last = U64_MAX };
 	struct noiommufd_ioas *ioas;
 	bool room = cmd->num_iovas;
@@ -124,7 +124,7 @@ int noiommufd_ioas_allow_iovas(struct noiommufd_ucmd *ucmd)
 	return rc;
 }
 
-/* What MAP and COPY demand of their flags. */
+/* What MAP and COPY require of their flags. */
 static int noiommufd_check_map_flags(u32 flags)
 {
 	const u32 prot = IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE;
@@ -139,7 +139,9 @@ static unsigned int noiommufd_iopt_flags(u32 flags)
 	return flags & IOMMU_IOAS_MAP_FIXED_IOVA ? 0 : IOPT_ALLOC_IOVA;
 }
 
-/* MAP_FILE has the fields of MAP, and its fd where that has reserved bytes. */
+/*
+ * MAP_FILE has the fields of MAP, with its fd in place of the reserved bytes.
+ */
 static_assert(sizeof(struct iommu_ioas_map) ==
 	      sizeof(struct iommu_ioas_map_file));
 static_assert(offsetof(struct iommu_ioas_map, user_va) ==
@@ -211,7 +213,7 @@ static int noiommufd_answer_copy(void *arg, u64 iova)
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
-/* Is it mapped where a device finds it, which needs no translation? */
+/* An IOVA that is the physical address needs no GET_PA. */
 static void noiommufd_note_copy(struct noiommufd_ioas *ioas,
 				const struct iommu_ioas_copy *cmd)
 {
@@ -298,7 +300,9 @@ int noiommufd_ioas_unmap(struct noiommufd_ucmd *ucmd)
 	return rc;
 }
 
-/* Translate without writing to anything shared, if no writer is in the way. */
+/*
+ * Translate without writing to shared memory; -EAGAIN if a writer interferes.
+ */
 static int noiommufd_ioas_get_pa_rcu(struct noiommufd_ctx *ictx,
 				     struct iommu_ioas_noiommu_get_pa *cmd)
 {
@@ -351,15 +355,15 @@ int noiommufd_ioas_noiommu_get_pa(struct noiommufd_ucmd *ucmd)
 }
 
 /**
- * noiommufd_ioas_get_pa_fast() - IOMMU_IOAS_NOIOMMU_GET_PA, for a struct of just
- * the size that we know
+ * noiommufd_ioas_get_pa_fast() - IOMMU_IOAS_NOIOMMU_GET_PA for a struct of
+ * exactly the size we know.
  * @ictx: context
  * @arg: the user's struct
  *
- * A program calls this for each page: fetching and storing the fields one by
- * one spares it a third of the instructions.
+ * A program calls GET_PA for each page, and accessing the fields one by one
+ * saves a third of its instructions.
  *
- * Return: as the call; -EAGAIN: take the long way.
+ * Return: the result of the ioctl; -EAGAIN: use the generic path.
  */
 int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 			       struct iommu_ioas_noiommu_get_pa __user *arg)
@@ -398,7 +402,7 @@ write_fault:
 	return -EFAULT;
 }
 
-/* Runs that are gathered before they are copied out; so few, on the stack. */
+/* Batch size for copying runs out; up to IOMMUFD_RUNS_FEW fit on the stack. */
 #define IOMMUFD_RUNS_BATCH	128
 #define IOMMUFD_RUNS_FEW	16
 
@@ -422,8 +426,9 @@ fault:
 }
 
 /*
- * The last run of a batch is whole: it ends because another one begins. That
- * one may be gone by the next batch, and a neighbour mapped in its place.
+ * A batch ends where another run begins. By the next batch that run may have
+ * been unmapped, and memory that continues the last one mapped in its place:
+ * then both are reported as one.
  */
 static int noiommufd_ioas_copy_runs(struct noiommufd_ioas *ioas,
 				    struct noiommufd_ioas_get_pa_runs *cmd,
@@ -518,7 +523,7 @@ int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	return rc;
 }
 
-/* The memory of all IOASes of a context. */
+/* List the pages objects of all IOASes of a context. */
 static int noiommufd_gather_pages(struct noiommufd_ctx *ictx,
 				  struct list_head *list)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Contexts, objects and the ioctl calls on them.
+ * Contexts, objects and the ioctls on them.
  *
- * An object lives as long as somebody has a reference to it. Its id can be
- * found until it is destroyed, and that is refused while it has users: other
- * objects, attached devices. Ids and users are guarded by the xa_lock of
- * noiommufd_ctx::objects.
+ * An object lives as long as there is a reference to it. Its id can be looked
+ * up until it is destroyed, which is refused while it has users: other objects
+ * or attached devices. The xa_lock of noiommufd_ctx::objects guards ids and
+ * users.
  *
- * Names: a symbol that is not static begins with noiommu, or with swpt_ where it
- * is the page table's: with noiommufd_ where mainline has iommufd_, and with
+ * Names: a symbol that is not static begins with noiommu, or with swpt_ where
+ * it is the page table's: with noiommufd_ where mainline has iommufd_, and with
  * noiommu_ where it has iopt_. So it is unique in a kernel that has both.
  */
 #ifndef __NOIOMMUFD_PRIVATE_H
@@ -28,16 +28,16 @@ struct file;
 struct noiommufd_hwpt_paging;
 
 /**
- * struct noiommufd_ctx - what is behind an open iommufd
+ * struct noiommufd_ctx - What is behind an open iommufd.
  * @file: the open file; a reference to it is one to the context
  * @objects: objects by id
- * @nr_devices: devices that are bound and may master the bus
+ * @nr_devices: bound devices, each of which may do DMA
  * @change_process: serialises IOMMU_IOAS_CHANGE_PROCESS
- * @vfio_ioas: IOAS that VFIO's type1 calls work on, or NULL; guarded by the
+ * @vfio_ioas: IOAS that VFIO's type1 ioctls work on, or NULL; guarded by the
  *	xa_lock of @objects, and NULL once that IOAS is destroyed
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
- * @auto_iova: memory was mapped at an IOVA of the kernel's choice
- * @translated: an IOVA was translated, or made to be a physical address
+ * @auto_iova: memory was mapped at an IOVA that the kernel chose
+ * @translated: an IOVA was translated, or chosen to be its physical address
  *
  * The last two are only ever set, and need no lock.
  */
@@ -52,7 +52,7 @@ struct noiommufd_ctx {
 	bool translated;
 };
 
-/* Remember what a program did, without writing for each call. */
+/* Remember what a program did; write only the first time. */
 static inline void noiommufd_ctx_note(bool *flag)
 {
 	if (!READ_ONCE(*flag))
@@ -69,9 +69,9 @@ enum noiommufd_object_type {
 };
 
 /**
- * struct noiommufd_object - first member of every object
- * @refs: keep it in memory; the id has one
- * @users: keep its id
+ * struct noiommufd_object - First member of every object.
+ * @refs: references, which keep it in memory; the id has one
+ * @users: users, which keep its id
  * @ictx: context it belongs to
  * @id: its id
  * @type: its type
@@ -87,9 +87,9 @@ struct noiommufd_object {
 };
 
 /**
- * struct noiommufd_object_ops - how an object ends
- * @pre_destroy: gives up all that others wait for, as soon as the id is gone;
- *	calls that are at it may still have references. Must not wait for them.
+ * struct noiommufd_object_ops - How an object ends.
+ * @pre_destroy: gives up what others wait for, as soon as the id is gone.
+ *	Ioctls in flight may still have references; it must not wait for them.
  * @destroy: frees what is left, with the last reference
  */
 struct noiommufd_object_ops {
@@ -120,10 +120,10 @@ int noiommufd_object_remove(struct noiommufd_ctx *ictx, u32 id);
 		     typeof(*(_ptr)), obj)
 
 /**
- * struct noiommufd_ucmd - an ioctl call
- * @ictx: context it came to
- * @ubuffer: where its struct is
- * @user_size: size of that, as the user says
+ * struct noiommufd_ucmd - One ioctl in flight.
+ * @ictx: context of the file
+ * @ubuffer: the struct in user space
+ * @user_size: its size as the program gave it
  * @cmd: copy of the struct, at its full size
  */
 struct noiommufd_ucmd {
@@ -133,7 +133,7 @@ struct noiommufd_ucmd {
 	void *cmd;
 };
 
-/* Copy the answer out: as much as the user has room for. */
+/* Copy the answer out, as much of it as the program has room for. */
 static inline int noiommufd_ucmd_respond(struct noiommufd_ucmd *ucmd,
 					 size_t size)
 {
@@ -142,11 +142,11 @@ static inline int noiommufd_ucmd_respond(struct noiommufd_ucmd *ucmd,
 }
 
 /**
- * struct noiommufd_ioas - an IO address space as an object
+ * struct noiommufd_ioas - An IO address space as an object.
  * @obj: object
  * @iopt: what it maps
- * @auto_hwpt: the HWPT that attaching it made, or NULL; guarded by the xa_lock of
- *	noiommufd_ctx::objects, set under iopt.hwpt_mutex
+ * @auto_hwpt: the HWPT that ATTACH made for it, or NULL; guarded by the xa_lock
+ *	of noiommufd_ctx::objects, set under iopt.hwpt_mutex
  */
 struct noiommufd_ioas {
 	struct noiommufd_object obj;
@@ -191,11 +191,11 @@ int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 				     struct iommu_option *cmd);
 
 /**
- * struct noiommufd_hwpt_paging - an HWPT
+ * struct noiommufd_hwpt_paging - An HWPT.
  * @obj: object; its users are the devices attached to it
- * @ioas: whose memory it has pinned; it is a user of that
- * @fault: its fault queue, which it is a user of, or NULL
- * @auto_domain: made by attaching an IOAS, goes with its last device
+ * @ioas: IOAS whose memory is pinned for it; the HWPT is a user of it
+ * @fault: its fault queue, or NULL; the HWPT is a user of it
+ * @auto_domain: made by attaching to an IOAS, destroyed with the last device
  */
 struct noiommufd_hwpt_paging {
 	struct noiommufd_object obj;
@@ -217,10 +217,10 @@ void noiommufd_hwpt_paging_pre_destroy(struct noiommufd_object *obj);
 int noiommufd_hwpt_alloc(struct noiommufd_ucmd *ucmd);
 
 /**
- * struct noiommufd_device - a device that is bound to a context
- * @obj: object; it has itself as a user, so that only unbind destroys it
+ * struct noiommufd_device - A device that is bound to a context.
+ * @obj: object; it is a user of itself, so that only unbind destroys it
  * @dev: the device
- * @hwpt: what it is attached to, or NULL; the driver serialises changes
+ * @hwpt: HWPT that it is attached to, or NULL; the driver serialises changes
  */
 struct noiommufd_device {
 	struct noiommufd_object obj;
@@ -231,8 +231,8 @@ struct noiommufd_device {
 void noiommufd_device_destroy(struct noiommufd_object *obj);
 
 /**
- * struct noiommufd_fault - a fault queue
- * @obj: object; its users are its file and the HWPTs that name it
+ * struct noiommufd_fault - A fault queue.
+ * @obj: object; its users are its file and HWPTs
  */
 struct noiommufd_fault {
 	struct noiommufd_object obj;

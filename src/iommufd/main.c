@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The iommufd node: open, close, and the ioctls, which are handed on. Objects are
- * in object.c.
+ * The iommufd node: open, close, dispatch of ioctls. The handlers take the
+ * locks that they need; object.c has the objects.
  */
 #define pr_fmt(fmt) "noiommufd: " fmt
 
@@ -59,8 +59,8 @@ static int noiommufd_fops_release(struct inode *inode, struct file *filp)
 	bool progress;
 
 	/*
-	 * Bound devices hold the file, so what is left are address spaces and
-	 * HWPTs. These go first, being users of those.
+	 * Bound devices hold the file, so only address spaces and HWPTs are
+	 * left. HWPTs go first: each is a user of its address space.
 	 */
 	do {
 		progress = false;
@@ -155,11 +155,11 @@ union ucmd_buffer {
 };
 
 /**
- * struct noiommufd_ioctl_op - an ioctl call
+ * struct noiommufd_ioctl_op - Table entry for an ioctl.
  * @size: size of its struct
- * @min_size: size it had first: what every program has at least
+ * @min_size: size of the struct when it was introduced, the least accepted
  * @ioctl_num: its number, with type and direction
- * @execute: does it
+ * @execute: handler
  */
 struct noiommufd_ioctl_op {
 	unsigned int size;
@@ -227,7 +227,7 @@ static const struct noiommufd_ioctl_op noiommufd_ioctl_ops[] = {
 		 struct iommu_viommu_alloc, out_viommu_id),
 };
 
-/* The one call of ours. */
+/* The one ioctl of our own. */
 static const struct noiommufd_ioctl_op noiommufd_get_pa_runs_op =
 	IOCTL_OP_INIT(NOIOMMUFD_IOAS_GET_PA_RUNS, noiommufd_ioas_get_pa_runs,
 		      struct noiommufd_ioas_get_pa_runs, runs);
@@ -277,7 +277,7 @@ static long noiommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 	return op->execute(&ucmd);
 }
 
-/* There is nothing to map without an IOMMU; say so as mainline does. */
+/* Without an IOMMU there is nothing to map. The errnos are mainline's. */
 static int noiommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	if (!(vma->vm_flags & VM_SHARED))
@@ -305,8 +305,8 @@ const char noiommufd_node_name[] = NOIOMMUFD_NODE_NAME;
 EXPORT_SYMBOL_GPL(noiommufd_node_name);
 
 /*
- * Is this the iommufd of the kernel itself? Only its path tells; printing that
- * is safe against a rename.
+ * Is this the kernel's own iommufd? It can only be recognised by its path, and
+ * printing that is safe against a rename.
  */
 static bool noiommufd_is_foreign(struct file *file)
 {
@@ -317,11 +317,11 @@ static bool noiommufd_is_foreign(struct file *file)
 }
 
 /**
- * noiommufd_ctx_from_fd() - take a reference to the context of an iommufd
+ * noiommufd_ctx_from_fd() - Take a reference to the context of an iommufd.
  * @fd: file descriptor of the current process
  *
- * Return: context, to be given back with noiommufd_ctx_put(); -EBADF: no such
- * file; -EBADFD: it is something else.
+ * Return: the context, to be released with noiommufd_ctx_put(); -EBADF: no such
+ * file; -EBADFD: the file is not an iommufd of ours.
  */
 struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd)
 {
@@ -353,10 +353,10 @@ static const struct kernel_param_ops noiommufd_table_bytes_ops = {
 };
 
 module_param_named(iova_base, noiommu_iova_base, ullong, 0444);
-MODULE_PARM_DESC(iova_base, "Where IOVAs of the kernel's choice begin; Linux 7.3 has 4096 (default: where no memory is)");
+MODULE_PARM_DESC(iova_base, "First IOVA that the kernel chooses; 4096 in Linux 7.3 (default: above all memory)");
 
 module_param_cb(table_bytes, &noiommufd_table_bytes_ops, NULL, 0444);
-MODULE_PARM_DESC(table_bytes, "Memory that page tables take at the moment (read only)");
+MODULE_PARM_DESC(table_bytes, "Bytes that page tables use at the moment (read only)");
 
 static int __init noiommufd_init(void)
 {

@@ -10,7 +10,7 @@
 #include "iommufd_private.h"
 
 /**
- * noiommufd_ctx_put() - give a context back
+ * noiommufd_ctx_put() - Drop a reference to a context.
  * @ictx: context
  */
 void noiommufd_ctx_put(struct noiommufd_ctx *ictx)
@@ -32,14 +32,14 @@ static void noiommufd_object_destroy(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_object_alloc_bytes() - allocate an object and an id for it
+ * noiommufd_object_alloc_bytes() - Allocate an object and an id for it.
  * @ictx: context
  * @size: bytes, with struct noiommufd_object first
  * @type: its type
  *
- * Nobody finds the object until noiommufd_object_finalize().
+ * Lookups do not find the object until noiommufd_object_finalize().
  *
- * Return: zeroed object with one reference, or -ENOMEM.
+ * Return: the object, zeroed and with one reference, or -ENOMEM.
  */
 struct noiommufd_object *
 noiommufd_object_alloc_bytes(struct noiommufd_ctx *ictx, size_t size,
@@ -64,17 +64,17 @@ noiommufd_object_alloc_bytes(struct noiommufd_ctx *ictx, size_t size,
 }
 
 /**
- * noiommufd_object_finalize() - let the object be found by its id
+ * noiommufd_object_finalize() - Let the object be found by its id.
  * @obj: complete
  */
 void noiommufd_object_finalize(struct noiommufd_object *obj)
 {
-	/* Its place is reserved: this cannot fail. */
+	/* xa_alloc() reserved the slot, so this cannot fail. */
 	xa_store(&obj->ictx->objects, obj->id, obj, GFP_KERNEL_ACCOUNT);
 }
 
 /**
- * noiommufd_object_abort() - undo noiommufd_object_alloc_bytes()
+ * noiommufd_object_abort() - Undo noiommufd_object_alloc_bytes().
  * @obj: not finalized, nothing left to destroy
  */
 void noiommufd_object_abort(struct noiommufd_object *obj)
@@ -84,7 +84,7 @@ void noiommufd_object_abort(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_get_object() - find an object and take a reference to it
+ * noiommufd_get_object() - Find an object and take a reference to it.
  * @ictx: context
  * @id: its id
  * @type: the type it must have, or IOMMUFD_OBJ_ANY
@@ -108,7 +108,7 @@ struct noiommufd_object *noiommufd_get_object(struct noiommufd_ctx *ictx,
 }
 
 /**
- * noiommufd_put_object() - drop a reference
+ * noiommufd_put_object() - Drop a reference.
  * @obj: object; destroyed with the last one
  *
  * Context: no lock is held.
@@ -121,7 +121,7 @@ void noiommufd_put_object(struct noiommufd_object *obj)
 	kfree_rcu(obj, rcu);
 }
 
-/* Nobody finds the object from here on. */
+/* Lookups do not find the object any more. */
 static void noiommufd_object_erase(struct noiommufd_object *obj)
 {
 	struct noiommufd_ctx *ictx = obj->ictx;
@@ -134,7 +134,7 @@ static void noiommufd_object_erase(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_object_use_locked() - noiommufd_object_use() with the lock held
+ * noiommufd_object_use_locked() - noiommufd_object_use() with the lock held.
  * @obj: object
  *
  * Context: the xa_lock of noiommufd_ctx::objects is held.
@@ -154,7 +154,7 @@ int noiommufd_object_use_locked(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_object_use() - keep an object from being destroyed
+ * noiommufd_object_use() - Keep an object from being destroyed.
  * @obj: the caller has a reference
  *
  * Return: 0, or -ENOENT: it was destroyed already.
@@ -171,7 +171,7 @@ int noiommufd_object_use(struct noiommufd_object *obj)
 }
 
 /**
- * noiommufd_object_unuse() - undo noiommufd_object_use()
+ * noiommufd_object_unuse() - Undo noiommufd_object_use().
  * @obj: object
  * @destroy_unused: destroy it if this was the last user
  */
@@ -193,12 +193,12 @@ void noiommufd_object_unuse(struct noiommufd_object *obj, bool destroy_unused)
 }
 
 /**
- * noiommufd_object_remove() - destroy an object
+ * noiommufd_object_remove() - Destroy an object.
  * @ictx: context
  * @id: its id
  *
- * What it had is given up when this returns, also if a call that found it before
- * is still at it.
+ * What it had is given up when this returns, even if an ioctl that found it
+ * before still has a reference.
  *
  * Context: no lock is held.
  * Return: 0; -ENOENT: no such object; -EBUSY: it has users.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * User memory: pinning it, charging it, and giving it back. noiommu_pages::mutex
- * guards all of it; it is held while memory is faulted in, so nothing that user
- * space can make others wait for may be taken inside it.
+ * User memory: pin it, charge it, give it back. noiommu_pages::mutex guards all
+ * of that. It is held while memory is faulted in, which user space can stall,
+ * so it is never taken under io_pagetable::iova_rwsem.
  */
 #include <linux/cred.h>
 #include <linux/file.h>
@@ -20,14 +20,14 @@
 
 #include "io_pagetable.h"
 
-/* Interrupts are off while one call pins: as much at a time as mainline does. */
+/* Interrupts are off while GUP pins a batch: as many pages as in mainline. */
 #define IOPT_PIN_BATCH		8192
-/* What is pinned without allocating an array for it. */
+/* Pages that are pinned without allocating an array. */
 #define IOPT_PIN_SMALL		16
-/* Pages that are unpinned between two chances to reschedule. */
+/* Pages to unpin before rescheduling. */
 #define IOPT_UNPIN_BATCH	65536UL
 #define IOPT_UNPIN_SMALL	64
-/* Looks at a file that another thread changes, before it is given up. */
+/* Attempts to pin a file that another thread changes. */
 #define IOPT_FILE_TRIES		16
 
 static void noiommu_account_get_current(struct noiommu_account *account)
@@ -71,14 +71,14 @@ static int noiommu_charge_mm(struct noiommu_account *account,
 	struct mm_struct *mm = account->mm;
 	int rc;
 
-	/* Its process may have exited; the account is there all the same. */
+	/* The process may have exited; the account still exists. */
 	mmap_write_lock(mm);
 	rc = __account_locked_vm(mm, npages, inc, account->task, force);
 	mmap_write_unlock(mm);
 	return rc;
 }
 
-/* With force, over the limit if need be: gives back what was there before. */
+/* force: ignore the limit; used to restore an earlier charge. */
 static int noiommu_charge(u8 mode, struct noiommu_account *account,
 			  unsigned long npages, bool force)
 {
@@ -130,7 +130,7 @@ static void noiommu_pages_uncharge(struct noiommu_pages *pages,
 	pages->npinned -= npages;
 }
 
-/* Pages with a pin each, in no order. */
+/* Unpin pages with one pin each, in any order. */
 static void noiommu_unpin_words(struct noiommu_pages *pages, const u64 *words,
 				unsigned int nr)
 {
@@ -170,7 +170,7 @@ static void noiommu_unpin_run(struct noiommu_pages *pages, u64 pfn,
 	}
 }
 
-/* A swpt_release_fn: unpin memory the way it was pinned. */
+/* swpt_release_fn: unpin memory the way it was pinned. */
 static void noiommu_unpin(void *arg, const u64 *words, unsigned int nr,
 			  u64 npages)
 {
@@ -202,7 +202,7 @@ static int noiommu_pin(struct noiommu_pages *pages, u64 index,
 					       flags, upages);
 }
 
-/* File an array of pages that have a pin each, as runs. */
+/* Collect pages with one pin each as runs. */
 static int noiommu_file_pages(struct swpt_builder *builder,
 			      struct page **upages, unsigned long npages)
 {
@@ -223,8 +223,8 @@ static int noiommu_file_pages(struct swpt_builder *builder,
 }
 
 /*
- * File the rest of a hugetlb page by the one pin on its page: a pin is worth
- * the whole of it, and a VMA that has one page of it has them all.
+ * Collect the rest of a hugetlb page on one pin: that pins all of it, and a VMA
+ * maps it as a whole. Returns the number of pages.
  */
 static int noiommu_file_hugetlb(struct swpt_builder *builder, struct page *page,
 				unsigned long npages)
@@ -250,7 +250,7 @@ static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
 	struct page *small[IOPT_PIN_SMALL];
 	struct page **upages = small;
 	u64 todo = last - first + 1;
-	/* Look at one page before asking for many. */
+	/* Pin a single page first, to see whether it is huge. */
 	bool hugetlb = todo > IOPT_PIN_SMALL;
 	int rc = 0;
 
@@ -304,9 +304,9 @@ static void noiommu_unpin_folios(struct folio **folios, unsigned long nr)
 }
 
 /*
- * File folios that have a pin each, as far as each is the next of the file, up
- * to its page last. Others are unpinned: another thread changed the file.
- * -EAGAIN: not even the first is.
+ * Collect folios with one pin each, as long as each is the next one of the
+ * file, up to its page last. Another thread may change the file meanwhile: then
+ * the others are unpinned. -EAGAIN: so is the first one.
  */
 static int noiommu_file_folios(struct swpt_builder *builder, struct file *file,
 			       struct folio **folios, unsigned long nr,
@@ -338,12 +338,14 @@ static int noiommu_file_folios(struct swpt_builder *builder, struct file *file,
 	return rc;
 }
 
-/* A device may write only where a process with this file could. */
+/* A device may write only where a process could with this file. */
 static int noiommu_file_begin_pin(struct noiommu_pages *pages)
 {
 	if (!pages->writable)
 		return 0;
-	/* Holds a seal off until the pages are pinned; that does then. */
+	/*
+	 * Prevents a write seal until the pages are pinned; then the pins do.
+	 */
 	return mapping_map_writable(pages->file->f_mapping);
 }
 
@@ -364,10 +366,10 @@ static int noiommu_pages_pin_file(struct noiommu_pages *pages,
 	struct folio **folios;
 	int rc;
 
-	/* Of a kind that has no memory to pin. */
+	/* A kind of file without memory that can be pinned. */
 	if (!pages->file)
 		return -EINVAL;
-	/* An offset that a file cannot have. */
+	/* No file has such an offset, or this one is shorter. */
 	if (end < 0 || end >= i_size_read(file_inode(pages->file)))
 		return -EINVAL;
 	rc = noiommu_file_begin_pin(pages);
@@ -421,7 +423,7 @@ static int noiommu_pages_pin(struct noiommu_pages *pages,
 		return noiommu_pages_pin_file(pages, builder, first, last);
 	if (mm == current->mm)
 		return noiommu_pages_pin_mm(pages, builder, first, last);
-	/* Mapped by another process, which may have exited. */
+	/* The memory of another process, which may have exited. */
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
 	rc = noiommu_pages_pin_mm(pages, builder, first, last);
@@ -430,13 +432,13 @@ static int noiommu_pages_pin(struct noiommu_pages *pages,
 }
 
 /**
- * noiommu_area_fill() - pin what an area maps, where that is not pinned yet
+ * noiommu_area_fill() - Pin what an area maps and is not pinned yet.
  * @area: not pinned
  *
- * Context: may sleep in a page fault for as long as user space pleases; a fatal
- * signal ends that. The caller sees to it that nobody else touches the area.
- * Return: 0 and the area is pinned; -EFAULT: memory is not there, or not
- * for what the device may do; -ENOMEM: no memory, or over RLIMIT_MEMLOCK;
+ * Context: may sleep in a page fault for as long as user space stalls it; a
+ * fatal signal ends that. The caller keeps others from changing the area.
+ * Return: 0 and the area is pinned; -EFAULT: there is no memory, or the
+ * device may not access it; -ENOMEM: no memory, or over RLIMIT_MEMLOCK;
  * -EINTR. On failure nothing is pinned or charged.
  */
 int noiommu_area_fill(struct noiommu_area *area)
@@ -487,7 +489,7 @@ out_unlock:
 }
 
 /**
- * noiommu_area_unfill() - unpin what only this area covers
+ * noiommu_area_unfill() - Unpin what only this area covers.
  * @area: pinned, and no reader can find it so any more
  */
 void noiommu_area_unfill(struct noiommu_area *area)
@@ -504,9 +506,9 @@ void noiommu_area_unfill(struct noiommu_area *area)
 }
 
 /**
- * noiommu_areas_share() - cover what another area of the same pages covers
- * @areas: new, of one pages object; their pages are pinned
- * @nr: how many
+ * noiommu_areas_share() - Cover what another area of the same pages covers.
+ * @areas: new areas of one pages object, whose pages are pinned
+ * @nr: number of areas
  *
  * Return: 0 or -EINTR.
  */
@@ -556,16 +558,16 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
 }
 
 /**
- * noiommu_alloc_user_pages() - describe memory of the current process
+ * noiommu_alloc_user_pages() - Describe memory of the current process.
  * @uptr: its address
  * @length: its length in bytes
  * @writable: devices may write to it
- * @account_mode: whom to charge, IOPT_PAGES_ACCOUNT_USER or _MM
+ * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
  *
- * Pins nothing yet. The current process is charged for what is pinned later.
+ * Pins nothing yet. What is pinned later is charged to the current process.
  *
- * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
- * no memory can have; -ENOMEM.
+ * Return: pages object with one reference; -EINVAL, -EOVERFLOW: no memory can
+ * have such a range; -ENOMEM.
  */
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
@@ -578,7 +580,7 @@ struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 	return noiommu_alloc_pages(uptr, length, writable, account_mode);
 }
 
-/* What a mapping of the file into a process would need. */
+/* Check what a writable mapping of the file would need. */
 static int noiommu_file_may_write(struct file *file)
 {
 	int rc;
@@ -594,19 +596,19 @@ static int noiommu_file_may_write(struct file *file)
 }
 
 /**
- * noiommu_alloc_file_pages() - describe memory of a file
+ * noiommu_alloc_file_pages() - Describe memory of a file.
  * @fd: file descriptor of the current process
  * @start: offset in bytes
  * @length: bytes
  * @writable: devices may write to it
- * @account_mode: whom to charge, IOPT_PAGES_ACCOUNT_USER or _MM
+ * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
  *
- * Pins nothing yet. A file whose memory cannot be pinned is not kept: that it
- * is none, or has not that much memory, is reported when it is to be pinned.
+ * Pins nothing yet. Takes no reference to a file whose memory cannot be pinned;
+ * pinning will report that, and a file that is too short.
  *
- * Return: pages object with one reference; -EINVAL, -EOVERFLOW for a range that
- * no file can have; -EBADF: no such file; -EACCES: it is not open for writing;
- * -EPERM: a seal forbids to write; -ENOMEM.
+ * Return: pages object with one reference; -EINVAL, -EOVERFLOW: no file can
+ * have such a range; -EBADF: no such file; -EACCES: it is not open for writing;
+ * -EPERM: a seal forbids writing; -ENOMEM.
  */
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 					       bool writable, u8 account_mode)
@@ -642,13 +644,14 @@ out_put:
 }
 
 /**
- * noiommu_pages_change_process() - charge the current process for the memory
+ * noiommu_pages_change_process() - Charge the current process for the memory.
  * @pages: memory of a file
  *
- * Under noiommufd_ctx::change_process; to be followed by
- * noiommu_pages_forget_process() or noiommu_pages_restore_process().
+ * To be followed by noiommu_pages_forget_process() or
+ * noiommu_pages_restore_process().
  *
- * Return: 0, or -ENOMEM: over its limit, and nothing has changed.
+ * Context: noiommufd_ctx::change_process is held.
+ * Return: 0; -ENOMEM: over its limit, nothing has changed.
  */
 int noiommu_pages_change_process(struct noiommu_pages *pages)
 {
@@ -675,7 +678,7 @@ out_unlock:
 }
 
 /**
- * noiommu_pages_restore_process() - undo noiommu_pages_change_process()
+ * noiommu_pages_restore_process() - Undo noiommu_pages_change_process().
  * @pages: memory
  */
 void noiommu_pages_restore_process(struct noiommu_pages *pages)
@@ -694,7 +697,7 @@ void noiommu_pages_restore_process(struct noiommu_pages *pages)
 }
 
 /**
- * noiommu_pages_forget_process() - make noiommu_pages_change_process() final
+ * noiommu_pages_forget_process() - Make noiommu_pages_change_process() final.
  * @pages: memory
  */
 void noiommu_pages_forget_process(struct noiommu_pages *pages)
@@ -704,11 +707,19 @@ void noiommu_pages_forget_process(struct noiommu_pages *pages)
 	mutex_unlock(&pages->mutex);
 }
 
+/**
+ * noiommu_get_pages() - Take a reference to a pages object.
+ * @pages: pages object
+ */
 void noiommu_get_pages(struct noiommu_pages *pages)
 {
 	refcount_inc(&pages->refs);
 }
 
+/**
+ * noiommu_put_pages() - Drop a reference to a pages object.
+ * @pages: pages object; freed with the last reference, when nothing is pinned
+ */
 void noiommu_put_pages(struct noiommu_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))

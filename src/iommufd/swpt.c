@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The software page table: see swpt.h for what it is and who locks it.
+ * The software page table: see swpt.h for what it is and how it is locked.
  *
- * Runs are kept in chunks of at most 4 KiB, by whichever form is smaller: a
- * word a page where the memory is scattered, else a (word, end) pair a run. A
+ * Runs are kept in chunks of at most 4 KiB, in the smaller of two forms: one
+ * word per page where memory is scattered, else one (word, end) pair per run. A
  * directory sorted by index leads to them. Chunks and directories do not change
  * once they can be found; a change makes new ones and frees the old ones after
- * a grace period. An entry that is found is valid only where a pinned area covers
- * it; so every lookup starts from such an area.
+ * a grace period. An entry that is found is valid only where a pinned area
+ * covers it; so every lookup starts from such an area.
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/lockdep.h>
@@ -22,7 +22,7 @@
 
 #define SWPT_CHUNK_RUNS		256
 #define SWPT_CHUNK_WORDS	512
-/* Longest run that is stored a word a page, so that walking it stays cheap. */
+/* Longest run in a dense chunk, so that walking it stays cheap. */
 #define SWPT_DENSE_RUN		8
 
 /*
@@ -51,8 +51,8 @@ struct swpt_dir {
 };
 
 /*
- * Walks the runs of a store from an index on, over gaps. Counts its steps, for
- * the tests; where nobody reads them the compiler leaves them out.
+ * Walks the runs of a store from an index on, skipping gaps. Counts its steps
+ * for the tests; where they are not read the compiler drops them.
  */
 struct swpt_cursor {
 	const struct swpt_store *store;
@@ -65,7 +65,7 @@ struct swpt_cursor {
 
 static struct workqueue_struct *swpt_free_wq;
 
-/* What directories and chunks take, for swpt_table_bytes(). */
+/* Bytes used by directories and chunks. */
 static atomic_long_t swpt_bytes;
 
 static u64 swpt_chunk_first(const struct swpt_chunk *chunk)
@@ -120,14 +120,16 @@ static void swpt_dir_free_work(struct work_struct *work)
 				   free_work));
 }
 
-/* Readers may still be in it; many chunks are too much for a softirq. */
+/*
+ * Readers may still use it, and freeing many chunks is too much for a softirq.
+ */
 static void swpt_dir_free_rcu(struct swpt_dir *dir)
 {
 	INIT_RCU_WORK(&dir->free_work, swpt_dir_free_work);
 	queue_rcu_work(swpt_free_wq, &dir->free_work);
 }
 
-/* First run that ends after the cursor's index in a chunk of runs. */
+/* Find the first run of a chunk that ends after the cursor's index. */
 static unsigned int swpt_chunk_search(const struct swpt_chunk *chunk,
 				      struct swpt_cursor *cur)
 {
@@ -183,7 +185,7 @@ static void swpt_cursor_init(struct swpt_cursor *cur,
 		cur->pos = swpt_chunk_search(chunk, cur);
 }
 
-/* The chunk that has what comes next, or NULL. */
+/* The chunk with the next run, or NULL. */
 static const struct swpt_chunk *swpt_cursor_chunk(struct swpt_cursor *cur)
 {
 	const struct swpt_dir *dir = cur->dir;
@@ -261,8 +263,8 @@ static bool swpt_cursor_clip(struct swpt_cursor *cur, u64 last,
 }
 
 /*
- * Where pages are stored a word each: those words from here on, no further than
- * last. Else nr is 0.
+ * In a dense chunk, return the words from here on, up to index last. Elsewhere
+ * nr is 0.
  */
 static bool swpt_cursor_dense(struct swpt_cursor *cur, u64 last,
 			      const u64 **words, unsigned int *nr)
@@ -296,7 +298,7 @@ static void swpt_cursor_at(struct swpt_cursor *cur,
 	swpt_cursor_init(cur, store, swpt_store_dir(store), index);
 }
 
-/* Let go of all that a store has. */
+/* Empty a store. */
 static void swpt_store_clear(struct swpt_store *store)
 {
 	struct swpt_dir *dir = swpt_store_dir(store);
@@ -344,8 +346,8 @@ static bool swpt_pages_next_uncovered(const struct swpt_pages *pages,
 }
 
 /*
- * The block of pages around index that shares one pin, clipped to its run.
- * False where each page has its own.
+ * Find the block around index that shares one pin, clipped to its run. False
+ * where each page has a pin of its own.
  */
 static bool swpt_pages_block(const struct swpt_pages *pages, u64 index,
 			     u64 *first, u64 *last)
@@ -389,10 +391,10 @@ static bool swpt_pages_in_covered_block(const struct swpt_pages *pages,
 }
 
 /**
- * swpt_pages_next_hole() - find pages that are not pinned
- * @pages: pages to look at
- * @first: in: where to start; out: first page of the hole
- * @last: where to end
+ * swpt_pages_next_hole() - Find pages that are not pinned.
+ * @pages: pages object
+ * @first: in: first page to look at; out: first page of the hole
+ * @last: last page to look at
  * @hole_last: out: last page of the hole
  *
  * Return: false if all of [@first, @last] is pinned.
@@ -420,10 +422,12 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 }
 
 /**
- * swpt_pages_nr_uncovered() - count the pages that no area covers
- * @pages: pages to look at
+ * swpt_pages_nr_uncovered() - Count the pages that no area covers.
+ * @pages: pages object
  * @first: first page
  * @last: last page
+ *
+ * Return: number of these pages.
  */
 u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first, u64 last)
 {
@@ -439,9 +443,9 @@ u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first, u64 last)
 }
 
 /**
- * swpt_pages_init() - make a pages object with nothing pinned
+ * swpt_pages_init() - Make a pages object with nothing pinned.
  * @pages: pages object
- * @lock: what its owner serialises writers with; may be NULL
+ * @lock: lock that its owner serialises writers with; may be NULL
  */
 void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock)
 {
@@ -450,7 +454,7 @@ void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock)
 }
 
 /**
- * swpt_pages_add_area() - let an area cover its pages
+ * swpt_pages_add_area() - Let an area cover its pages.
  * @pages: what it maps
  * @area: all of its range is pinned: swpt_pages_next_hole() finds none
  */
@@ -460,7 +464,7 @@ void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area)
 }
 
 /**
- * swpt_pages_remove_area() - let an area cover its pages no longer
+ * swpt_pages_remove_area() - Let an area cover its pages no longer.
  * @pages: what it maps
  * @area: added before; no reader may find it pinned any more
  * @release: called for all pages that no area covers now
@@ -500,6 +504,10 @@ void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
  * Builder: collects runs, in ascending order of index, and files them away.
  */
 
+/**
+ * swpt_builder_init() - Make an empty builder.
+ * @builder: builder
+ */
 void swpt_builder_init(struct swpt_builder *builder)
 {
 	*builder = (struct swpt_builder){};
@@ -518,7 +526,7 @@ static struct swpt_chunk *swpt_chunks_alloc(unsigned int nr)
 			GFP_KERNEL_ACCOUNT);
 }
 
-/* Make the directory's array one of this size. */
+/* Replace the directory's array by one of another size. */
 static int swpt_dir_resize(struct swpt_dir *dir, unsigned int room)
 {
 	struct swpt_chunk *chunk = swpt_chunks_alloc(room);
@@ -534,7 +542,7 @@ static int swpt_dir_resize(struct swpt_dir *dir, unsigned int room)
 	return 0;
 }
 
-/* Room for another chunk. */
+/* Make room for another chunk. */
 static int swpt_builder_grow(struct swpt_builder *builder)
 {
 	struct swpt_dir *dir = builder->dir;
@@ -558,7 +566,7 @@ static int swpt_builder_grow(struct swpt_builder *builder)
 	return 0;
 }
 
-/* Turn the collected runs into a chunk. On failure they are still there. */
+/* Turn the collected runs into a chunk. On failure they stay collected. */
 static int swpt_builder_emit(struct swpt_builder *builder)
 {
 	u64 npages = builder->next - builder->first;
@@ -609,7 +617,7 @@ static int swpt_builder_emit(struct swpt_builder *builder)
 }
 
 /**
- * swpt_builder_seek() - go on at another index
+ * swpt_builder_seek() - Continue at another index.
  * @builder: builder
  * @index: where the next run starts, not before the end of the last one
  */
@@ -619,12 +627,12 @@ void swpt_builder_seek(struct swpt_builder *builder, u64 index)
 }
 
 /**
- * swpt_builder_add() - add a run
+ * swpt_builder_add() - Add a run.
  * @builder: builder
- * @word: run word of its first page
- * @npages: its pages; none is nothing to add
+ * @word: word of its first page
+ * @npages: number of pages; 0 adds nothing
  *
- * Return: 0, or -ENOMEM with nothing changed.
+ * Return: 0; -ENOMEM: nothing has changed.
  */
 int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages)
 {
@@ -689,7 +697,7 @@ int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages)
 	return 0;
 }
 
-/* Free what a builder has allocated, but not what it has filed. */
+/* Free the array of runs that are not in a chunk. */
 static void swpt_builder_free_runs(struct swpt_builder *builder)
 {
 	if (builder->runs != &builder->one)
@@ -709,7 +717,7 @@ static int swpt_builder_finish(struct swpt_builder *builder,
 		return 0;
 	}
 	if (builder->nr_runs) {
-		/* swpt_builder_seek() may have gone on without a run. */
+		/* swpt_builder_seek() may have moved on without a run. */
 		builder->next = builder->runs[builder->nr_runs - 1].end;
 		if (swpt_builder_emit(builder))
 			return -ENOMEM;
@@ -725,7 +733,7 @@ static int swpt_builder_add_piece(struct swpt_builder *builder,
 	return swpt_builder_add(builder, piece->word, npages);
 }
 
-/* Go on to what the cursor has at or after index. */
+/* Advance to the first pages at or after index. */
 static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
 			     u64 index)
 {
@@ -742,7 +750,7 @@ static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
 	return true;
 }
 
-/* Collect into @out what is in @new, and in @old where @new has nothing. */
+/* Collect into out the runs of new, and those of old where new has none. */
 static int swpt_builder_merge(struct swpt_builder *out,
 			      const struct swpt_store *old,
 			      const struct swpt_store *new)
@@ -782,7 +790,7 @@ static int swpt_builder_merge(struct swpt_builder *out,
 	return 0;
 }
 
-/* Give back the room that a finished directory does not use, if possible. */
+/* Free the unused room of a finished directory, if possible. */
 static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
 {
 	if (dir->nr < dir->room)
@@ -791,13 +799,13 @@ static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
 }
 
 /**
- * swpt_builder_commit() - file what was collected
+ * swpt_builder_commit() - File what was collected.
  * @builder: builder; used up on success
- * @pages: where its runs belong
+ * @pages: pages object that the runs are added to
  *
  * Areas may be added to @pages after this, not before.
  *
- * Return: 0, or -ENOMEM with @pages as it was and @builder still to be aborted.
+ * Return: 0; -ENOMEM: @pages is unchanged, and @builder is still to be aborted.
  */
 int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 {
@@ -811,7 +819,10 @@ int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 		return rc;
 
 	if (RB_EMPTY_ROOT(&pages->areas.rb_root)) {
-		/* Nobody reads it: the order of the stores does not matter. */
+		/*
+		 * There are no readers: the order of the stores does not
+		 * matter.
+		 */
 		dst->first = store.first;
 		dst->one = store.one;
 		if (builder->dir)
@@ -822,8 +833,8 @@ int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 	}
 
 	/*
-	 * Blocks stay apart: what continues one by its PFN may be the other
-	 * half of it, which has a pin of its own.
+	 * Blocks stay apart: a run that continues one by its PFN may be the
+	 * other half of that block, with a pin of its own.
 	 */
 	swpt_builder_init(&merged);
 	merged.split = true;
@@ -844,7 +855,7 @@ int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 }
 
 /**
- * swpt_builder_abort() - throw away what was collected
+ * swpt_builder_abort() - Discard what was collected.
  * @builder: builder
  * @release: called for every run; may be NULL
  * @arg: its first argument
@@ -884,7 +895,7 @@ static struct swpt_area *to_swpt_area(struct rb_node *node)
 }
 
 /**
- * swpt_init() - make an empty table
+ * swpt_init() - Make an empty table.
  * @swpt: table
  * @page_shift: log2 of the page size
  */
@@ -896,11 +907,11 @@ void swpt_init(struct swpt *swpt, unsigned int page_shift)
 }
 
 /**
- * swpt_insert() - add an area
+ * swpt_insert() - Add an area.
  * @swpt: table
- * @area: with its range set
+ * @area: area with its range set
  *
- * Return: 0, or -EEXIST if it overlaps another one.
+ * Return: 0; -EEXIST: it overlaps another one.
  */
 int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 {
@@ -931,9 +942,9 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 }
 
 /**
- * swpt_remove() - take an area out
+ * swpt_remove() - Remove an area.
  * @swpt: table
- * @area: in it; to be freed after a grace period
+ * @area: area in it, to be freed after a grace period
  */
 void swpt_remove(struct swpt *swpt, struct swpt_area *area)
 {
@@ -943,13 +954,13 @@ void swpt_remove(struct swpt *swpt, struct swpt_area *area)
 }
 
 /**
- * swpt_split() - replace an area by two that have its range
+ * swpt_split() - Replace an area by two.
  * @swpt: table
- * @area: in it; to be freed after a grace period
- * @low: new, begins where @area does
- * @high: new, begins after @low and ends where @area does
+ * @area: area in it, to be freed after a grace period
+ * @low: new area that begins where @area does
+ * @high: new area that begins after @low and ends where @area does
  *
- * One change to readers: they find @area, or its parts.
+ * Readers see one change: they find @area, or both parts.
  */
 void swpt_split(struct swpt *swpt, struct swpt_area *area,
 		struct swpt_area *low, struct swpt_area *high)
@@ -970,10 +981,12 @@ void swpt_split(struct swpt *swpt, struct swpt_area *area,
 }
 
 /**
- * swpt_first() - the first area that has a part in a range
+ * swpt_first() - Find the first area that overlaps a range.
  * @swpt: table
  * @iova: first IOVA of the range
  * @last: last IOVA of the range
+ *
+ * Return: the area, or NULL.
  */
 struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last)
 {
@@ -994,15 +1007,17 @@ struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last)
 }
 
 /**
- * swpt_next() - the area after another one
- * @area: in a table
+ * swpt_next() - Find the next area.
+ * @area: area in a table
+ *
+ * Return: the area after it, or NULL.
  */
 struct swpt_area *swpt_next(const struct swpt_area *area)
 {
 	return to_swpt_area(rb_next(&area->node));
 }
 
-/* The area at iova, for readers: may miss one while the tree changes. */
+/* Find the area at iova, for readers; may miss it while the tree changes. */
 static const struct swpt_area *swpt_find_rcu(const struct swpt *swpt, u64 iova)
 {
 	struct rb_node *node = READ_ONCE(swpt->areas.rb_node);
@@ -1020,7 +1035,7 @@ static const struct swpt_area *swpt_find_rcu(const struct swpt *swpt, u64 iova)
 	return NULL;
 }
 
-/* swpt_lookup() in an area, with a cursor that tells how many steps it took. */
+/* swpt_lookup() in an area; the cursor counts the steps. */
 static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 			    u64 iova, u64 *phys, u64 *length,
 			    struct swpt_cursor *cur)
@@ -1057,16 +1072,15 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 }
 
 /**
- * swpt_lookup() - translate
+ * swpt_lookup() - Translate an IOVA.
  * @swpt: table
- * @iova: what to look up
+ * @iova: IOVA to look up
  * @phys: out: its physical address
- * @length: in: bytes to look at, not 0; out: bytes that are contiguous from
- *	@phys, never beyond the area
+ * @length: in: most bytes to look at, not 0; out: contiguous bytes from @phys
+ *	on, within the area
  *
- * Context: rcu_read_lock() is held; valid if swpt_read_retry() says so.
- * Return: 0, -ENOENT where nothing is mapped, -EOPNOTSUPP where it is not
- * pinned.
+ * Context: rcu_read_lock() is held; valid if swpt_read_retry() returns false.
+ * Return: 0; -ENOENT: nothing is mapped there; -EOPNOTSUPP: it is not pinned.
  */
 int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
 {
@@ -1079,7 +1093,7 @@ int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
 				&cur);
 }
 
-/* A run that is being gathered, and where what continues it begins. */
+/* The last run of an answer, and the address that would continue it. */
 struct swpt_tail {
 	struct swpt_phys_run *run;
 	struct swpt_phys_run *limit;
@@ -1093,12 +1107,12 @@ static struct swpt_tail swpt_runs_tail(const struct swpt_runs *runs)
 	return (struct swpt_tail){
 		.run = run,
 		.limit = runs->run + runs->room - 1,
-		/* Where no page begins, if there is nothing to continue. */
+		/* 1 is never page aligned, so it continues nothing. */
 		.end = runs->nr ? run->phys + run->length : 1,
 	};
 }
 
-/* False: there is no room. */
+/* Returns false if there is no room. */
 static __always_inline bool swpt_tail_add(struct swpt_tail *tail, u64 phys,
 					  u64 length)
 {
@@ -1116,8 +1130,8 @@ static __always_inline bool swpt_tail_add(struct swpt_tail *tail, u64 phys,
 }
 
 /*
- * Add whole pages up to end, as many as the chunk has and there is room for.
- * Says how many. These loops are what translating a range costs.
+ * Add whole pages up to end, as many as the chunk has and fit. Returns their
+ * number. Translating a range spends its time in these loops.
  */
 static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 			       u64 end, unsigned int shift)
@@ -1158,7 +1172,10 @@ static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 	return index - first;
 }
 
-/* Translate what an area has up to last. False: there was no room for it. */
+/*
+ * Translate an area up to last. Returns false if there was no room for all of
+ * it.
+ */
 static bool swpt_area_runs(const struct swpt_area *area,
 			   const struct swpt_pages *pages, unsigned int shift,
 			   u64 last, struct swpt_runs *runs)
@@ -1201,16 +1218,16 @@ static bool swpt_area_runs(const struct swpt_area *area,
 }
 
 /**
- * swpt_lookup_runs() - translate a range
+ * swpt_lookup_runs() - Translate a range.
  * @swpt: table
- * @last: where it ends
- * @runs: where it starts, and room for the answer; out: how far that goes
+ * @last: last IOVA of the range
+ * @runs: in: first IOVA, and an array; out: the runs, and the IOVA after them
  *
- * Ends early where nothing is mapped, or not pinned, or there is no room left.
+ * Stops where memory is not mapped or not pinned, or when the array is full.
  *
  * Context: as swpt_lookup().
- * Return: 0: @runs is full or complete; -ENOENT, -EOPNOTSUPP: why it ends where
- * it does.
+ * Return: 0: @runs is full or complete; -ENOENT: nothing is mapped at its iova;
+ * -EOPNOTSUPP: what is mapped there is not pinned.
  */
 int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs)
 {
@@ -1231,25 +1248,33 @@ int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs)
 }
 
 /**
- * swpt_table_bytes() - what all tables take at the moment
+ * swpt_table_bytes() - Get the memory that all tables use.
  *
- * Return: bytes of directories and chunks, those included that wait for a grace
- * period to be freed. Areas and pages objects are not counted.
+ * Return: bytes of directories and chunks, including those that wait for a
+ * grace period. Areas and pages objects do not count.
  */
 unsigned long swpt_table_bytes(void)
 {
 	return atomic_long_read(&swpt_bytes);
 }
 
+/**
+ * swpt_module_init() - Make the workqueue that frees directories.
+ *
+ * Return: 0 or -ENOMEM.
+ */
 int swpt_module_init(void)
 {
 	swpt_free_wq = alloc_workqueue("noiommufd_free", WQ_UNBOUND, 0);
 	return swpt_free_wq ? 0 : -ENOMEM;
 }
 
+/**
+ * swpt_module_exit() - Wait until all directories are freed.
+ */
 void swpt_module_exit(void)
 {
-	/* What is still to be freed may wait for a grace period. */
+	/* Some may still wait for a grace period. */
 	rcu_barrier();
 	destroy_workqueue(swpt_free_wq);
 }

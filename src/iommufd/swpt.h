@@ -7,7 +7,7 @@
  * Writers are serialised by the caller: those of a struct swpt by the IOAS
  * (io_pagetable::iova_rwsem), those of a struct swpt_pages by its owner
  * (noiommu_pages::mutex). Readers need only rcu_read_lock(); what they read is
- * good if swpt_read_retry() says so afterwards.
+ * valid if swpt_read_retry() returns false afterwards.
  */
 #ifndef __NOIOMMUFD_SWPT_H
 #define __NOIOMMUFD_SWPT_H
@@ -22,8 +22,8 @@ struct mutex;
 struct swpt_dir;
 
 /*
- * A run word: the PFN, and above it the order of the blocks that were pinned
- * with one pin each (order 0: a pin a page). Blocks are naturally aligned.
+ * A word: a PFN, and above it the order of the blocks that have one pin each
+ * (order 0: one pin per page). Blocks are naturally aligned.
  */
 #define SWPT_PFN_BITS	52
 #define SWPT_PFN_MASK	GENMASK_ULL(SWPT_PFN_BITS - 1, 0)
@@ -44,8 +44,8 @@ static inline unsigned int swpt_word_order(u64 word)
 }
 
 /**
- * struct swpt_run - physically contiguous pages
- * @word: run word of the first page
+ * struct swpt_run - Physically contiguous pages.
+ * @word: word of the first page
  * @end: index after the last page
  */
 struct swpt_run {
@@ -54,12 +54,12 @@ struct swpt_run {
 };
 
 /**
- * struct swpt_store - runs by page index
+ * struct swpt_store - Runs by page index.
  * @dir: directory of the chunks that hold the runs; NULL: @one is all there is
  * @first: index of the first page of @one
  * @one: the only run; empty when its end is @first
- * @lock: what serialises its writers, for lockdep: it is not taken here. NULL:
- *	there is one writer only
+ * @lock: the lock that serialises writers, for lockdep; never taken here. NULL:
+ *	there is only one writer
  */
 struct swpt_store {
 	struct swpt_dir __rcu *dir;
@@ -69,7 +69,7 @@ struct swpt_store {
 };
 
 /**
- * struct swpt_pages - the PFNs of a pages object, where they are pinned
+ * struct swpt_pages - The PFNs of a pages object, where they are pinned.
  * @store: the runs; some may be of pages that are pinned no longer: see @areas
  * @areas: the areas that are pinned. A page is pinned where one of them covers
  *	it, or another page of its block.
@@ -80,7 +80,7 @@ struct swpt_pages {
 };
 
 /**
- * struct swpt_area - a range of IOVA and the pages behind it
+ * struct swpt_area - A range of IOVA and the pages behind it.
  * @node: in swpt::areas
  * @iova: first IOVA
  * @last: last IOVA
@@ -107,9 +107,9 @@ struct swpt_area {
 };
 
 /**
- * struct swpt - the areas of an IO address space
+ * struct swpt - The areas of an IO address space.
  * @areas: areas by IOVA; they do not overlap
- * @seq: changes whenever what a reader sees does
+ * @seq: changes with everything that a reader may see
  * @page_shift: log2 of the page size
  */
 struct swpt {
@@ -119,10 +119,10 @@ struct swpt {
 };
 
 /**
- * struct swpt_piece - a run, or what is left of it, as a cursor hands it out
+ * struct swpt_piece - A run, or what is left of it, as a cursor hands it out.
  * @first: index of its first page
- * @npages: pages
- * @word: run word of the first page
+ * @npages: number of pages
+ * @word: word of the first page
  */
 struct swpt_piece {
 	u64 first;
@@ -131,12 +131,12 @@ struct swpt_piece {
 };
 
 /**
- * struct swpt_builder - collects the runs of pages that are being pinned
- * @dir: chunks that are complete
- * @runs: runs not yet in a chunk: @one, or an allocated array
- * @nr_runs: how many
+ * struct swpt_builder - Collects the runs of pages that are being pinned.
+ * @dir: complete chunks
+ * @runs: runs not yet in a chunk: &@one, or an allocated array
+ * @nr_runs: number of these
  * @first: index of the first page of @runs
- * @next: index that the next run has to have
+ * @next: index where the next run starts
  * @longest: pages of the longest run in @runs
  * @expect: word that would continue the last run
  * @one: room for a single run
@@ -155,7 +155,7 @@ struct swpt_builder {
 };
 
 /**
- * struct swpt_phys_run - physically contiguous bytes
+ * struct swpt_phys_run - Physically contiguous bytes.
  * @phys: physical address
  * @length: bytes
  */
@@ -165,11 +165,11 @@ struct swpt_phys_run {
 };
 
 /**
- * struct swpt_runs - the answer for a range of IOVA, as far as it goes
- * @run: array
+ * struct swpt_runs - The answer for a range of IOVA, or for the start of it.
+ * @run: array of runs
  * @nr: entries in use
- * @room: entries there are
- * @iova: what comes next
+ * @room: size of the array
+ * @iova: first IOVA that is not in the answer
  */
 struct swpt_runs {
 	struct swpt_phys_run *run;
@@ -178,7 +178,9 @@ struct swpt_runs {
 	u64 iova;
 };
 
-/* Called for pages that no area covers any more: @npages at each of @nr words. */
+/*
+ * Called for pages that no area covers any more: @npages at each of @nr words.
+ */
 typedef void (*swpt_release_fn)(void *arg, const u64 *words, unsigned int nr,
 				u64 npages);
 
@@ -207,7 +209,7 @@ static inline void swpt_write_end(struct swpt *swpt)
 	raw_write_seqcount_end(&swpt->seq);
 }
 
-/* An odd result: a writer is at work, do not look. */
+/* An odd result means that a writer is at work. */
 static inline unsigned int swpt_read_begin(struct swpt *swpt)
 {
 	return raw_read_seqcount(&swpt->seq);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VFIO's type1 ioctl calls on an iommufd. They work on the compatibility IOAS,
+ * VFIO's type1 ioctls on an iommufd. They work on the compatibility IOAS,
  * noiommufd_ctx::vfio_ioas, and so does IOMMU_VFIO_IOAS, which sets it.
  */
 #include <linux/vfio.h>
@@ -65,8 +65,8 @@ int noiommufd_vfio_ioas(struct noiommufd_ucmd *ucmd)
 }
 
 /*
- * The page sizes of the table that mainline has behind a noiommu HWPT, of which
- * GET_INFO offers none below the kernel's own.
+ * Page sizes of the table behind mainline's noiommu HWPT. GET_INFO reports none
+ * below PAGE_SIZE.
  */
 #define IOMMUFD_HWPT_PAGE_SIZES	0xfff7ffffff000ULL
 
@@ -83,7 +83,7 @@ static int noiommufd_vfio_map_dma(struct noiommufd_ioas *ioas, void __user *arg)
 		return -EINVAL;
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-	/* Neither to read nor to write: an HWPT does not take that. */
+	/* An HWPT refuses memory that is neither read nor written. */
 	if (!map.flags && READ_ONCE(ioas->iopt.nr_hwpts))
 		return -EINVAL;
 
@@ -207,7 +207,7 @@ static int noiommufd_vfio_iommu_get_info(struct noiommufd_ioas *ioas,
 	if (READ_ONCE(ioas->iopt.nr_hwpts))
 		answer.info.iova_pgsizes = (IOMMUFD_HWPT_PAGE_SIZES &
 					    PAGE_MASK) | PAGE_SIZE;
-	/* As much as there is room for in whole. */
+	/* Report only the capabilities that fit completely. */
 	if (argsz >= size)
 		answer.info.cap_offset = sizeof(answer.info);
 	else if (argsz >= offsetof(struct noiommufd_vfio_info, iova))
@@ -218,13 +218,13 @@ static int noiommufd_vfio_iommu_get_info(struct noiommufd_ioas *ioas,
 }
 
 /**
- * noiommufd_vfio_ioctl() - a call that is not iommufd's
+ * noiommufd_vfio_ioctl() - Handle an ioctl that is not iommufd's.
  * @ictx: context
  * @cmd: its number
  * @arg: its argument
  *
  * Return: as VFIO's container; -ENODEV: there is no compatibility IOAS;
- * -ENOTTY: no such call.
+ * -ENOTTY: no such ioctl.
  */
 int noiommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
 			 unsigned long arg)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ioctl calls that need an IOMMU. A program that asks gets the errno that
- * Linux 7.3 has for a noiommu device; nothing is locked, nothing changes.
+ * The ioctls that need an IOMMU. They return the errno of Linux 7.3 for a
+ * noiommu device; nothing is locked, nothing changes.
  */
 #include <linux/overflow.h>
 
@@ -10,7 +10,7 @@
 #define IOMMU_INVALIDATE_MAX	BIT(19)
 #define IOMMU_VEVENTQ_MAX	BIT(19)
 
-/* The errno for an object that is there, but cannot do it. */
+/* The errno for an object that exists but does not support the ioctl. */
 static int noiommufd_unsupported(struct noiommufd_ucmd *ucmd, u32 id,
 				 enum noiommufd_object_type type)
 {
@@ -43,7 +43,7 @@ int noiommufd_hwpt_set_dirty_tracking(struct noiommufd_ucmd *ucmd)
 				     IOMMUFD_OBJ_HWPT_PAGING);
 }
 
-/* What the range and the page size of a bitmap have to be. */
+/* Check the range and the page size of a bitmap. */
 static int noiommufd_check_bitmap(struct iommu_hwpt_get_dirty_bitmap *cmd)
 {
 	u64 last;
@@ -88,7 +88,7 @@ int noiommufd_hwpt_invalidate(struct noiommufd_ucmd *ucmd)
 		if (rc == -EOPNOTSUPP)
 			rc = -EINVAL;
 	}
-	/* Says how many entries were done, in any case. */
+	/* Reports how many entries were handled, on failure as well. */
 	cmd->entry_num = 0;
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd)) ?: rc;
 }

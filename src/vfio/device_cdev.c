@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The node /dev/vfio/devices/noiommu-vfioX: open, BIND, ATTACH, DETACH and the
- * order of things at the last close.
+ * last close.
  *
- * BIND and close run under dev_set->lock. What may take long, which is ending
- * a binding (it may unpin many GiB), and what may fault, which is answering
- * the user, run outside of it, so that siblings in the set are not held up.
- * The device's bind_lock has BIND wait for the end of the binding before: its
- * context must not lose memory to a device that somebody else has started again.
- * ATTACH and DETACH take the binding's attach_lock alone.
+ * BIND and close run under dev_set->lock. Ending a binding may take long, as it
+ * may unpin many GiB, and answering a program may fault. Both happen outside
+ * that lock, so that they do not delay other devices of the set. bind_lock lets
+ * BIND wait until the previous binding has ended: memory must not be unpinned
+ * while the device is running again for another program. ATTACH and DETACH take
+ * only the binding's attach_lock.
  */
 #include <linux/capability.h>
 #include <linux/device.h>
@@ -32,15 +32,15 @@ static char *noiommu_vfio_devnode(devnode_arg_device *dev, umode_t *mode,
 	return kasprintf(GFP_KERNEL, "vfio/devices/%s", dev_name(dev));
 }
 
-/* Without a name: it would show up as DEVTYPE in uevents. */
+/* It has no name, which would show up as DEVTYPE in uevents. */
 static const struct device_type noiommu_vfio_type = {
 	.devnode = noiommu_vfio_devnode,
 };
 
 /**
- * noiommu_vfio_cdev_init - reserve device numbers, see to it there is a class
+ * noiommu_vfio_cdev_init() - Reserve device numbers and register the class.
  *
- * Return: 0 or an errno
+ * Return: 0 or an errno.
  */
 int noiommu_vfio_cdev_init(void)
 {
@@ -58,7 +58,7 @@ int noiommu_vfio_cdev_init(void)
 }
 
 /**
- * noiommu_vfio_cdev_cleanup - undo noiommu_vfio_cdev_init()
+ * noiommu_vfio_cdev_cleanup() - Undo noiommu_vfio_cdev_init().
  */
 void noiommu_vfio_cdev_cleanup(void)
 {
@@ -67,10 +67,10 @@ void noiommu_vfio_cdev_cleanup(void)
 }
 
 /**
- * noiommu_vfio_cdev_add - make the node of a device
+ * noiommu_vfio_cdev_add() - Make the node of a device.
  * @dev: the device
  *
- * Return: 0 or an errno; after an error there is no node
+ * Return: 0 or an errno. On failure there is no node.
  */
 int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
 {
@@ -88,14 +88,14 @@ int noiommu_vfio_cdev_add(struct noiommu_vfio_device *dev)
 	cdev_init(&dev->cdev, &noiommu_vfio_fops);
 	dev->cdev.owner = THIS_MODULE;
 
-	/* An open may come as soon as the node is there */
+	/* The node may be opened as soon as it exists */
 	refcount_set(&vdev->refcount, 1);
 	return cdev_device_add(&dev->cdev, node);
 }
 
 /**
- * noiommu_vfio_cdev_del - remove the node of a device
- * @dev: the device; files that are open stay so
+ * noiommu_vfio_cdev_del() - Remove the node of a device.
+ * @dev: the device; open files stay open
  */
 void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev)
 {
@@ -103,12 +103,12 @@ void noiommu_vfio_cdev_del(struct noiommu_vfio_device *dev)
 }
 
 /**
- * noiommu_vfio_open - open() of the node
+ * noiommu_vfio_open() - Open the node.
  * @inode: the node
  * @filp: the new file
  *
- * Return: 0, -ENODEV when the device is on its way out, -EPERM without
- * CAP_SYS_RAWIO, -ENOMEM
+ * Return: 0; -ENODEV: the device is being removed; -EPERM: no CAP_SYS_RAWIO;
+ * -ENOMEM.
  */
 int noiommu_vfio_open(struct inode *inode, struct file *filp)
 {
@@ -150,10 +150,10 @@ err_put:
 }
 
 /**
- * noiommu_vfio_end_binding - detach, unbind, put the context
- * @binding: is freed
+ * noiommu_vfio_end_binding() - Detach, unbind, put the context.
+ * @binding: binding, which is freed
  *
- * The device must be quiet: what was pinned for it may be unpinned here.
+ * The device must be quiet, because this may unpin its memory.
  */
 void noiommu_vfio_end_binding(struct noiommu_vfio_binding *binding)
 {
@@ -166,8 +166,9 @@ void noiommu_vfio_end_binding(struct noiommu_vfio_binding *binding)
 }
 
 /*
- * Undo a BIND: close the device, then end the binding, unless the device could
- * not be made quiet because remove has its lock: then remove does both.
+ * Undo a BIND: close the device, make it quiet, end the binding. While remove
+ * holds device_lock the device cannot be reset; then the last two are left to
+ * remove.
  */
 static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 {
@@ -181,8 +182,8 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 	df->binding = NULL;
 	dev->binding = NULL;
 	/*
-	 * Proves in a test build that the test would see what this prevents:
-	 * unpin first, and then leave out the reset that ends all DMA.
+	 * A test build proves that the test would notice the wrong order:
+	 * unpin first, and leave out the reset that ends all DMA.
 	 */
 	if (IS_ENABLED(CONFIG_NOIOMMUFD_TEST_UNQUIET)) {
 		dev->core.reset_works = false;
@@ -203,11 +204,11 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 }
 
 /**
- * noiommu_vfio_release - the last close of a file of the node
+ * noiommu_vfio_release() - Handle the last close of a file of the node.
  * @inode: the node
  * @filp: the file
  *
- * Return: 0
+ * Return: 0.
  */
 int noiommu_vfio_release(struct inode *inode, struct file *filp)
 {
@@ -223,13 +224,13 @@ int noiommu_vfio_release(struct inode *inode, struct file *filp)
 	put_pid(df->pid);
 	kfree(df);
 
-	/* remove may go on from here */
+	/* From here on remove may continue */
 	if (refcount_dec_and_test(&dev->core.vdev.refcount))
 		complete(&dev->core.vdev.comp);
 	return 0;
 }
 
-/* The caller ends @binding when this fails. */
+/* On failure the caller ends the binding. */
 static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 				   struct noiommu_vfio_binding *binding)
 {
@@ -240,7 +241,7 @@ static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 	lockdep_assert_held(&dev->bind_lock);
 	lockdep_assert_held(&vdev->dev_set->lock);
 
-	/* Enabling it begins with a reset */
+	/* Enabling begins with a reset */
 	if (noiommu_vfio_gone(dev))
 		return -ENODEV;
 
@@ -257,7 +258,7 @@ static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 	return 0;
 }
 
-/* A noiommu device has no VF token, so the best a token can be is wrong. */
+/* A noiommu device has no VF token, so no token can match. */
 static int
 noiommu_vfio_check_token(const struct vfio_device_bind_iommufd *bind)
 {
@@ -291,7 +292,7 @@ static int noiommu_vfio_copy_bind(struct vfio_device_bind_iommufd *bind,
 	return 0;
 }
 
-/* Make the device one of the iommufd's context. */
+/* Bind the device to the context of an iommufd, unless it is open already. */
 static struct noiommu_vfio_binding *
 noiommu_vfio_begin_binding(struct noiommu_vfio_device *dev,
 			   struct vfio_device_bind_iommufd *bind)
@@ -314,7 +315,7 @@ noiommu_vfio_begin_binding(struct noiommu_vfio_device *dev,
 		goto err_free;
 	}
 
-	/* Another file has the device */
+	/* The device is bound through another file */
 	if (vdev->open_count) {
 		ret = -EINVAL;
 		goto err_put;
@@ -336,7 +337,9 @@ err_free:
 	return ERR_PTR(ret);
 }
 
-/* @token: what noiommu_vfio_check_token() found. Sets the answer in @bind. */
+/*
+ * token: what noiommu_vfio_check_token() returned. The answer goes into bind.
+ */
 static int noiommu_vfio_do_bind(struct noiommu_vfio_file *df,
 				struct vfio_device_bind_iommufd *bind,
 				int token)
@@ -346,7 +349,7 @@ static int noiommu_vfio_do_bind(struct noiommu_vfio_file *df,
 	struct noiommu_vfio_binding *binding = NULL;
 	int ret;
 
-	/* Both may be held by a close, for as long as a device takes to reset */
+	/* A close may hold both for as long as a reset takes */
 	if (mutex_lock_killable(&dev->bind_lock))
 		return -EINTR;
 	if (mutex_lock_killable(&set->lock)) {
@@ -367,7 +370,7 @@ static int noiommu_vfio_do_bind(struct noiommu_vfio_file *df,
 
 out_unlock:
 	mutex_unlock(&set->lock);
-	/* This may unpin much, so the siblings do not wait for it */
+	/* This may unpin much memory: other devices of the set do not wait */
 	if (ret && binding)
 		noiommu_vfio_end_binding(binding);
 out_unlock_bind:
@@ -376,11 +379,11 @@ out_unlock_bind:
 }
 
 /**
- * noiommu_vfio_bind - VFIO_DEVICE_BIND_IOMMUFD
+ * noiommu_vfio_bind() - VFIO_DEVICE_BIND_IOMMUFD.
  * @df: the file
  * @uptr: a struct vfio_device_bind_iommufd
  *
- * Return: 0 or an errno; after an error the device is as it was
+ * Return: 0 or an errno. On failure nothing has changed.
  */
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 {
@@ -412,7 +415,7 @@ static int noiommu_vfio_do_attach(struct noiommu_vfio_binding *binding,
 
 	lockdep_assert_held(&binding->attach_lock);
 
-	/* Attached by the other call: noiommufd says EBUSY */
+	/* If it is attached the other way, noiommufd returns EBUSY */
 	if (binding->attached == how)
 		return noiommufd_device_replace(binding->idev, pt_id);
 
@@ -434,11 +437,11 @@ static void noiommu_vfio_do_detach(struct noiommu_vfio_binding *binding,
 }
 
 /**
- * noiommu_vfio_attach - VFIO_DEVICE_ATTACH_IOMMUFD_PT
+ * noiommu_vfio_attach() - VFIO_DEVICE_ATTACH_IOMMUFD_PT.
  * @df: the file
  * @uptr: a struct vfio_device_attach_iommufd_pt, with or without pasid
  *
- * Return: 0 or an errno
+ * Return: 0 or an errno.
  */
 long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 {
@@ -459,7 +462,7 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 			return -EINVAL;
 		if (get_user(attach.pasid, &arg->pasid))
 			return -EFAULT;
-		/* What mainline's allocator of PASIDs says to such a number */
+		/* The errno of mainline's PASID allocator */
 		if (attach.pasid > INT_MAX)
 			return -ENOSPC;
 		if (attach.pasid)
@@ -467,11 +470,11 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 		how = NOIOMMU_VFIO_ATTACHED_PASID;
 	}
 
-	/* Find out now whether the answer can be given: replace has no undo */
+	/* Check now that the answer can be written: replace cannot be undone */
 	if (put_user(attach.pt_id, &arg->pt_id))
 		return -EFAULT;
 
-	/* Whoever holds it may be waiting for a page that a user must supply */
+	/* The holder may wait for a page that user space has to supply */
 	if (mutex_lock_killable(&binding->attach_lock))
 		return -EINTR;
 	ret = noiommu_vfio_do_attach(binding, how, &attach.pt_id);
@@ -484,11 +487,11 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 }
 
 /**
- * noiommu_vfio_detach - VFIO_DEVICE_DETACH_IOMMUFD_PT
+ * noiommu_vfio_detach() - VFIO_DEVICE_DETACH_IOMMUFD_PT.
  * @df: the file
  * @uptr: a struct vfio_device_detach_iommufd_pt, with or without pasid
  *
- * Return: 0, attached or not, or an errno for bad arguments
+ * Return: 0, whether it was attached or not; or an errno for bad arguments.
  */
 long noiommu_vfio_detach(struct noiommu_vfio_file *df, void __user *uptr)
 {

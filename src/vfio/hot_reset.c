@@ -3,11 +3,10 @@
  * GET_PCI_HOT_RESET_INFO and PCI_HOT_RESET: reset a slot or bus as a whole.
  * vfio-pci-core's own need IOMMU groups or the kernel's iommufd.
  *
- * Allowed when every function that the reset hits is bound to one iommufd
- * context, the caller's, or is ours and nobody has it. dev_set->lock keeps it
- * so; it also holds off BIND and close. memory_lock of each device, inside of
- * it and only ever tried, holds off access to BARs; see
- * noiommu_vfio_trylock_memory().
+ * A reset is allowed if every function that it hits is ours, and bound to the
+ * iommufd context of the caller or to none. dev_set->lock keeps it so, as BIND
+ * and close take it. Inside it memory_lock of each device, which is only tried,
+ * keeps programs from accessing BARs: see noiommu_vfio_trylock_memory().
  */
 #include <linux/noiommufd.h>
 #include <linux/pci.h>
@@ -45,7 +44,9 @@ static int hot_reset_walk_one(struct pci_dev *pdev, void *data)
 	return walk->ret;
 }
 
-/* Calls walk->fn for every function that a reset together with @dev hits. */
+/*
+ * Call walk->fn for every function that a reset of the slot or bus of dev hits.
+ */
 static int hot_reset_walk_all(struct noiommu_vfio_device *dev,
 			      struct hot_reset_walk *walk)
 {
@@ -74,8 +75,8 @@ static struct vfio_device *hot_reset_find(struct vfio_device_set *set,
 }
 
 /*
- * The id of @vdev in the context that @dev is bound to; VFIO_PCI_DEVID_OWNED
- * when nobody has it, so that a reset takes it from nobody.
+ * The id of vdev in the context that dev is bound to; VFIO_PCI_DEVID_OWNED if
+ * vdev is bound to none, so that a reset disturbs no one.
  */
 static int hot_reset_devid_of(struct noiommu_vfio_device *dev,
 			      struct vfio_device *vdev)
@@ -84,7 +85,7 @@ static int hot_reset_devid_of(struct noiommu_vfio_device *dev,
 
 	lockdep_assert_held(&dev->core.vdev.dev_set->lock);
 
-	/* A set may have devices of vfio-pci, too */
+	/* The set may include devices of vfio-pci */
 	if (!vdev || vdev->ops != &noiommu_vfio_ops)
 		return VFIO_PCI_DEVID_NOT_OWNED;
 	other = to_noiommu_vfio(vdev);
@@ -115,7 +116,7 @@ static int hot_reset_report_one(struct pci_dev *pdev,
 	struct vfio_pci_dependent_device *out;
 	int devid;
 
-	/* Plugged in since we counted */
+	/* Plugged in after the count */
 	if (walk->count >= walk->room)
 		return -EAGAIN;
 
@@ -139,12 +140,12 @@ static int hot_reset_check_one(struct pci_dev *pdev,
 }
 
 /**
- * noiommu_vfio_hot_reset_info - VFIO_DEVICE_GET_PCI_HOT_RESET_INFO
+ * noiommu_vfio_hot_reset_info() - VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.
  * @dev: the device, bound
  * @uptr: a struct vfio_pci_hot_reset_info
  *
- * Return: 0; -ENODEV when there is no such reset; -ENOSPC when the answer does
- * not fit, with the count that does; or another errno
+ * Return: 0; -ENODEV: there is no such reset; -ENOSPC: the answer does not fit,
+ * and its count is reported; or another errno.
  */
 long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,
 				 void __user *uptr)
@@ -201,7 +202,7 @@ out_free:
 	return ret;
 }
 
-/* All that the reset hits is in the set. */
+/* Reset the slot or bus, whose functions are all in the set. */
 static int hot_reset_set(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
@@ -238,13 +239,14 @@ out_unlock:
 }
 
 /**
- * noiommu_vfio_hot_reset - VFIO_DEVICE_PCI_HOT_RESET
+ * noiommu_vfio_hot_reset() - VFIO_DEVICE_PCI_HOT_RESET.
  * @dev: the device, bound
- * @uptr: a struct vfio_pci_hot_reset with no group fd, which a cdev has no use
- *	for
+ * @uptr: a struct vfio_pci_hot_reset without group fds, which a cdev does not
+ *	use
  *
- * Return: 0; -ENODEV when there is no such reset, or the device was pulled out;
- * -EINVAL when it would hit a device of somebody else; or another errno
+ * Return: 0; -ENODEV: there is no such reset, or the device was pulled out;
+ * -EINVAL: it would hit a device that the caller does not own; or another
+ * errno.
  */
 long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 {

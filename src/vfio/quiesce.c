@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Making a device quiet: after this it does no DMA, and what was pinned for it
- * may be unpinned.
+ * Making a device quiet: it does no DMA any more, so that its memory can be
+ * unpinned.
  *
  * A reset needs device_lock, which remove holds while it waits for the last
- * close. So it is only tried here, but by what remove calls.
+ * close. So it is only tried here, except in what remove calls.
  */
 #include <linux/delay.h>
 #include <linux/pci.h>
@@ -14,16 +14,15 @@
 #define RESET_RETRY_MS 10
 
 /**
- * noiommu_vfio_gone - was the device pulled out?
+ * noiommu_vfio_gone() - Was the device pulled out?
  * @dev: the device
  *
- * Whatever waits for such a device to answer waits a minute, and often more than
- * once. The kernel marks it when the port above reports that its card is gone;
- * until then the port itself is asked. A device that is there but does not
- * answer is not gone: a reset of its bus has to end its DMA, and may bring it
- * back.
+ * Waiting for such a device to answer takes a minute, and often several. The
+ * kernel marks it when the port above reports that its card is gone; until then
+ * this asks the port. A device that is present but does not answer is not gone:
+ * a reset of its bus has to end its DMA, and may revive it.
  *
- * Return: true when there is nothing that could be reset, or do DMA
+ * Return: true if nothing is left that could be reset or do DMA.
  */
 bool noiommu_vfio_gone(struct noiommu_vfio_device *dev)
 {
@@ -36,7 +35,7 @@ bool noiommu_vfio_gone(struct noiommu_vfio_device *dev)
 	if (pci_device_is_present(pdev))
 		return false;
 
-	/* A port that does not answer either may be a part of what was pulled */
+	/* A port that does not answer may have been pulled out as well */
 	do {
 		port = pci_upstream_bridge(port);
 	} while (port && !pci_device_is_present(port));
@@ -50,11 +49,11 @@ bool noiommu_vfio_gone(struct noiommu_vfio_device *dev)
 }
 
 /**
- * noiommu_vfio_wake - bring a device out of D3hot, with its state
- * @core: the device; nobody else changes its power state meanwhile
+ * noiommu_vfio_wake() - Bring a device out of D3hot, with its state.
+ * @core: the device; nothing else may change its power state meanwhile
  *
- * The user may have put it there, and vfio-pci-core before Linux 6.1 does at
- * close.
+ * The program may have put it there, and vfio-pci-core before Linux 6.1 does so
+ * at close.
  */
 void noiommu_vfio_wake(struct vfio_pci_core_device *core)
 {
@@ -70,9 +69,9 @@ void noiommu_vfio_wake(struct vfio_pci_core_device *core)
 }
 
 /*
- * What vfio-pci-core does at close where it gets device_lock; here remove's
- * caller has it. A reset of the bus needs the bridge's lock, too, and that can
- * only be tried: its holder may want ours.
+ * Reset as vfio-pci-core does at close, but with device_lock held, by the
+ * caller of remove. A bus reset also needs the lock of the bridge, which is
+ * only tried because its holder may be waiting for ours.
  */
 static int noiommu_vfio_reset_locked(struct pci_dev *pdev)
 {
@@ -90,7 +89,7 @@ static int noiommu_vfio_reset_locked(struct pci_dev *pdev)
 
 	pci_cfg_access_lock(pdev);
 	pci_save_state(pdev);
-	/* No interrupt while in reset */
+	/* No interrupts during the reset */
 	pci_write_config_word(pdev, PCI_COMMAND, PCI_COMMAND_INTX_DISABLE);
 	ret = __pci_reset_function_locked(pdev);
 	pci_restore_state(pdev);
@@ -101,24 +100,24 @@ static int noiommu_vfio_reset_locked(struct pci_dev *pdev)
 	return ret;
 }
 
-/* Bus mastering is off already; see to it that nothing is on its way still. */
+/* Bus mastering is off; wait until nothing is in flight any more. */
 static void noiommu_vfio_drain(struct pci_dev *pdev)
 {
 	u16 cmd;
 
-	/* It does not answer: nothing it says would mean anything */
+	/* It does not answer, so what is read would mean nothing */
 	if (!pci_device_is_present(pdev))
 		return;
-	/* A read pushes what the device posted before its answer */
+	/* A read pushes the writes that the device has posted */
 	pci_read_config_word(pdev, PCI_COMMAND, &cmd);
 	if (!pci_wait_for_pending_transaction(pdev))
-		pci_warn(pdev, "transactions are pending after close\n");
+		pci_warn(pdev, "transactions are still pending after close: it may write to memory that is freed\n");
 }
 
 /*
- * The close of vfio-pci-core has turned bus mastering off and reset the
- * function, unless somebody held device_lock, or nothing can reset the
- * function alone. Returns -EAGAIN while the reset can be made up for.
+ * vfio-pci-core's close has turned bus mastering off and reset the function,
+ * unless device_lock was taken, or the function cannot be reset alone. Returns
+ * -EAGAIN if the reset has to be tried again.
  */
 static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 				    int (*reset)(struct pci_dev *pdev))
@@ -128,7 +127,7 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 
 	lockdep_assert_held(&core->vdev.dev_set->lock);
 
-	/* Reset by close, or with a sibling of its set; or not there any more */
+	/* Reset by close or with another device of its set, or pulled out */
 	if (!core->needs_reset || noiommu_vfio_gone(dev))
 		return 0;
 
@@ -138,7 +137,7 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 		if (ret == -EAGAIN)
 			return ret;
 		if (ret)
-			pci_warn(core->pdev, "reset after close failed: %d\n",
+			pci_warn(core->pdev, "reset after close failed: %d; bus mastering is off\n",
 				 ret);
 		else
 			core->needs_reset = false;
@@ -148,12 +147,12 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 }
 
 /**
- * noiommu_vfio_quiesce - see to it that a closed device does no more DMA
- * @dev: the device, after vfio_pci_core_close_device(); of its locks bind_lock
- *	alone is held
+ * noiommu_vfio_quiesce() - Make a closed device quiet.
+ * @dev: the device, after vfio_pci_core_close_device(); of its locks only
+ *	bind_lock is held
  *
- * Return: true when it is quiet; false when that is left to remove, which
- * holds device_lock
+ * Return: true if it is quiet; false if that is left to remove, which holds
+ * device_lock.
  */
 bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 {
@@ -176,8 +175,8 @@ bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 }
 
 /**
- * noiommu_vfio_quiesce_locked - the same where device_lock is held
- * @dev: the device, in remove; no file of it is open
+ * noiommu_vfio_quiesce_locked() - Make a device quiet in remove.
+ * @dev: the device; no file of it is open, and device_lock is held
  */
 void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev)
 {
@@ -187,7 +186,7 @@ void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev)
 
 	mutex_lock(&set->lock);
 	if (noiommu_vfio_try_quiesce(dev, noiommu_vfio_reset_locked)) {
-		pci_warn(dev->core.pdev, "no reset after close: the bridge above is busy\n");
+		pci_warn(dev->core.pdev, "no reset after close, the bridge above is busy; bus mastering is off\n");
 		noiommu_vfio_drain(dev->core.pdev);
 	}
 	mutex_unlock(&set->lock);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Where a device cannot use the physical address that GET_PA answers, or would
- * find something else there. The kernel's own drivers do not notice: dma_map_*()
- * copies, translates or flushes for them.
+ * Finds devices that cannot use the physical addresses that GET_PA returns, or
+ * would find other memory there. Kernel drivers do not notice, because
+ * dma_map_*() copies, translates or flushes for them.
  *
- * Pure functions: no lock, nothing but their arguments.
+ * Pure functions: they use their arguments only, and take no lock.
  */
 #include <linux/dma-direct.h>
 #include <linux/kernel.h>
@@ -24,10 +24,11 @@ static __printf(2, 3) bool refuse(struct noiommu_vfio_reach *reach,
 }
 
 /**
- * noiommu_vfio_reaches_memory - does the device get at what programs write?
- * @reach: the facts; @why is set when it does not
+ * noiommu_vfio_reaches_memory() - Can the device access what programs write?
+ * @reach: the facts; @why is set if it cannot
  *
- * Return: true or false, of memory as such; see noiommu_vfio_reaches_ram()
+ * Return: true if it can, as far as that does not depend on addresses: see
+ * noiommu_vfio_reaches_ram().
  */
 bool noiommu_vfio_reaches_memory(struct noiommu_vfio_reach *reach)
 {
@@ -56,7 +57,7 @@ find_range(const struct bus_dma_region *range, u64 addr)
 	return NULL;
 }
 
-/* The last address before @addr that the bus gets to; 0: there is none. */
+/* The last address before addr that the bus reaches; 0: there is none. */
 static u64 last_before(const struct noiommu_vfio_reach *reach, u64 addr)
 {
 	const struct bus_dma_region *range;
@@ -76,15 +77,16 @@ static u64 last_before(const struct noiommu_vfio_reach *reach, u64 addr)
 }
 
 /**
- * noiommu_vfio_reaches_ram - does the device get at RAM by its own address?
- * @reach: the facts; @why is set when it does not
- * @start: where the RAM begins
- * @last: its last byte
+ * noiommu_vfio_reaches_ram() - Can the device access RAM by its physical
+ * address?
+ * @reach: the facts; @why is set if it cannot
+ * @start: first byte of the RAM
+ * @last: last byte of the RAM
  *
- * That there are ranges says nothing: on arm64 most have the same address on
- * both sides. Those without RAM do not matter.
+ * Having ranges does not mean that addresses differ: on arm64 most ranges have
+ * the same one on both sides. Ranges without RAM do not matter.
  *
- * Return: true or false
+ * Return: true if it can.
  */
 bool noiommu_vfio_reaches_ram(struct noiommu_vfio_reach *reach, u64 start,
 			      u64 last)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Is the physical address of a page what a device has to be given for it? Told
- * by facts about the machine and the bus, which the caller has collected.
+ * Decides whether a device can use the physical addresses of pages, by facts
+ * about the machine and the bus that the caller has collected.
  */
 #ifndef __NOIOMMU_VFIO_REACH_H
 #define __NOIOMMU_VFIO_REACH_H
@@ -11,15 +11,15 @@
 struct bus_dma_region;
 
 /**
- * struct noiommu_vfio_reach - how a device gets at memory
+ * struct noiommu_vfio_reach - How a device reaches memory.
  * @xen_pv: the kernel's physical addresses are not the machine's
- * @encrypted: what the processor writes to memory, it alone can read
- * @restricted: the device gets at a pool that is reserved for it, no more
+ * @encrypted: only the processor can read what it writes to memory
+ * @restricted: the device reaches only a pool that is reserved for it
  * @incoherent: the device does not see what is in the processor's caches
  * @limit: the highest address that the bus can carry; 0: any
- * @ranges: what the bus passes on to which part of memory, ended by a size of
- *	0; NULL: all, to the same address
- * @why: the refusal, once there is one
+ * @ranges: which addresses on the bus lead to which memory, ended by a size of
+ *	0; NULL: each to the same address
+ * @why: the reason to refuse the device, if there is one
  */
 struct noiommu_vfio_reach {
 	bool xen_pv;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the files of noiommu-vfio-pci.ko share: a device, an open file of its
- * node, a binding of it to an iommufd context, and the calls between files.
+ * node, its binding to an iommufd context, and their functions.
  *
  * Locks, outermost first:
  *   device_lock of the PCI device   held around probe and remove; elsewhere
- *                                   only ever tried
- *   dev->bind_lock                  a binding from its BIND to its end: none
- *                                   begins while another is being ended
- *   dev_set->lock (vfio's)          one owner at a time: open_count, @binding
- *                                   of the device, enable and close
+ *                                   only tried
+ *   dev->bind_lock                  a binding from BIND to its end: none begins
+ *                                   while another one is ending
+ *   dev_set->lock (vfio's)          open_count, @binding of the device, enable
+ *                                   and close
  *   binding->attach_lock            @attached; held around attach and detach,
  *                                   never together with dev_set->lock
- *   noiommufd's own locks           below both
- *   dev->files_lock                 @files, @unquiet; what is inside of it are
- *                                   locks of a process that has one open
+ *   noiommufd's own locks           inside both
+ *   dev->files_lock                 @files, @unquiet; only locks of a process
+ *                                   that has a file open are taken inside it
  */
 #ifndef __NOIOMMU_VFIO_H
 #define __NOIOMMU_VFIO_H
@@ -32,11 +32,11 @@ struct noiommufd_ctx;
 struct noiommufd_device;
 
 /**
- * enum noiommu_vfio_attached - which call attached the device
- * @NOIOMMU_VFIO_DETACHED: none
- * @NOIOMMU_VFIO_ATTACHED: ATTACH without a PASID
- * @NOIOMMU_VFIO_ATTACHED_PASID: ATTACH with PASID 0, which means the same but
- *	is kept apart, as mainline does
+ * enum noiommu_vfio_attached - How the device is attached.
+ * @NOIOMMU_VFIO_DETACHED: not at all
+ * @NOIOMMU_VFIO_ATTACHED: by ATTACH without a PASID
+ * @NOIOMMU_VFIO_ATTACHED_PASID: by ATTACH with PASID 0, which means the same
+ *	but is kept apart, as in mainline
  */
 enum noiommu_vfio_attached {
 	NOIOMMU_VFIO_DETACHED,
@@ -45,12 +45,12 @@ enum noiommu_vfio_attached {
 };
 
 /**
- * struct noiommu_vfio_binding - a device bound to an iommufd context
+ * struct noiommu_vfio_binding - A device bound to an iommufd context.
  * @ictx: the context, with a reference
  * @idev: the device as that context knows it
  * @attach_lock: serialises ATTACH, DETACH
  * @attached: how it is attached
- * @entry: on &noiommu_vfio_device.unquiet after a close that could not reset
+ * @entry: on &noiommu_vfio_device.unquiet if close could not reset the device
  */
 struct noiommu_vfio_binding {
 	struct noiommufd_ctx *ictx;
@@ -61,15 +61,16 @@ struct noiommu_vfio_binding {
 };
 
 /**
- * struct noiommu_vfio_device - a PCI device of ours
- * @core: vfio-pci-core's part; first, because vfio frees by its address
+ * struct noiommu_vfio_device - A PCI device of ours.
+ * @core: vfio-pci-core's part; first, because vfio frees the whole by its
+ *	address
  * @cdev: the node
  * @bind_lock: serialises BIND and the end of a binding
- * @binding: the binding in force, NULL if none
+ * @binding: the current binding, or NULL
  * @files_lock: guards the two lists
  * @files: open files, bound or not
- * @unquiet: bindings that remove must reset the device for before it ends them
- * @removing: remove has begun, device_lock is its
+ * @unquiet: bindings that remove ends, after it has reset the device
+ * @removing: remove has begun, and holds device_lock
  */
 struct noiommu_vfio_device {
 	struct vfio_pci_core_device core;
@@ -83,13 +84,13 @@ struct noiommu_vfio_device {
 };
 
 /**
- * struct noiommu_vfio_file - an open file of the node
+ * struct noiommu_vfio_file - An open file of the node.
  * @dev: its device
  * @binding: set once by BIND under dev_set->lock, ended by the last close
- * @access_granted: BIND is complete: the other calls may use @binding
+ * @access_granted: BIND is complete, and other ioctls may use @binding
  * @entry: on &noiommu_vfio_device.files
- * @pid: the process that opened it, for messages; with a reference
- * @comm: its name then
+ * @pid: the process that opened it, with a reference, for messages
+ * @comm: the name of that process at the time
  */
 struct noiommu_vfio_file {
 	struct noiommu_vfio_device *dev;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The operations of an open node: hand each call to device_cdev.c,
- * hot_reset.c or vfio-pci-core.
+ * The operations of an open node, which device_cdev.c, hot_reset.c and
+ * vfio-pci-core carry out.
  *
- * No lock is taken here. Until BIND is complete every call but BIND answers
- * EINVAL; access_granted, written with release semantics, tells.
+ * No lock is taken here. Until BIND is complete, which access_granted says with
+ * release semantics, everything but BIND returns EINVAL.
  */
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -17,7 +17,7 @@
 
 #include "vfio.h"
 
-/* VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, which older headers do not have */
+/* VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, which older headers lack */
 #define MIG_PRECOPY_INFO_V2	12
 
 static struct vfio_device *noiommu_vfio_granted(struct file *filp)
@@ -31,11 +31,10 @@ static struct vfio_device *noiommu_vfio_granted(struct file *filp)
 }
 
 /*
- * Of the features that the kernels' vfio-pci-core knows none can work here. Its
- * calls for low power succeed but nothing sleeps, since its registration alone
- * installs what suspends a device; VF tokens and migration are vfio's; a dma-buf
- * could not be revoked in hot_reset.c. So check the arguments as vfio does, then
- * refuse.
+ * No feature of vfio-pci-core can work here. Those for low power would succeed
+ * without any effect, because only registration installs what suspends a
+ * device; VF tokens and migration are vfio's; a dma-buf could not be revoked in
+ * hot_reset.c. So check the arguments as vfio does, then refuse.
  */
 static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
 {
@@ -52,15 +51,16 @@ static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
 	if (!(feature.flags & VFIO_DEVICE_FEATURE_PROBE) &&
 	    (feature.flags & both) == both)
 		return -EINVAL;
-	/* The one that 7.3 refuses in other words, where nothing migrates */
+	/* For this one 7.3 has another errno if nothing can migrate */
 	if ((feature.flags & VFIO_DEVICE_FEATURE_MASK) == MIG_PRECOPY_INFO_V2)
 		return -EINVAL;
 	return -ENOTTY;
 }
 
 /*
- * The upper bits of the offset are a BAR's index. vfio-pci-core takes it for
- * signed, has no lower bound, and looks for the BAR far outside of the device.
+ * The upper bits of the offset are the index of a BAR. vfio-pci-core takes the
+ * offset as signed, has no lower bound, and would access memory far outside the
+ * device.
  */
 static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
 				   struct vfio_device_ioeventfd __user *arg)
@@ -75,7 +75,7 @@ static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
 				   (unsigned long)arg);
 }
 
-/* The kernel would wait for the device, with device_lock held. */
+/* For a device that is gone the kernel would wait with device_lock held. */
 static long noiommu_vfio_reset(struct noiommu_vfio_device *dev)
 {
 	if (noiommu_vfio_gone(dev))
@@ -135,7 +135,7 @@ static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
 
 	if (!vdev)
 		return -EINVAL;
-	/* A bit in there is a reset, for which see noiommu_vfio_reset() */
+	/* One of its bits is a reset: see noiommu_vfio_reset() */
 	if (VFIO_PCI_OFFSET_TO_INDEX(*ppos) == VFIO_PCI_CONFIG_REGION_INDEX &&
 	    noiommu_vfio_gone(df->dev))
 		return -ENODEV;
@@ -149,7 +149,7 @@ static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
 	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
 }
 
-/* For whoever looks at /proc/PID/fdinfo to find out who has which device */
+/* /proc/PID/fdinfo says which device the file is of */
 static void noiommu_vfio_show_fdinfo(struct seq_file *m, struct file *filp)
 {
 	struct noiommu_vfio_file *df = filp->private_data;

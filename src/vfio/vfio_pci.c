@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The PCI driver: which devices it takes and which it refuses, and the wait in
- * remove for the last close.
+ * The PCI driver: which devices it takes, which it refuses, and how remove
+ * waits for the last close.
  *
- * vfio-pci-core is used as a library. The vfio_device is allocated by vfio,
- * which gives it its index and class, but never registered with it: that wants
- * an IOMMU group. So what registration would do is done here.
+ * vfio-pci-core is used as a library. vfio allocates the vfio_device and gives
+ * it an index and a class, but does not register it, as that requires an IOMMU
+ * group. What registration would do is done here.
  *
- * probe and remove run under device_lock. It is never waited for anywhere
- * else: remove holds it while it waits for the last close.
+ * probe and remove run under device_lock. Nothing else waits for it, because
+ * remove holds it while it waits for the last close.
  */
 #define pr_fmt(fmt) "noiommu-vfio-pci: " fmt
 
@@ -38,7 +38,7 @@
 static bool enable_unsafe_noiommu_mode;
 module_param(enable_unsafe_noiommu_mode, bool, 0644);
 MODULE_PARM_DESC(enable_unsafe_noiommu_mode,
-		 "Take devices that no IOMMU contains: programs that drive them can read and write all of memory, and the kernel is tainted (default: off)");
+		 "Take devices that no IOMMU contains: programs that use them can read and write all of memory, and the kernel is tainted (default: off)");
 
 const struct vfio_device_ops noiommu_vfio_ops = {
 	.name = "noiommu-vfio-pci",
@@ -50,7 +50,7 @@ static int noiommu_vfio_misses_ram(struct resource *ram, void *reach)
 	return !noiommu_vfio_reaches_ram(reach, ram->start, ram->end);
 }
 
-/* Is the physical address of a page what this device has to be given for it? */
+/* Can the device use the physical addresses of pages? */
 static bool noiommu_vfio_reaches(struct pci_dev *pdev,
 				 struct noiommu_vfio_reach *reach)
 {
@@ -74,8 +74,8 @@ static bool noiommu_vfio_reaches(struct pci_dev *pdev,
 }
 
 /*
- * Why not to take a device, or NULL; *@err is the errno that goes with it. The
- * sentence may be in @reach.
+ * Return the reason to refuse a device, or NULL; *err is the errno. The text
+ * may be in reach.
  */
 static const char *noiommu_vfio_refusal(struct pci_dev *pdev,
 					struct noiommu_vfio_reach *reach,
@@ -90,7 +90,7 @@ static const char *noiommu_vfio_refusal(struct pci_dev *pdev,
 	if (pdev->hdr_type != PCI_HEADER_TYPE_NORMAL)
 		return "this is a bridge: only endpoints can be driven";
 	if (pdev->class >> 8 == PCI_CLASS_DISPLAY_VGA)
-		return "this is a VGA device: not supported";
+		return "this is a VGA device: these are not supported";
 	if (!noiommu_vfio_reaches(pdev, reach))
 		return reach->why;
 	if (!enable_unsafe_noiommu_mode)
@@ -98,7 +98,7 @@ static const char *noiommu_vfio_refusal(struct pci_dev *pdev,
 
 	*err = -EBUSY;
 	if (pci_num_vf(pdev))
-		return "its SR-IOV VFs are enabled: echo 0 > sriov_numvfs first";
+		return "its SR-IOV VFs are enabled: disable them first, by echo 0 > sriov_numvfs";
 
 	*err = security_locked_down(LOCKDOWN_PCI_ACCESS);
 	if (*err)
@@ -119,7 +119,7 @@ static int noiommu_vfio_assign_set(struct noiommu_vfio_device *dev)
 	return vfio_assign_device_set(&dev->core.vdev, set_id);
 }
 
-/* What vfio-pci-core's registration does about power, minus runtime PM. */
+/* The power set-up of vfio_pci_core_register_device(), without runtime PM. */
 static void noiommu_vfio_probe_power(struct noiommu_vfio_device *dev)
 {
 	struct pci_dev *pdev = dev->core.pdev;
@@ -129,7 +129,7 @@ static void noiommu_vfio_probe_power(struct noiommu_vfio_device *dev)
 		pci_read_config_word(pdev, pdev->pm_cap + PCI_PM_CTRL, &pmcsr);
 		dev->core.needs_pm_restore = !(pmcsr & PCI_PM_CTRL_NO_SOFT_RESET);
 	}
-	/* The state after boot or another driver is unknown; D0 is certain */
+	/* After boot or another driver the state is unknown; make it D0 */
 	pci_set_power_state(pdev, PCI_D0);
 }
 
@@ -156,7 +156,7 @@ static int noiommu_vfio_probe(struct pci_dev *pdev,
 	spin_lock_init(&dev->files_lock);
 	INIT_LIST_HEAD(&dev->files);
 	INIT_LIST_HEAD(&dev->unquiet);
-	/* vfio-pci-core's error handlers take it from there */
+	/* vfio-pci-core's error handlers look for it there */
 	dev_set_drvdata(&pdev->dev, &dev->core);
 
 	ret = noiommu_vfio_assign_set(dev);
@@ -166,7 +166,7 @@ static int noiommu_vfio_probe(struct pci_dev *pdev,
 	noiommu_vfio_probe_power(dev);
 
 	add_taint(TAINT_USER, LOCKDEP_STILL_OK);
-	pci_warn(pdev, "no IOMMU contains this device: whoever drives it can read and write all of memory; tainting the kernel\n");
+	pci_warn(pdev, "no IOMMU contains this device: a program that uses it can read and write all of memory; tainting the kernel\n");
 
 	ret = noiommu_vfio_cdev_add(dev);
 	if (ret)
@@ -184,7 +184,7 @@ static int noiommu_vfio_is_file(const void *df, struct file *filp,
 	return filp->private_data == df;
 }
 
-/* Does the process that opened it have a descriptor of it still? */
+/* Does the process that opened the file still have a descriptor of it? */
 static bool noiommu_vfio_opener_has(struct noiommu_vfio_file *df)
 {
 	struct task_struct *leader, *task;
@@ -196,7 +196,7 @@ static bool noiommu_vfio_opener_has(struct noiommu_vfio_file *df)
 	leader = pid_task(df->pid, PIDTYPE_TGID);
 	if (!leader)
 		goto out_unlock;
-	/* Threads share their files; those that have ended have none */
+	/* Threads share their files; one that has ended has none */
 	for_each_thread(leader, task) {
 		task_lock(task);
 		found = task->files;
@@ -211,8 +211,8 @@ out_unlock:
 }
 
 /*
- * Names a process that has the device, if the one that opened it does. Who else
- * may have a descriptor or a mapping, only a look at every process would tell.
+ * Name the process that opened the device, if it still has it. Finding others
+ * that have a descriptor or a mapping would mean a look at every process.
  */
 static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 {
@@ -244,7 +244,9 @@ static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 			   n, node, comm, pid, node);
 }
 
-/* Asks the user every 10 s to let go, and says every minute who that is. */
+/*
+ * Request the device back every 10 s; report every minute which process has it.
+ */
 static void noiommu_vfio_wait(struct noiommu_vfio_device *dev)
 {
 	struct vfio_device *vdev = &dev->core.vdev;
@@ -273,7 +275,7 @@ static void noiommu_vfio_wait(struct noiommu_vfio_device *dev)
 	}
 }
 
-/* The bindings whose close came while remove held device_lock. */
+/* End the bindings whose device could not be reset at close. */
 static void noiommu_vfio_end_unquiet(struct noiommu_vfio_device *dev)
 {
 	struct noiommu_vfio_binding *binding, *next;
@@ -283,7 +285,7 @@ static void noiommu_vfio_end_unquiet(struct noiommu_vfio_device *dev)
 
 	noiommu_vfio_quiesce_locked(dev);
 
-	/* No file is left: nobody else sees the list */
+	/* No file is left, so nothing else uses the list */
 	list_for_each_entry_safe(binding, next, &dev->unquiet, entry)
 		noiommu_vfio_end_binding(binding);
 }
@@ -302,19 +304,19 @@ static void noiommu_vfio_remove(struct pci_dev *pdev)
 }
 
 /*
- * Nothing to do when the machine sleeps: PCI's own code saves config space and
- * brings it back. But where a driver has no such table at all, it first turns
- * bus mastering off, and would not turn on again what the user had turned on.
+ * There is nothing to do when the machine sleeps: the PCI core saves and
+ * restores config space. But for a driver without this table it turns bus
+ * mastering off first, and so would not restore it.
  */
 static const struct dev_pm_ops noiommu_vfio_pm_ops = {};
 
-/* Not a MODULE_DEVICE_TABLE: nothing but driver_override leads here. */
+/* No MODULE_DEVICE_TABLE: only driver_override selects this driver. */
 static const struct pci_device_id noiommu_vfio_ids[] = {
 	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_ANY_ID, PCI_ANY_ID) },
 	{ }
 };
 
-/* No sriov_configure: vfio-pci-core's would make VFs that crash vfio-pci. */
+/* No sriov_configure: VFs of vfio-pci-core's would crash vfio-pci. */
 static struct pci_driver noiommu_vfio_driver = {
 	.name = "noiommu-vfio-pci",
 	.id_table = noiommu_vfio_ids,

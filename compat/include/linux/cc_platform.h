@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * <linux/cc_platform.h>, which came with Linux 5.16, and later to the stable
- * kernels of before. Those without it have a test for AMD's encrypted memory, and
- * for that of a guest on POWER.
+ * <linux/cc_platform.h>, which is in Linux 5.16 and in later releases of older
+ * stable kernels. Those without it can detect encrypted memory of AMD, and of
+ * guests on POWER.
  */
 #ifdef HAVE_CC_PLATFORM
 #include_next <linux/cc_platform.h>

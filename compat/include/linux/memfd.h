@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * <linux/memfd.h> and pinning the memory of a file; compat/memfd.c says what
- * differs. Prototypes only: kernel headers include this file too.
+ * differs. Prototypes only, because kernel headers include this file.
  */
 #include_next <linux/memfd.h>
 

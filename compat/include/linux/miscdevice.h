@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * <linux/miscdevice.h> and the name of our node: "iommu" is the kernel's own
- * wherever it is built with an iommufd, which vfio then always loads.
+ * <linux/miscdevice.h> and the name of our node. A kernel with an iommufd has
+ * "iommu" itself, and vfio always loads that.
  */
 #include_next <linux/miscdevice.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * <linux/mm.h> and pinning that does the same on every kernel; compat/mm.c
- * says what differs. Prototypes and macros only: kernel headers include this
- * file too.
+ * says what differs. Prototypes and macros only, because kernel headers include
+ * this file.
  */
 #include_next <linux/mm.h>
 
@@ -10,7 +10,7 @@
 #define NOIOMMUFD_COMPAT_MM_H
 
 #ifndef HAVE_FOLIO
-/* A folio is a page that is no tail page, and has no type of its own yet. */
+/* Before struct folio, a page that is no tail page stands in for it. */
 struct folio;
 #define page_folio(p)		((struct folio *)compound_head(p))
 #define folio_page(f, n)	nth_page((struct page *)(f), n)

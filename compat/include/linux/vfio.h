@@ -13,13 +13,13 @@
 #include <linux/fs.h>
 
 /**
- * noiommu_vfio_share_mapping - let vfio find the mappings that a file makes
+ * noiommu_vfio_share_mapping() - Let vfio find the mappings that a file makes.
  * @vdev: the device
  * @filp: a file of it that is being opened
  *
- * From Linux 6.10 a device has an inode, through which its BARs are unmapped
- * from every process at once. Before, vfio-pci-core keeps a list of its own,
- * and nothing may come between.
+ * From Linux 6.10 on a device has an inode, through which its BARs are unmapped
+ * from all processes at once. Before that vfio-pci-core keeps a list of
+ * mappings.
  */
 static inline void noiommu_vfio_share_mapping(struct vfio_device *vdev,
 					      struct file *filp)
@@ -30,8 +30,8 @@ static inline void noiommu_vfio_share_mapping(struct vfio_device *vdev,
 }
 
 /*
- * From Linux 6.1 vfio allocates a device, with an index and a struct device of
- * the class vfio-dev. Before, that is compat/vfio.c's.
+ * From Linux 6.1 on vfio allocates a device, with an index and a struct device
+ * of the class vfio-dev. Before that compat/vfio.c does.
  */
 #ifdef HAVE_VFIO_ALLOC_DEVICE
 

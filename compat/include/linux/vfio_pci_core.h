@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * <linux/vfio_pci_core.h> and calls that do the same on every kernel;
+ * <linux/vfio_pci_core.h> and functions that do the same on every kernel;
  * compat/vfio_pci.c says what differs.
  */
 #include_next <linux/vfio_pci_core.h>
@@ -20,20 +20,21 @@ bool noiommu_vfio_trylock_memory(struct vfio_pci_core_device *core);
 #define VFIO_PCI_CORE_LIFE_CYCLE_OPS
 #endif
 
-/* Before Linux 5.19 they find a device by its IOMMU group. */
+/* Before Linux 5.19 the kernel's find a device by its IOMMU group. */
 #ifdef HAVE_VFIO_DEVICE_GET_FROM_DEV
 extern const struct pci_error_handlers noiommufd_err_handlers;
 #define vfio_pci_core_err_handlers noiommufd_err_handlers
 #endif
 
 /**
- * noiommu_vfio_last_close - close a device and count that
+ * noiommu_vfio_last_close() - Close a device and decrement its open count.
  * @core: the device; dev_set->lock is held
  * @reset: whether it may be reset, alone or with its bus
  *
- * vfio-pci-core resets the bus when nobody else in the set is open. From Linux
- * 6.1 it sees by the sum of the counts, this one included; before by any count
- * that is not 0. One more than there is keeps it from that.
+ * vfio-pci-core resets the bus if no other device of the set is open. From
+ * Linux 6.1 on it looks at the sum of the counts, this one included; before
+ * that it looks for any count that is not 0. A count that is too high by one
+ * prevents the reset.
  */
 static inline void noiommu_vfio_last_close(struct vfio_pci_core_device *core,
 					   bool reset)

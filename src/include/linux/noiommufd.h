@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a driver needs of noiommufd: take a context from a user's iommufd, bind
- * a device to it, attach the device to an address space. Calls, order and
- * errno mirror <linux/iommufd.h>.
+ * What a driver needs of noiommufd: get the context of a program's iommufd,
+ * bind a device to it, attach the device to an address space. Functions, order
+ * and errnos mirror <linux/iommufd.h>.
  *
- * Calls for one device are serialised by its driver; calls for different
- * devices may run side by side. All of them sleep. None may be made under
- * mmap_lock, or under a lock that is taken under mmap_lock.
+ * The driver serialises what it does with one device; different devices need no
+ * serialisation. All functions may sleep. None may be called under mmap_lock,
+ * or under a lock that is taken under mmap_lock.
  */
 #ifndef __LINUX_NOIOMMUFD_H
 #define __LINUX_NOIOMMUFD_H
@@ -17,7 +17,7 @@ struct device;
 struct noiommufd_ctx;
 struct noiommufd_device;
 
-/* The name of our node below /dev, for messages. */
+/* The name of our node in /dev, for messages. */
 extern const char noiommufd_node_name[];
 
 struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd);

@@ -124,9 +124,10 @@ def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) ->
               ("" if met else f"bound: {number(floor)}" if excused else "MISSED"))
         values.append("yes" if met else f"no: nobody is below {number(floor)}" if excused else "no")
         targets.append("| " + " | ".join([what, *values]) + " |")
-        ends = [rows[of][1:] if of in rows else () for of in ((theirs, "mainline"), (name, "ours"))]
-        spread.append("| " + " | ".join([what, *("none" if len(set(end)) == 1 else " to ".join(map(number, end)) or "-"
-                                                 for end in ends)]) + " |")
+        measured = [rows.get(of) for of in ((theirs, "mainline"), (name, "ours"))]
+        if any(row and row[2] - row[1] > row[0] / 20 for row in measured):
+            spread.append("| " + " | ".join([what, *(row and f"{number(row[1])} to {number(row[2])}" or "-"
+                                                     for row in measured)]) + " |")
         found.append((what, mainline, ours, target, met, floor))
         if ("stock/" + name, "ours") in median:
             old.append((f"{what} ({stock})", None, median["stock/" + name, "ours"], None, None, None))

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Counts the instructions of what a user-space driver asks a kernel for: to
- * pin memory, to translate it, to give it back. Under QEMU's "-icount shift=0"
- * the time stamp counter moves by one an instruction.
+ * Counts the instructions of what a user-space driver asks of the kernel: to pin
+ * memory, translate it and unpin it. With QEMU's "-icount shift=0" the time stamp
+ * counter advances by one per instruction.
  *
  *	bench [-p ROW] BACKEND...
  *
- * A backend is "mainline" or "ours" (iommufd and a noiommu cdev; where they
- * are, the environment says: see iommufd_open()), "io_uring" (registered
- * buffers: a floor for pinning) or "pagemap" (mlock() and /proc/self/pagemap).
- * All of them work on the same memory, in turn.
+ * A backend is "mainline" or "ours" (iommufd and a noiommu cdev, which the
+ * environment names: see iommufd_open()), "io_uring" (registered buffers, a lower
+ * bound for pinning) or "pagemap" (mlock() and /proc/self/pagemap). All of them
+ * work on the same memory, in turn.
  *
  * Prints "row backend median low high rounds" lines; low and high are the 5th
- * and the 95th percentile. Whatever is timed is checked too: addresses against
- * pagemap, pins and charge by what the kernel counts. The first thing that is
- * wrong ends the program.
+ * and the 95th percentile. Results are checked as well: addresses against
+ * pagemap, pins and charge against the kernel's counters. The first error ends
+ * the program.
  *
- * With -p, a few system calls of that row are marked for where.c, and what the
- * row has nothing to do with is left out.
+ * With -p, a few system calls of that row are marked for where.c, and other rows
+ * are left out.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -58,13 +58,13 @@
 
 /* Areas in the address space while single pages are measured */
 #define NR_AREAS	10000
-/* Rounds for what takes a few thousand instructions, and for the rest */
+/* Rounds for operations of a few thousand instructions, and for others */
 #define SMALL_ROUNDS	2001
 #define OPEN_ROUNDS	201
 #define BIG_ROUNDS	5
 /*
- * Mappings that tell what one of them takes, and those before them, which use
- * up what the allocators have at hand. Of 1 GiB; first of 2 MiB pages.
+ * How many mappings of 1 GiB are measured together, and how many are made before
+ * them to use up the reserves of the allocators. First for 2 MiB pages.
  */
 #define MEM_MAPS_HUGE	16
 #define MEM_MAPS_SMALL	4
@@ -113,9 +113,9 @@ static struct row *current;
 
 /* Instructions that this round has taken in system calls */
 static __u64 spent;
-/* What two readings of the counter in a row are apart */
+/* Difference of two consecutive readings of the counter */
 static __u64 overhead;
-/* The row of which calls are marked, if any, and if the next one is */
+/* The row whose calls are marked, if any, and whether the next one is */
 static const char *profiled;
 static bool marked;
 
@@ -152,7 +152,7 @@ static void row_add(struct row *row, __u64 round)
 static void begin(const char *backend, const char *what, const char *kind)
 {
 	current = row_get(backend, what, kind);
-	/* Some rounds that every row has, but for the first ones. */
+	/* Mark some rounds that every row has, not the first ones. */
 	if (profiled && current->nr >= 2 && current->nr < BIG_ROUNDS &&
 	    !strcmp(profiled, current->name)) {
 		printf("# marked %s %s\n", current->name, backend);
@@ -202,7 +202,7 @@ static inline __u64 rdtsc(void)
 	return lo | (__u64)hi << 32;
 }
 
-/* Like syscall(); what the kernel takes for it is added to spent. */
+/* Like syscall(); adds the instructions of the kernel to spent. */
 [[gnu::noinline]]
 static long timed_syscall(long nr, long a, long b, long c, long d)
 {
@@ -233,7 +233,7 @@ static int timed_ioctl(int fd, unsigned long request, void *arg)
 	return timed_syscall(SYS_ioctl, fd, request, (long)arg, 0);
 }
 
-/* getppid() tells how far counts can be trusted, and compared. */
+/* getppid() shows how exact and comparable the counts are. */
 static void calibrate(void)
 {
 	int i;
@@ -264,7 +264,7 @@ static void write_number(const char *path, unsigned long long number)
 		die("%s: cannot write %llu: %m", path, number);
 }
 
-/* The sum of the numbers behind key, where a line begins with it. */
+/* The sum of the numbers that follow key at the beginning of a line. */
 static long long read_sum(const char *path, const char *key)
 {
 	FILE *file = fopen(path, "re");
@@ -284,13 +284,13 @@ static long long read_sum(const char *path, const char *key)
 	return sum;
 }
 
-/* Counters are kept per CPU, and folded now and then: fold them now. */
+/* Counters are per CPU and folded from time to time: fold them now. */
 static void fold_counters(void)
 {
 	write_number("/proc/sys/vm/stat_refresh", 1);
 }
 
-/* KiB that the kernel has to give, what its CPUs keep at hand included */
+/* Free memory in KiB, including the per-CPU lists */
 static long long free_kib(void)
 {
 	fold_counters();
@@ -303,7 +303,7 @@ static long long vmalloc_kib(void)
 	return read_sum("/proc/meminfo", "VmallocUsed");
 }
 
-/* Pins of the whole system that are not given back */
+/* Pins of the whole system */
 static long long pins(void)
 {
 	fold_counters();
@@ -323,7 +323,7 @@ static void set_memlock(unsigned long long bytes)
 	expect(!setrlimit(RLIMIT_MEMLOCK, &limit));
 }
 
-/* Root is not charged for what it pins; be somebody who is. */
+/* CAP_IPC_LOCK exempts from the charge, so drop it. */
 static void drop_ipc_lock(void)
 {
 	struct __user_cap_header_struct head = {
@@ -433,7 +433,7 @@ static void memory_get(struct memory *mem, const char *kind)
 	expect(mem->va != MAP_FAILED);
 	start = ((uintptr_t)mem->va + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 	mem->va = (char *)start;
-	/* Fails where there are no transparent huge pages to be kept away. */
+	/* This fails on a kernel without transparent huge pages, which is fine. */
 	if (!hugetlb)
 		expect(!madvise(mem->va, GIB,
 				thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) || !thp);
@@ -447,7 +447,7 @@ static void memory_get(struct memory *mem, const char *kind)
 		if (mem->pfn[i] != mem->pfn[i - 1] + 1)
 			mem->runs++;
 	printf("# runs_%s %u\n", kind, mem->runs);
-	/* Chance leaves a few together. */
+	/* A few are neighbours by chance. */
 	expect(mem->runs >= nr - nr / 20 && mem->runs <= nr);
 }
 
@@ -470,8 +470,8 @@ static void memory_put(struct memory *mem)
  * @fd: the iommufd
  * @dev: the device's cdev
  * @ioas: the device is attached to it
- * @ioas2: has an HWPT, too
- * @has_runs: there is a NOIOMMUFD_IOAS_GET_PA_RUNS
+ * @ioas2: has an HWPT as well
+ * @has_runs: NOIOMMUFD_IOAS_GET_PA_RUNS is supported
  */
 struct iommufd {
 	const char *name;
@@ -527,7 +527,7 @@ static void copy(struct iommufd *io, __u64 dst_iova, __u64 src_iova)
 	expect(!timed_ioctl(io->fd, IOMMU_IOAS_COPY, &copy));
 }
 
-/* In length goes the limit, out comes how much is contiguous. */
+/* length: in, the limit; out, the contiguous bytes. */
 static __u64 get_pa(struct iommufd *io, __u32 ioas, __u64 iova, __u64 *length)
 {
 	struct iommu_ioas_noiommu_get_pa get = {
@@ -571,7 +571,7 @@ static __u32 new_ioas(int fd)
 }
 
 /*
- * The environment's OURS, or MAINLINE, names the iommufd, and after a blank the
+ * OURS or MAINLINE in the environment names the iommufd and, after a blank, the
  * PCI address of a device that is bound to the driver.
  */
 static void iommufd_open(struct iommufd *io, const char *name)
@@ -615,9 +615,9 @@ static void iommufd_close(struct iommufd *io)
 }
 
 /*
- * The device: edu of QEMU, whose register at 4 answers with the complement of
- * what is written there. Writing to the one at 0x60 raises its interrupt, to
- * the one at 0x64 ends that.
+ * The device is QEMU's edu. Its register at 4 returns the complement of what is
+ * written to it. Writing to that at 0x60 raises the interrupt, writing to that at
+ * 0x64 acknowledges it.
  */
 #define EDU_LIVE	0x04
 #define EDU_IRQ_RAISE	0x60
@@ -715,8 +715,8 @@ static struct vfio_irq_set *irq_set(__u32 index, __u32 flags, __u32 count,
 }
 
 /*
- * From the write that makes the device raise it until the program goes on: the
- * processor is interrupted right behind that write.
+ * From the write that makes the device raise the interrupt until the program
+ * continues: the processor is interrupted right after that write.
  */
 static void bench_interrupt(struct iommufd *io, __u32 index, const char *what)
 {
@@ -736,7 +736,7 @@ static void bench_interrupt(struct iommufd *io, __u32 index, const char *what)
 		reg_write(regs, EDU_IRQ_RAISE, 1);
 		spent = rdtsc() - t - overhead;
 		end();
-		/* It has been there meanwhile. */
+		/* It has arrived by now. */
 		expect(spent > 100);
 		expect(read(event, &count, 8) == 8 && count == 1);
 		reg_write(regs, EDU_IRQ_ACK, 1);
@@ -754,7 +754,7 @@ static void bench_interrupt(struct iommufd *io, __u32 index, const char *what)
 	expect(!munmap(regs, PAGE));
 }
 
-/* Taking it, and giving it back */
+/* Taking the device, and releasing it */
 static void bench_open(struct iommufd *io)
 {
 	int i, round;
@@ -796,7 +796,7 @@ static void bench_device(const char *name)
 	iommufd_close(&io);
 }
 
-/* What a call costs that fails as soon as its struct has been read */
+/* The cost of an ioctl that fails right after its struct was read */
 static void bench_einval(struct iommufd *io)
 {
 	struct iommu_ioas_noiommu_get_pa get = {
@@ -812,7 +812,7 @@ static void bench_einval(struct iommufd *io)
 	}
 }
 
-/* A page more, and away with it */
+/* Map one more page and unmap it */
 static void bench_map_page(struct iommufd *io, char *va, bool count)
 {
 	__u64 iova = random64() & ~(PAGE - 1), length = PAGE, pa;
@@ -868,7 +868,7 @@ static void bench_pages(struct iommufd *io)
 	free(pfn);
 }
 
-/* All of it by as few GET_PA as there can be */
+/* All of it by as few GET_PA as possible */
 static void translate(struct iommufd *io, const struct memory *mem, __u32 ioas,
 		      __u64 iova)
 {
@@ -883,7 +883,7 @@ static void translate(struct iommufd *io, const struct memory *mem, __u32 ioas,
 	}
 }
 
-/* All of it by one call */
+/* All of it by one ioctl */
 static void translate_runs(struct iommufd *io, const struct memory *mem,
 			   __u64 iova, struct noiommufd_run *runs)
 {
@@ -906,7 +906,7 @@ static void translate_runs(struct iommufd *io, const struct memory *mem,
 	expect(page == GIB_PAGES);
 }
 
-/* Nothing can be pinned beyond a limit that is what is pinned already. */
+/* If the limit is what is pinned already, nothing more can be pinned. */
 static void check_charge(struct iommufd *io, const struct memory *mem)
 {
 	struct iommu_ioas_map map = {
@@ -957,7 +957,7 @@ static void bench_copy(struct iommufd *io, const struct memory *mem, __u64 iova)
 	copy(io, copied, iova);
 	end();
 
-	/* Nothing may be left for later. */
+	/* Nothing may be deferred. */
 	begin(io->name, "get_pa_after_copy", mem->kind);
 	pa = get_pa(io, io->ioas2, copied + GIB / 2, &length);
 	end();
@@ -986,7 +986,7 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 		begin(io->name, "map_1g", mem->kind);
 		map(io, mem->va, GIB, iova);
 		end();
-		/* A huge page may have one pin, or one for each small page. */
+		/* A huge page may have one pin, or one per small page. */
 		expect(pins() >= before + (long long)GIB_HUGE_PAGES);
 		expect(vm_pin_kib() == vm_pin + (long long)(GIB / 1024));
 		check_charge(io, mem);
@@ -1002,7 +1002,7 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 	free(runs);
 }
 
-/* What our module says its tables take, in bytes */
+/* Bytes of our module's tables, as it reports them */
 static long long tables_take(void)
 {
 	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
@@ -1015,7 +1015,7 @@ static long long tables_take(void)
 	return bytes;
 }
 
-/* The same to one percent: slabs are taken and given back as a whole. */
+/* Equal within one percent, because slabs are allocated as a whole. */
 static void check_tally(long long used_kib, long long tally, int maps)
 {
 	used_kib = (used_kib + maps - 1) / maps;
@@ -1025,7 +1025,7 @@ static void check_tally(long long used_kib, long long tally, int maps)
 		    tally);
 }
 
-/* KiB of the kernel's memory that @maps mappings of it take, each */
+/* KiB of kernel memory per mapping, for @maps mappings of the memory */
 static void bench_memory(struct iommufd *io, const struct memory *mem,
 			 int first, int maps)
 {
@@ -1033,14 +1033,14 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 	__u64 iova = GIB;
 	int round, i;
 
-	/* Elsewhere in each round: mainline keeps tables after UNMAP. */
+	/* At other IOVAs in each round, because mainline keeps tables after UNMAP. */
 	for (round = 0; round < MEM_ROUNDS; round++) {
 		for (i = 0; i < first; i++, iova += GIB)
 			map(io, mem->va, GIB, iova);
 		/*
-		 * Until nothing is on its way to be freed: kfree_rcu() may
-		 * take five seconds. Idle time passes at once, where
-		 * instructions are what is counted.
+		 * Wait until everything is freed: kfree_rcu() may take five
+		 * seconds. Idle time passes at once, because QEMU counts
+		 * instructions.
 		 */
 		sleep(12);
 		before = free_kib();
@@ -1051,7 +1051,7 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 			map(io, mem->va, GIB, iova);
 		sleep(12);
 
-		/* Rounded up: none of it is for nothing. */
+		/* Round up, so that no table appears to be free. */
 		begin(io->name, "mem_1g", mem->kind);
 		used = before - free_kib();
 		spent = used > 0 ? (used + maps - 1) / maps : 0;
@@ -1123,8 +1123,8 @@ static void bench_io_uring(const char *name, const struct memory *mem)
 }
 
 /*
- * The old way: mlock(), which keeps memory but lets it move, and pagemap, in
- * one read.
+ * The old way: mlock(), which keeps pages in memory but lets them move, and one
+ * read of pagemap.
  */
 static void bench_pagemap(const char *name, const struct memory *mem)
 {
@@ -1172,7 +1172,7 @@ static void bench(const char *backend, const struct memory *mem)
 		die("there is no backend '%s'", backend);
 }
 
-/* Is this kind of memory, or "4k", what is asked for? */
+/* Is this kind of memory, or "4k", selected? */
 static bool wanted(const char *kind)
 {
 	const char *last = profiled ? strrchr(profiled, '_') : NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * As much of QEMU's plugin interface as where.c needs; distributions do not
+ * The part of QEMU's plugin interface that where.c needs. Distributions do not
  * package its header.
  */
 #ifndef __BENCH_QEMU_PLUGIN_H
@@ -21,7 +21,7 @@ enum {
 	QEMU_PLUGIN_INLINE_ADD_U64 = 0,
 };
 
-/* What a plugin is called for: code that was translated, an instruction */
+/* Callbacks of a plugin: code was translated; an instruction is executed */
 typedef void (*qemu_plugin_tb_fn)(__u64 id, struct qemu_plugin_tb *tb);
 typedef void (*qemu_plugin_insn_fn)(unsigned int cpu, void *arg);
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A plugin for QEMU: where do the instructions of a system call go? It counts
- * how often each kernel instruction is executed between the two markers that
- * bench -p puts around a call (timed_syscall() in bench.c), and writes
+ * A plugin for QEMU that shows where the instructions of a system call are spent.
+ * It counts how often each kernel instruction is executed between the two markers
+ * that bench -p puts around a call (timed_syscall() in bench.c), and writes
  *
  *	= NUMBER
  *	ADDRESS COUNT LOCKED INSTRUCTION
  *
- * a window to the file of its argument "out=FILE". LOCKED is 1 for what locks
- * a cache line: a lock prefix, or an exchange with memory.
+ * per pair of markers to the file of its argument "out=FILE". LOCKED is 1 if the
+ * instruction locks a cache line: by a lock prefix, or as an exchange with memory.
  *
  * One virtual CPU, so no lock is needed.
  */
@@ -56,7 +56,7 @@ static struct where *where_get(__u64 addr,
 		abort();
 	w->addr = addr;
 	w->text = qemu_plugin_insn_disas(insn);
-	/* Prefixes come first: a lock, or what may stand beside it. */
+	/* Prefixes come first: lock, and those that may stand beside it. */
 	for (i = 0; i < size; i++) {
 		if (code[i] == 0xf0) {
 			w->locked = true;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The arguments of all ioctls of an iommufd and of a VFIO device's own node in
- * Linux 7.3, field by field. The program has no use for the structs of any
- * header: it can be built where the headers are older, and passes what no
- * struct could hold.
+ * The arguments of all ioctls of an iommufd and of a VFIO device node in Linux
+ * 7.3, field by field. The program uses no struct of any header: so it can be
+ * built with older headers, and pass arguments that no struct could hold.
  */
 #include <sys/ioctl.h>
 
@@ -16,7 +15,7 @@
 	{ .name = _name, .offset = _offset, .bytes = _bytes, .kind = _kind }
 #define SIZE		F("size", 0, 4, FIELD_SIZE)
 
-/* A mapping that "world" has made: four pages at this address */
+/* A mapping that "world" makes: four pages at this address */
 #define MAPPED		"iova=0x10000 length=0x4000"
 
 const struct call calls[] = {
@@ -213,7 +212,7 @@ const struct call calls[] = {
 		  F("out_phys", 32, 8, FIELD_OUT_PA) },
 	},
 
-	/* VFIO's type1 container, which an iommufd can play */
+	/* VFIO's type1 container, which an iommufd emulates */
 	{ .name = "GET_API_VERSION", .nr = NR(100) },
 	{ .name = "CHECK_EXTENSION", .nr = NR(101) },
 	{ .name = "SET_IOMMU", .nr = NR(102) },
@@ -296,9 +295,8 @@ const struct call calls[] = {
 	},
 	{
 		/*
-		 * Four bytes at the start of BAR 0. Not at the ends of what an
-		 * offset can be: mainline may crash then. Not eight: older
-		 * kernels can, 7.3 cannot.
+		 * Four bytes at the start of BAR 0. Mainline may crash at the
+		 * largest offsets. Eight bytes work on older kernels only.
 		 */
 		"IOEVENTFD", DEVICE, NR(116), 28, 32, "flags=4 fd=event",
 		{ SIZE, F("flags", 4, 4, FIELD_OUT),
@@ -308,7 +306,7 @@ const struct call calls[] = {
 		  F("reserved", 28, 4, FIELD_RESERVED) },
 	},
 	{
-		/* To probe one that there is not; "feature" has other numbers */
+		/* Probe a feature that does not exist; "feature" has others */
 		"FEATURE", DEVICE, NR(117), 8, 32, "flags=0x4ffff",
 		{ SIZE, F("flags", 4, 4, FIELD_OUT),
 		  F("data", 8, 8, FIELD_NUMBER) },

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Runs all groups of lines, each in a process of its own with a time limit,
- * and says after each how it ended and how many pages it left pinned.
+ * Runs all groups of lines, each in a process of its own with a time limit, and
+ * prints after each how it ended and how many pages it left pinned.
  *
  *	conformance [-n NODE] [-d DRIVER] [-g GATE] [GROUP...]
  *
- * NODE is the iommufd (default /dev/iommu), DRIVER what the devices are bound
- * to (default noiommu-vfio-pci), GATE the parameter that switches unsafe mode
- * on (default: that of DRIVER, of vfio for vfio-pci). Against Linux 7.3's own:
- * conformance -d vfio-pci. Devices: two edu of QEMU, one on the root bus, one
- * behind a bridge, and an NVMe controller; all three are left bound to DRIVER.
+ * NODE is the iommufd (default /dev/iommu), DRIVER the driver of the devices
+ * (default noiommu-vfio-pci), GATE the parameter that turns unsafe mode on
+ * (default: that of DRIVER; for vfio-pci, that of vfio). To run it on the noiommu
+ * cdev of Linux 7.3: conformance -d vfio-pci. It needs two edu devices of QEMU,
+ * one on the root bus and one behind a bridge, and an NVMe controller. It leaves
+ * all three bound to DRIVER.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -81,7 +82,7 @@ const char *device_bdf(const char *name)
 	return "";
 }
 
-/* The one entry of a directory of the device that begins with a prefix */
+/* Find the entry with this prefix in a directory of the device. */
 static bool entry_of(const char *name, const char *directory,
 		     const char *prefix, char *entry, size_t size)
 {
@@ -116,7 +117,7 @@ bool device_node(const char *name, char *path, size_t size)
 	return true;
 }
 
-/* Its number is the group's, as the link in sysfs has it. */
+/* The number of the node is that of the group, in the sysfs link. */
 bool device_group_node(const char *name, char *path, size_t size)
 {
 	char link[PATH_MAX], to[PATH_MAX] = "";
@@ -151,7 +152,7 @@ static void find_devices(void)
 	}
 }
 
-/* Whatever has it now, and whatever a group left it in. */
+/* Whatever driver has them now, and in whatever state a group left them. */
 static void bind_devices(void)
 {
 	char path[PATH_MAX];
@@ -182,7 +183,7 @@ long pages_pinned(void)
 	char line[128];
 	FILE *f;
 
-	/* Per-processor counts reach vmstat by this alone at once. */
+	/* Only this adds the per-CPU counts to vmstat at once. */
 	write_text("/proc/sys/vm/stat_refresh", "1");
 	f = fopen("/proc/vmstat", "r");
 	if (!f)
@@ -197,7 +198,7 @@ long pages_pinned(void)
 	return sum;
 }
 
-/* -1: it did not even end when it was killed. */
+/* Returns -1 if the process did not end even when it was killed. */
 static int wait_for(pid_t pid, int seconds)
 {
 	int i, status;
@@ -237,7 +238,7 @@ static void run(const struct group *group, int *counter)
 	setpgid(pid, pid);
 	status = wait_for(pid, TIME_LIMIT);
 	kill(-pid, SIGKILL);
-	/* Unpinning at close may go on for a moment after the exit */
+	/* close may still be unpinning for a moment after the exit */
 	for (i = 0; i < 50; i++) {
 		pins = pages_pinned() - before;
 		if (!pins)

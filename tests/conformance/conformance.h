@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The conformance program makes a long list of calls and prints one line each,
- * the same at every boot. Each call is a line of text, in scripts.c or made by
- * sweep.c, and that text is what is printed, with the answer after it: to find
- * the code of a line, look for its text.
+ * The conformance program issues a long list of ioctls and prints a line for
+ * each, the same at every boot. Each ioctl is a line of text, in scripts.c or
+ * made by sweep.c, which is printed with the answer after it. To find the code
+ * of a line, search for its text.
  *
  *	conformance.c	main(): groups of lines, each in a process of its own
  *	calls.c		what each ioctl's argument looks like
  *	script.c	runs a line
- *	sweep.c		bad input, made up from calls.c
- *	scripts.c	all else
+ *	sweep.c		lines of bad input, made from calls.c
+ *	scripts.c	all other lines
  */
 #ifndef __CONFORMANCE_H
 #define __CONFORMANCE_H
@@ -21,7 +21,7 @@
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define PAGE		0x1000UL
 
-/* What a field is: decides which bad values sweep.c tries, and how it prints */
+/* Kind of a field: which bad values sweep.c tries, and how it is printed */
 enum kind {
 	FIELD_SIZE = 1,
 	FIELD_FLAGS,
@@ -48,14 +48,15 @@ enum target { IOMMUFD, DEVICE };
 
 /**
  * struct call - an ioctl
- * @name: what a line calls it
- * @target: "i" is the default file for one, "d" for the other
+ * @name: its name in lines
+ * @target: IOMMUFD: the default file is the variable "i"; DEVICE: "d"
  * @nr: its number
- * @min: the shortest argument that the kernel takes; 0: the argument is a value
- * @size: the full argument
- * @good: arguments with which it succeeds, or would if there were an IOMMU, in
- *	what the script "world" sets up; NULL: not for sweep.c
- * @fields: of the argument, in order
+ * @min: size of the shortest argument that the kernel accepts; 0: the argument
+ *	is a value
+ * @size: size of the full argument
+ * @good: arguments with which it succeeds, or would with an IOMMU, after the
+ *	script "world"; NULL: not for sweep.c
+ * @fields: fields of the argument, in order
  */
 struct call {
 	const char *name;
@@ -86,20 +87,20 @@ extern const char *const world[];
 
 void sweep(const struct call *call);
 
-/* Where and on what it runs */
+/* Options of the program */
 extern const char *opt_node;
 extern const char *opt_driver;
 extern const char *opt_gate;
 
-/* A process of its own runs a group: prepare it, then run lines in it. */
+/* Each group runs in a process: prepare that process, then run lines in it. */
 void script_begin(const char *group, int *counter);
 void script_run(const char *const *lines);
 /*
- * One line, named on output by "shown" in place of its text unless that is
- * NULL. True: the call succeeded.
+ * Run one line. Print "shown" instead of its text, unless NULL. Returns true if
+ * the ioctl succeeded.
  */
 bool script_line(const char *text, const char *shown);
-/* As a line's answer is printed, for what is no line of a script */
+/* Print something that is not a line of a script like an answer. */
 [[gnu::format(printf, 1, 2)]] void script_say(const char *fmt, ...);
 /* Close all files that lines opened, forget all variables */
 void script_forget(void);

@@ -5,19 +5,19 @@
  *	[.]VERB[@FILE] [NAME=VALUE ...] [>KEEP] [#VA] [~VA]
  *
  * VERB is an ioctl of calls.c, with NAME=VALUE for the fields that are not 0
- * ("size" is the argument's own size unless given), or one of the commands
- * below with plain words. FILE is a variable that holds a file; ">KEEP" keeps
- * the id that comes out. A VALUE is numbers and variables joined by + - and |.
- * "#VA": the physical address that comes out must be that of VA. "~VA": also
- * the length must be what is physically contiguous from there.
+ * ("size" is the size of the argument unless given), or one of the commands
+ * below, with plain words. FILE is a variable that holds a file; ">KEEP" stores
+ * the resulting id in the variable KEEP. A VALUE consists of numbers and
+ * variables joined by + - and |. "#VA": the resulting physical address must be
+ * that of VA. "~VA": the length must also be what is contiguous from there.
  *
- * Three more NAMEs: "arg" says where the argument is (null, hole, kernel, ro,
- * edge: half of it in a hole, end: right before a hole), "tail" is the value of
- * its last byte, where the size is more than the call's own, "nr" is the number
- * to use in place of the call's.
+ * Three more NAMEs: "arg" is the place of the argument (null, hole, kernel, ro,
+ * edge: half of it in a hole, end: right before a hole), "tail" the value of its
+ * last byte if it is larger than the ioctl's own argument, "nr" an ioctl number
+ * to use instead.
  *
- * A line prints itself, what is returned, and each field that has changed. One
- * that begins with a dot is quiet unless it fails, one with "?" always.
+ * A line prints itself, the return value, and each field that has changed. If it
+ * begins with a dot it prints nothing unless it fails; with "?", nothing at all.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,7 +39,7 @@
 
 #include "conformance.h"
 
-/* Memory at fixed places, far from all else: alignment decides on IOVAs. */
+/* Memory at fixed places, far from all else, because IOVAs depend on alignment. */
 #define BASE		0x10000000000UL
 #define MEM		BASE			/* 512 small pages */
 #define EDGE		(BASE + 0x1ff000)	/* the last of these */
@@ -54,7 +54,7 @@
 #define ARG_SIZE	(4 * PAGE)
 #define HUGE		(BASE + 0x800000)	/* two huge pages */
 #define HUGE_SIZE	0x400000UL
-#define THP		(BASE + 0xc00000)	/* huge, if the kernel likes */
+#define THP		(BASE + 0xc00000)	/* huge, if the kernel decides so */
 #define FREE		(BASE + 0x1400000)	/* for "mmap" */
 
 struct var {
@@ -96,7 +96,7 @@ static void set(const char *name, __u64 value)
 	var->value = value;
 }
 
-/* One that is not set is a number that no id and no file has. */
+/* A variable that is not set has a value that is no id and no file. */
 static __u64 value_of(const char *text)
 {
 	__u64 sum = 0, one;
@@ -139,7 +139,7 @@ static void print(const char *text, long ret, int error, const char *more)
 	char line[1024], number[16];
 	int length;
 
-	/* A number stays the same whatever the lines before it do */
+	/* The number of a line does not depend on what earlier lines do */
 	if (silent || (quiet && ret != -1))
 		return;
 	if (quiet)
@@ -267,7 +267,7 @@ static bool parse(const struct call *call, struct request *req, int argc,
 	return true;
 }
 
-/* Put the argument where it shall be. */
+/* Copy the argument to its place. */
 static unsigned char *place(const struct call *call, struct request *req)
 {
 	unsigned char *arg = (unsigned char *)ARG, *end = arg + ARG_SIZE;
@@ -394,8 +394,7 @@ static bool do_call(const struct call *call, const char *text, const char *file,
 }
 
 /*
- * Commands: a result as a system call gives it, with errno; more of it, if
- * there is more, in "said".
+ * Commands return like a system call, with errno. Further output is in "said".
  */
 static char said[64];
 
@@ -562,7 +561,7 @@ static long cmd_moved(char **argv)
 	return physical(value_of(argv[1])) != remembered;
 }
 
-/* ranges FIRST LAST ...: an array of such, at "ranges" */
+/* ranges FIRST LAST ...: write an array of these, at "ranges" */
 static long cmd_ranges(char **argv)
 {
 	__u64 *array = (__u64 *)RANGES;
@@ -618,7 +617,7 @@ static long cmd_poll(char **argv)
 	return p.revents;
 }
 
-/* read FILE LENGTH [OFFSET [VA]]: to "ranges" or VA, and so on; OFFSET "-": none */
+/* read FILE LENGTH [OFFSET [VA]]: to "ranges" or VA; OFFSET "-": none */
 static bool has_offset(char **argv)
 {
 	return argv[3] && strcmp(argv[3], "-");
@@ -665,7 +664,7 @@ static long cmd_quad(char **argv)
 	return 0;
 }
 
-/* Pages that were pinned since the group began and are still */
+/* Pages pinned since the group began */
 static long cmd_pins([[gnu::unused]] char **argv)
 {
 	return pages_pinned() - pins_at_start;
@@ -803,7 +802,7 @@ static long cmd_wait([[gnu::unused]] char **argv)
 
 static const struct {
 	const char *name;
-	int words;		/* at least so many beside the name */
+	int words;		/* least number of words after the name */
 	long (*fn)(char **argv);
 } commands[] = {
 	{ "iommu", 1, cmd_iommu },
@@ -853,7 +852,7 @@ static bool run_background(const char *text)
 	background = fork();
 	if (background)
 		return true;
-	/* An open device would keep its driver from letting go of it */
+	/* An open device would keep its driver from releasing it */
 	close_range(3, ~0U, 0);
 	silent = true;
 	_exit(!script_line(text, NULL));
@@ -922,8 +921,8 @@ static const char *const *part(const char *name)
 }
 
 /*
- * What is between "fork" and "end" is done by a child, which then exits. "do"
- * runs a part of scripts.c.
+ * The lines between "fork" and "end" run in a child, which then exits. "do" runs
+ * a part of scripts.c.
  */
 void script_run(const char *const *lines)
 {
@@ -987,7 +986,7 @@ void script_begin(const char *group, int *shared_counter)
 	counter = shared_counter;
 	pins_at_start = pages_pinned();
 
-	/* Small pages alone */
+	/* No huge pages */
 	map_at(MEM, 512 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	madvise((void *)MEM, 512 * PAGE, MADV_NOHUGEPAGE);
 	fill(MEM, 512 * PAGE);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The lines that are not made up: what the calls do together. The language is
- * in script.c.
+ * The lines that are not made by sweep.c: ioctls in sequence. script.c describes
+ * the language.
  */
 #include "conformance.h"
 
 /*
- * What sweep.c calls the world: a device on an IOAS with four pages mapped (of
- * memory that is contiguous), an IOAS with four others and no HWPT, one with a
- * manual HWPT, a fault queue, an id that is free again, and a second context
- * with ids that the first has not.
+ * What sweep.c starts from: a device attached to an IOAS with four mapped pages
+ * (of contiguous memory), an IOAS with four others and no HWPT, one with a manual
+ * HWPT, a fault queue, an id that is free again, and a second context with ids
+ * that the first does not have.
  */
 const char *const world[] = {
 	".iommu i",
@@ -112,7 +112,7 @@ SCRIPT(map_all) = {
 	NULL
 };
 
-/* An attempt, and all is as before it */
+/* An attempt after which everything is as before */
 SCRIPT(lazy_attach) = {
 	"ATTACH pt_id=a",
 	"pins",
@@ -177,7 +177,7 @@ SCRIPT(file_all) = {
 	NULL
 };
 
-/* Whatever may be asked for */
+/* Everything that can be queried */
 SCRIPT(extensions) = {
 	"CHECK_EXTENSION value=0",
 	"CHECK_EXTENSION value=1",
@@ -197,7 +197,7 @@ SCRIPT(extensions) = {
 	NULL
 };
 
-/* Whatever may be chosen */
+/* Everything that can be set */
 SCRIPT(iommus) = {
 	"SET_IOMMU value=0",
 	"SET_IOMMU value=1",
@@ -465,7 +465,7 @@ SCRIPT(attach) = {
 	"DETACH",
 	"DETACH",
 	"ATTACH pt_id=auto2",
-	/* An own HWPT */
+	/* A manual HWPT */
 	"HWPT_ALLOC dev_id=dev pt_id=a >h",
 	"ATTACH pt_id=h >x",
 	"same h x",
@@ -524,7 +524,7 @@ SCRIPT(pasid) = {
 	"ATTACH flags=1 pasid=0 pt_id=1000",
 	"ATTACH flags=1 pasid=0 pt_id=0",
 	"ATTACH flags=1 pasid=0 pt_id=dev",
-	/* PASID 0 attaches the device itself, in a way of its own */
+	/* PASID 0 attaches the device itself, but not like ATTACH without a PASID */
 	"ATTACH flags=1 pasid=0 pt_id=a",
 	"ATTACH pt_id=a",
 	"ATTACH pt_id=b",
@@ -598,7 +598,7 @@ SCRIPT(objects) = {
 	"DESTROY@j id=a",
 	"IOVA_RANGES@j ioas_id=a",
 	"COPY@j flags=r dst_ioas_id=a src_ioas_id=a length=0x1000",
-	/* IDs are looked at in an order */
+	/* IDs are checked in a certain order */
 	"COPY flags=r dst_ioas_id=1000 src_ioas_id=1000 length=0x1000",
 	"COPY flags=r dst_ioas_id=1000 src_ioas_id=a length=0x1000",
 	"COPY flags=r dst_ioas_id=a src_ioas_id=1000 length=0",
@@ -633,7 +633,7 @@ SCRIPT(objects) = {
 
 SCRIPT(numbers) = {
 	".iommu i",
-	/* Every number around those that there are; type ';' */
+	/* Every number around those that exist; type ';' */
 	"DESTROY nr=0x3b00",
 	"DESTROY nr=0x3b63",
 	"DESTROY nr=0x3b67",
@@ -657,7 +657,7 @@ SCRIPT(numbers) = {
 	"DESTROY nr=max32",
 	"DESTROY nr=0x5401",
 	"DESTROY nr=0x5421 arg=null",
-	/* With no argument at all the number still counts first, or does not */
+	/* Without an argument: is the number checked first? */
 	"DESTROY nr=0x3b96 arg=null",
 	"DESTROY nr=0x3bff arg=null",
 	"DESTROY nr=0x3a80 arg=null",
@@ -719,7 +719,7 @@ SCRIPT(map) = {
 	NULL
 };
 
-/* What ATTACH says to maps that nothing has pinned yet */
+/* ATTACH with maps that are not pinned yet */
 SCRIPT(lazy) = {
 	"do bound",
 	".IOAS_ALLOC >a",
@@ -769,7 +769,7 @@ SCRIPT(lazy) = {
 	"GET_PA ioas_id=a iova=0x10000 length=0x1000 #mem",
 	"ATTACH pt_id=a >h2",
 	"same h h2",
-	/* Of two maps the first is good */
+	/* The first of two maps is good */
 	".UNMAP ioas_id=b iova=0 length=max64",
 	".MAP flags=fixed|r|w ioas_id=b user_va=mem length=0x4000 iova=0x10000",
 	".MAP flags=fixed|r|w ioas_id=b user_va=hole length=0x1000 iova=0x80000",
@@ -848,7 +848,7 @@ SCRIPT(unmap) = {
 SCRIPT(iova) = {
 	".iommu i",
 	".IOAS_ALLOC >a",
-	/* The kernel picks: what it says is printed */
+	/* The kernel chooses the IOVA, which is printed */
 	"MAP flags=r|w ioas_id=a user_va=mem length=0x1000",
 	"MAP flags=r|w ioas_id=a user_va=mem length=0x1000 iova=0x500000",
 	"MAP flags=r|w ioas_id=a user_va=mem+0x1000 length=0x4000",
@@ -916,7 +916,7 @@ SCRIPT(iova) = {
 	"MAP flags=r|w ioas_id=a user_va=mem length=0x1000",
 	"ALLOW_IOVAS arg=ro ioas_id=a",
 	"UNMAP ioas_id=a iova=0 length=max64",
-	/* The alignment that a device brings */
+	/* The alignment that an attached device requires */
 	"IOVA_RANGES ioas_id=a num_iovas=0",
 	".dev d edu",
 	".BIND iommufd=i",
@@ -1084,7 +1084,7 @@ SCRIPT(pa) = {
 	"GET_PA ioas_id=a iova=top length=max64 #mem+0x20000",
 	"GET_PA ioas_id=a iova=max64-1 length=max64 #mem+0x20ffe",
 	"GET_PA ioas_id=a iova=0 length=0x1000 #mem+0x21000",
-	/* Perhaps huge, perhaps not: the address is right */
+	/* Huge or not, the address is right */
 	".MAP flags=fixed|r|w ioas_id=a user_va=thp length=0x400000 iova=0x2000000",
 	"GET_PA ioas_id=a iova=0x2000000 length=0x1000 #thp",
 	"GET_PA ioas_id=a iova=0x21ff123 length=0x10 #thp+0x1ff123",
@@ -1104,7 +1104,7 @@ SCRIPT(pa) = {
 	"touch mem+0x2000",
 	"GET_PA ioas_id=a iova=0x12000 length=0x1000 #mem+0x2000",
 	"GET_PA ioas_id=a iova=0x12000 length=0x1000 #mem+0x3000",
-	/* No domain, no address */
+	/* Without a domain there is no address */
 	"DETACH",
 	"GET_PA ioas_id=a iova=0x10000 length=0x1000",
 	"GET_PA ioas_id=a iova=0x30000 length=0x1000",
@@ -1391,7 +1391,7 @@ SCRIPT(file) = {
 	"MAP_FILE flags=fixed|r|w ioas_id=1000 fd=1000 length=0x1000",
 	"MAP_FILE flags=8 ioas_id=a fd=m length=max64",
 	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0 iova=max64",
-	/* Where it is: the same page as the file's */
+	/* The physical page is that of the file */
 	"mmap m 0x8000 0 shared rw",
 	"fill free 0x8000",
 	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m start=0x1000 length=0x7000 iova=0x10000",
@@ -1470,7 +1470,7 @@ SCRIPT(file_ro) = {
 };
 
 SCRIPT(process) = {
-	/* What CAP_IPC_LOCK exempts is not moved */
+	/* A charge that CAP_IPC_LOCK exempts is not moved */
 	".memlock 0x100000",
 	".uncap ipc_lock",
 	"do attached",
@@ -1568,7 +1568,7 @@ SCRIPT(limit) = {
 	"MAP flags=fixed|r|w ioas_id=b user_va=mem length=0x1000 iova=0x10000",
 	"MAP flags=fixed|r|w ioas_id=b user_va=mem length=0x1000 iova=0x20000",
 	"UNMAP ioas_id=b iova=0 length=max64",
-	/* Files and huge pages count too */
+	/* Files and huge pages are charged as well */
 	"MAP_FILE flags=fixed|r|w ioas_id=b fd=m length=0x2000 iova=0x10000",
 	"MAP_FILE flags=fixed|r|w ioas_id=b fd=m length=0x1000 iova=0x10000",
 	"UNMAP ioas_id=b iova=0 length=max64",
@@ -1595,7 +1595,7 @@ SCRIPT(limit) = {
 	"MAP flags=fixed|r|w ioas_id=b user_va=mem length=0x1000 iova=0x30000",
 	"UNMAP ioas_id=b iova=0 length=max64",
 	"charged",
-	/* Both over the limit and bad */
+	/* Over the limit, and bad memory */
 	"memlock 0x1000",
 	"MAP flags=fixed|r|w ioas_id=b user_va=edge length=0x4000 iova=0x10000",
 	"charged",
@@ -1649,7 +1649,7 @@ SCRIPT(gone) = {
 	"UNMAP ioas_id=a iova=0 length=max64",
 	"pins",
 	"DETACH",
-	/* Its limit is still there */
+	/* Its limit still applies */
 	"fork",
 	"memlock 0x3000",
 	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
@@ -1657,7 +1657,7 @@ SCRIPT(gone) = {
 	"ATTACH pt_id=a",
 	"pins",
 	"UNMAP ioas_id=a iova=0 length=max64",
-	/* Handed over to one that goes */
+	/* Handed over to a process that ends */
 	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
 	"fork",
 	"CHANGE_PROCESS",
@@ -1668,7 +1668,7 @@ SCRIPT(gone) = {
 	"charged",
 	"UNMAP ioas_id=a iova=0 length=max64",
 	"DETACH",
-	/* Memory of its own has gone with it */
+	/* Its private memory has gone with it */
 	"fork",
 	"MAP flags=fixed|r|w ioas_id=a user_va=mem length=0x4000 iova=0x10000",
 	"end",
@@ -1676,7 +1676,7 @@ SCRIPT(gone) = {
 	"pins",
 	"UNMAP ioas_id=a iova=0 length=max64",
 	"charged",
-	/* Taken over from one that has gone */
+	/* Taken over from a process that has ended */
 	"fork",
 	"MAP_FILE flags=fixed|r|w ioas_id=a fd=m length=0x4000 iova=0x10000",
 	"end",
@@ -1715,7 +1715,7 @@ SCRIPT(options) = {
 	"OPTION option_id=1 op=1 object_id=0",
 	"OPTION option_id=1 op=2 object_id=a",
 	"OPTION option_id=2 op=1 object_id=a",
-	/* Not while large mappings are there */
+	/* Not while large mappings exist */
 	".dev d edu",
 	".BIND iommufd=i >dev",
 	"OPTION option_id=1 op=1 object_id=dev",
@@ -1942,7 +1942,7 @@ SCRIPT(lifetime) = {
 	"do attached",
 	".MAP flags=fixed|r|w ioas_id=a user_va=mem length=0x4000 iova=0x10000",
 	".IOAS_ALLOC >b",
-	/* The iommufd first: the device keeps the context */
+	/* Close the iommufd first: the device keeps the context */
 	"close i",
 	"pins",
 	"charged",
@@ -1956,7 +1956,7 @@ SCRIPT(lifetime) = {
 	"close d",
 	"pins",
 	"charged",
-	/* The device first */
+	/* Close the device first */
 	"do attached",
 	".MAP flags=fixed|r|w ioas_id=a user_va=mem length=0x4000 iova=0x10000",
 	"dup d2 d",
@@ -2194,7 +2194,7 @@ SCRIPT(device) = {
 	NULL
 };
 
-/* Where the bytes of a device come to or from, and offsets at the ends */
+/* Buffers for the bytes of a device, and extreme offsets */
 SCRIPT(buffers) = {
 	"do bound",
 	"read d 4 0x70000000000 null",
@@ -2246,13 +2246,13 @@ SCRIPT(buffers) = {
 
 SCRIPT(feature) = {
 	"do bound",
-	/* Low power: asked about, all three */
+	/* Low power: probe all three */
 	"FEATURE flags=0x60003",
 	"FEATURE flags=0x60004",
 	"FEATURE flags=0x60005",
 	/*
-	 * The others: asked about to get, to set; got, set. Of dma-bufs see
-	 * the guest suite's program mainline.
+	 * The others: probe get and set; get, set. For dma-bufs see the
+	 * program mainline of the guest suite.
 	 */
 	"FEATURE flags=0x50000",
 	"FEATURE flags=0x60000",

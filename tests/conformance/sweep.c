@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Bad input for one ioctl, made up from what calls.c says of its fields. The
- * lines that are printed name what differs from the call's good arguments;
- * "world" in scripts.c is set up anew whenever a call may have changed it.
+ * Bad input for one ioctl, made from the fields in calls.c. The printed lines
+ * name what differs from the ioctl's good arguments. "world" of scripts.c is set
+ * up again whenever an ioctl may have changed it.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,13 +20,13 @@ static void world_again(void)
 		return;
 	script_forget();
 	script_run(world);
-	/* BIND is about a device that is not bound yet */
+	/* BIND needs a device that is not bound yet */
 	if (!strcmp(swept->name, "BIND"))
 		script_line(".dev d edu2", NULL);
 	stale = false;
 }
 
-/* The good arguments, then those that replace them, which name the line. */
+/* The good arguments, then those that replace them; the line shows the latter. */
 [[gnu::format(printf, 1, 2)]] static void one(const char *fmt, ...)
 {
 	char what[128], text[512];
@@ -114,7 +114,7 @@ static void sizes(void)
 	one("size=0x80000000");
 }
 
-/* The same number, but said to read or write, and of another type */
+/* The same number with a read or write direction, and with another type */
 static void numbers(void)
 {
 	const unsigned int nr[] = {

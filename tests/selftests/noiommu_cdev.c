@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A selftest of the noiommu cdev, on the kernel's kselftest harness: what a
- * program that drives a device without an IOMMU relies on, on Linux 7.3's own
- * and on ours. Where the two differ on purpose, nothing is asked here.
+ * A selftest of the noiommu cdev, with the kernel's kselftest harness. It tests
+ * what a driver of a device without an IOMMU relies on, on the cdev of Linux 7.3
+ * and on ours. It does not test where the two differ on purpose.
  *
  *	noiommu_cdev [harness options] 0000:00:04.0
  *
  * The device is bound to a driver that offers the cdev. The iommufd is
- * /dev/iommu, or what the environment's IOMMUFD names. QEMU's edu is also asked
- * to do DMA; the tests of huge pages want one to be reserved.
+ * /dev/iommu, or IOMMUFD in the environment. If the device is QEMU's edu, it also
+ * does DMA. The tests of huge pages need a reserved one.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -186,7 +186,7 @@ static int unmap(int iommufd, __u32 ioas, __u64 iova, __u64 length)
 	return ret ?: unmap.length == length ? 0 : -ERANGE;
 }
 
-/* length: in the limit, out how much is contiguous; NULL: of one byte */
+/* length: in, the limit; out, the contiguous bytes; NULL: one byte */
 static int get_pa(int iommufd, __u32 ioas, __u64 iova, __u64 *length,
 		  __u64 *pa)
 {
@@ -218,7 +218,7 @@ static int drop_rawio(void)
 	return syscall(SYS_capset, &header, data) ? -errno : 0;
 }
 
-/* Where the page of va is; 0: nowhere. */
+/* Physical address of va; 0 if not present. */
 static __u64 pagemap_pa(const void *va)
 {
 	int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -374,7 +374,7 @@ TEST_F(cdev, bind_to_what_is_no_iommufd)
 	EXPECT_EQ(-EBADFD, dev_bind(self->dev, fds[0], NULL));
 	close(fds[0]);
 	EXPECT_EQ(-EBADF, dev_bind(self->dev, fds[0], NULL));
-	/* None of them is in the way. */
+	/* None of them prevents this. */
 	EXPECT_EQ(0, dev_bind(self->dev, self->iommufd, NULL));
 }
 
@@ -473,7 +473,7 @@ TEST_F(ioas, is_all_of_the_space)
 	EXPECT_EQ(~0ULL, range.last);
 	EXPECT_EQ(1, ranges.out_iova_alignment);
 
-	/* Also with a device, but pages are pages then. */
+	/* With a device as well, but the alignment is a page then. */
 	ASSERT_EQ(0, attach(self->dev, self->ioas, NULL));
 	ASSERT_EQ(0, call(self->iommufd, IOMMU_IOAS_IOVA_RANGES, &ranges));
 	EXPECT_EQ(0, range.start);
@@ -549,7 +549,7 @@ TEST_F(ioas, page_table_of_its_own)
 	ASSERT_EQ(0, hwpt_alloc(self->iommufd, self->devid, self->ioas, 0,
 				&hwpt));
 	EXPECT_EQ(-EBUSY, destroy(self->iommufd, self->ioas));
-	/* It is there, and nothing needs to be attached. */
+	/* It exists, and nothing needs to be attached. */
 	ASSERT_EQ(0, map(self->iommufd, self->ioas, READ_WRITE, self->va, PAGE,
 			 0));
 	EXPECT_EQ(0, get_pa(self->iommufd, self->ioas, 0, NULL, &pa));
@@ -818,7 +818,7 @@ FIXTURE_TEARDOWN(memory)
 	close(self->iommufd);
 }
 
-/* What is at each IOVA is where the memory is that the program sees. */
+/* Each IOVA translates to the memory that the program sees. */
 #define EXPECT_SAME_PAGES()						\
 	do {								\
 		__u64 _at, _pa;						\
@@ -907,7 +907,7 @@ TEST_F(memory, stays_when_the_program_lets_go)
 	char *other;
 
 	ASSERT_EQ(0, munmap(self->va, self->size));
-	/* Its frames would be taken for this, were they free. */
+	/* If its frames were free, this would take them. */
 	other = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(MAP_FAILED, other);
@@ -1113,7 +1113,7 @@ TEST_F(edu, files_in_another_process)
 		if (recvmsg(ends[1], &msg, 0) != 1)
 			_exit(1);
 		memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fds));
-		/* The parent's are closed when it says so. */
+		/* The parent has closed its files when it says so. */
 		if (read(ends[1], &byte, 1) != 1)
 			_exit(2);
 		if (get_info(fds[0]))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Linked into the kernel's iommufd selftests, on mainline and on ours alike:
- * around each test they make two calls of CONFIG_IOMMUFD_TEST that need none of
- * its mock devices, and which no kernel without it answers. All others go to
- * the kernel, whose ENOTTY fails the tests that make them.
+ * Linked into the kernel's iommufd selftests, for mainline and for ours. Around
+ * each test they issue two ioctls of CONFIG_IOMMUFD_TEST that need no mock device;
+ * a kernel without that option does not have them, so they are answered here. All
+ * others go to the kernel, whose ENOTTY fails the tests that issue them.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 #include "iommufd_test.h"
 
-/* Pages that are pinned in the whole machine; negative: it does not say. */
+/* Pages pinned in the whole system; negative if the kernel does not count. */
 static long long pinned_pages(void)
 {
 	long long acquired = 0, released = 1, value;
@@ -39,7 +39,7 @@ static long long pinned_pages(void)
 	return acquired - released;
 }
 
-/* ioctl(), for which the linker takes it */
+/* The linker replaces ioctl() by this. */
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
 	struct iommu_test_cmd *cmd;
@@ -54,7 +54,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 
 	switch (cmd->op) {
 	case IOMMU_TEST_OP_SET_TEMP_MEMORY_LIMIT:
-		/* Of the pinning that only a mock device would bring about */
+		/* Of the pinning that only a mock device would cause */
 		return 0;
 	case IOMMU_TEST_OP_MD_CHECK_REFS:
 		if (cmd->check_refs.refs)

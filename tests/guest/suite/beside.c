@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Ours beside the kernel's own vfio: which nodes either gives by the kernel's
- * configuration (docs/noiommu.md has the table), and both at work at once, in
- * one set of devices that are reset together.
+ * Our driver beside the kernel's vfio: which nodes each of them has, depending on
+ * the kernel's configuration (the table in docs/noiommu.md), and both in use at
+ * the same time, in one set of devices that are reset together.
  */
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -11,7 +11,7 @@
 
 #define SYSFS		"/sys/bus/pci/devices/"
 #define VFIO_UNSAFE	"/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
-/* Where ours is bind-mounted over it, the kernel's own is kept here. */
+/* The kernel's iommufd, if ours is bind-mounted over /dev/iommu. */
 #define KERNEL_IOMMU	"/dev/kernel/iommu"
 
 #define KERN_NOTICE	5
@@ -61,7 +61,7 @@ static void kernel_of(struct kernel *k)
 
 	if (option("PCI") != ON)
 		test_skip("the guest does not know how its kernel was configured");
-	/* Older kernels have no choice. */
+	/* Older kernels have no such option. */
 	k->group = group == ON ||
 		   (group == UNKNOWN && option("VFIO_DEVICE_CDEV") == UNKNOWN);
 	k->container = option("VFIO_CONTAINER") == ON ||
@@ -103,7 +103,7 @@ static bool bound_to_vfio_pci(const char *bdf)
 	return !access(path, F_OK);
 }
 
-/* Offered to vfio-pci: does it take it? */
+/* Offer the device to vfio-pci: is it taken? */
 static bool give_to_vfio_pci(const char *bdf)
 {
 	char path[128];
@@ -179,7 +179,7 @@ TEST(nodes_by_configuration)
 	printf("# case %u, VFIO_NOIOMMU %s, IOMMUFD_NOIOMMU %s\n", k.number,
 	       k.noiommu ? "on" : "off", k.native ? "on" : "off");
 	fflush(stdout);
-	/* Not offered without a way in, or with a group that nobody can use */
+	/* Not offered without a usable node */
 	if (k.noiommu)
 		expect(k.number == 1 || k.number == 3 || k.number == 5);
 	expect_eq(!access(VFIO_UNSAFE, F_OK), k.noiommu);
@@ -190,13 +190,13 @@ TEST(nodes_by_configuration)
 	expect_eq(has_cdev_node(edu()), taken && k.cdev && k.native);
 	take_back(edu());
 
-	/* Ours, whatever the case */
+	/* Ours in every case */
 	driver_bind(edu());
 	expect(has_cdev_node(edu()));
 	expect(!has_group_node(edu()));
 }
 
-/* The kernel's own iommufd, where it has one, is of no use to our devices. */
+/* Our devices cannot use the kernel's iommufd. */
 TEST(kernels_own_iommufd)
 {
 	struct stat ours, kernels;
@@ -211,7 +211,7 @@ TEST(kernels_own_iommufd)
 	expect_eq(!access("/dev/noiommufd", F_OK), k.iommufd);
 	if (!k.iommufd)
 		return;
-	/* What a program finds by the name it knows, and what is below it */
+	/* What a program finds under the usual name, and what that hides */
 	expect_ok(stat("/dev/iommu", &ours));
 	expect_ok(stat(KERNEL_IOMMU, &kernels));
 	expect(ours.st_rdev != kernels.st_rdev);
@@ -228,7 +228,7 @@ TEST(kernels_own_iommufd)
 	expect_ok(dev_bind(dev, fd, &devid));
 }
 
-/* Both at once */
+/* Both at the same time */
 
 struct theirs {
 	int container, group, dev;
@@ -342,7 +342,7 @@ static void one_set(const char * const pair[2])
 	expect_ok(ioas_map(o.iommu, o.ioas, va, 4 * PAGE, 0));
 	expect_eq(pa_of(o.iommu, o.ioas, PAGE), pagemap_pa(va + PAGE));
 
-	/* Neither may reset what is the other's, too. */
+	/* Neither may reset a device of the other. */
 	expect_ok(ioctl(o.dev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &info));
 	expect_eq(info.head.flags, VFIO_PCI_HOT_RESET_FLAG_DEV_ID);
 	expect_eq(info.head.count, 2);
@@ -353,13 +353,13 @@ static void one_set(const char * const pair[2])
 	reset.head.count = 1;
 	reset.group = t.group;
 	/*
-	 * There a group without an IOMMU cannot even be named; the vfio of
-	 * before Linux 6.1, told by its devices, looks at who owns it.
+	 * A group without an IOMMU cannot even be named there. The vfio before
+	 * Linux 6.1, recognised by its devices, checks who owns it.
 	 */
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", pair[1]);
 	expect_errno(ioctl(t.dev, VFIO_DEVICE_PCI_HOT_RESET, &reset),
 		     access(path, F_OK) ? EPERM : EINVAL);
-	/* Nor with what is not a group */
+	/* Nor with a file that is not a group */
 	reset.group = o.dev;
 	expect_errno(ioctl(t.dev, VFIO_DEVICE_PCI_HOT_RESET, &reset), EINVAL);
 	expect_both_untouched(&o, &t);
@@ -375,14 +375,14 @@ static void one_set(const char * const pair[2])
 	ours_open(&o, pair[0]);
 	expect_both_untouched(&o, &t);
 
-	/* Nor does the driver of one going away. */
+	/* Unbinding one does not affect the other either. */
 	ours_close(&o);
 	driver_unbind(pair[0]);
 	expect_eq(mmio_read32(t.bar, STATUS), ACKNOWLEDGE);
 	theirs_close(&t);
 	take_back(pair[1]);
 
-	/* All ours: now it may. */
+	/* All devices are ours: now it may. */
 	driver_bind(pair[1]);
 	ours_open(&o, pair[0]);
 	reset.head.count = 0;
@@ -397,7 +397,7 @@ TEST(one_set)
 	one_set(pairs[1]);
 }
 
-/* Each with an iommufd of its own, and only with that */
+/* Each works with its own iommufd only. */
 TEST(two_iommufds)
 {
 	char name[64], path[128];
@@ -410,7 +410,7 @@ TEST(two_iommufds)
 	char *va;
 
 	need_vfio_pci(pairs[0][1]);
-	/* Before Linux 7.3 it has a name and no node. */
+	/* Before Linux 7.3 it has a name but no node. */
 	if (!cdev_name(pairs[0][1], name, sizeof(name)) ||
 	    !has_cdev_node(pairs[0][1]) || access(KERNEL_IOMMU, F_OK)) {
 		take_back(pairs[0][1]);
@@ -435,7 +435,7 @@ TEST(two_iommufds)
 	theirs_ioas = new_ioas(kernels);
 	attach(t.dev, theirs_ioas);
 	theirs_mark(&t);
-	/* The first page is ours, the second both have, the third is theirs. */
+	/* The first page is ours, the second is shared, the third is theirs. */
 	va = mem(3 * PAGE);
 	expect_ok(ioas_map(o.iommu, o.ioas, va, 2 * PAGE, 0));
 	expect_ok(ioas_map(kernels, theirs_ioas, va + PAGE, 2 * PAGE, 0));

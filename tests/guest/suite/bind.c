@@ -8,7 +8,7 @@
 
 #include "harness.h"
 
-/* Structs with more at the end than the kernel knows. */
+/* Structs that are longer than the kernel knows. */
 struct full_bind {
 	__u32 argsz;
 	__u32 flags;
@@ -57,7 +57,7 @@ static int detach_with(int dev, __u32 argsz, __u32 flags, __u32 pasid)
 	return ioctl(dev, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
-/* The last bytes of a page, with nothing mapped behind them */
+/* The last bytes of a page before a hole */
 static void *before_a_hole(const void *data, size_t size)
 {
 	void *page = mem(2 * PAGE);
@@ -119,7 +119,7 @@ TEST(bind_wrong_fd)
 	expect_errno(dev_bind(dev, pipes[0], &devid), EBADFD);
 	expect_not_bound(dev);
 
-	/* Nothing of all that lasts. */
+	/* None of this has a lasting effect. */
 	expect_ok(dev_bind(dev, iommu, &devid));
 	expect_eq(devid, 1);
 }
@@ -139,7 +139,7 @@ TEST(bind_arguments)
 	expect_errno(bind_with(dev, 24, ~1U, iommu, NULL, 0), EINVAL);
 	expect_errno(bind_with(dev, 32, 0, iommu, NULL, 1), E2BIG);
 	expect_errno(bind_with(dev, 25, 0, iommu, NULL, 1), E2BIG);
-	/* Half of it is not there. */
+	/* Half of the struct is in a hole. */
 	bind = before_a_hole(&good, 24);
 	bind->argsz = 32;
 	expect_errno(ioctl(dev, VFIO_DEVICE_BIND_IOMMUFD, bind), EFAULT);
@@ -216,14 +216,14 @@ TEST(bind_twice)
 	expect_errno(dev_bind(again, iommu, &devid), EINVAL);
 	expect_errno(dev_bind(again, other, &devid), EINVAL);
 	expect_not_bound(again);
-	/* Its end does nothing to the first. */
+	/* Closing it does not affect the first. */
 	close(again);
 	expect_ok(ioctl(dev, VFIO_DEVICE_GET_INFO, &info));
 	ioas = new_ioas(iommu);
 	expect_eq(ioas, 2);
 	attach(dev, ioas);
 
-	/* The one that waited gets it once the first has gone. */
+	/* The waiting one gets the device after the first was closed. */
 	again = cdev_open(edu());
 	expect_errno(dev_bind(again, iommu, &devid), EINVAL);
 	close(dev);
@@ -301,7 +301,7 @@ TEST(attach_errors)
 	expect_ok(ioctl(s.dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT, attach12));
 	expect(attach12->pt_id != s.ioas);
 	expect_ok(dev_detach(s.dev));
-	/* What comes after is not looked at. */
+	/* Bytes after the struct are ignored. */
 	expect_ok(attach_with(s.dev, 20, 0, s.ioas, 4711));
 }
 
@@ -350,7 +350,7 @@ TEST(pasid)
 	expect_errno(attach_with(s.dev, 16, flag, s.ioas, 1), EINVAL);
 	expect_errno(attach_with(s.dev, 16, flag, s.ioas, 0xfffff), EINVAL);
 	expect_errno(attach_with(s.dev, 16, flag, s.ioas, U32_MAX), ENOSPC);
-	/* There is none to detach, which is fine. */
+	/* Nothing is attached, which is not an error. */
 	expect_ok(detach_with(s.dev, 12, VFIO_DEVICE_DETACH_PASID, 1));
 	expect_ok(object_destroy(s.iommu, s.ioas));
 }
@@ -390,7 +390,7 @@ TEST(attach_again)
 	expect_errno(object_destroy(s.iommu, s.hwpt), EBUSY);
 	expect_errno(object_destroy(s.iommu, s.ioas), EBUSY);
 	expect_ok(dev_detach(s.dev));
-	/* The automatic HWPT has gone with the last device. */
+	/* The automatic HWPT went with the last device. */
 	expect_errno(object_destroy(s.iommu, s.hwpt), ENOENT);
 	expect_ok(object_destroy(s.iommu, s.ioas));
 }
@@ -415,7 +415,7 @@ TEST(replace)
 	pa_of(s.iommu, ioas, PAGE);
 	expect_errno(get_pa(s.iommu, s.ioas, PAGE, &length, &pa), EOPNOTSUPP);
 	expect_errno(object_destroy(s.iommu, s.hwpt), ENOENT);
-	/* The program's word: now that memory is free. */
+	/* UNMAP is what frees the memory. */
 	expect_ok(object_destroy(s.iommu, s.ioas));
 	expect_pins(before + 2);
 	expect_errno(object_destroy(s.iommu, ioas), EBUSY);
@@ -505,13 +505,13 @@ TEST(hwpt)
 	setup_bound(&s);
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, PAGE));
 	expect_ok(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt));
-	/* Nothing is attached, GET_PA works all the same. */
+	/* Nothing is attached, but GET_PA works. */
 	pa_of(s.iommu, s.ioas, PAGE);
 	expect_errno(object_destroy(s.iommu, s.ioas), EBUSY);
 
 	expect_eq(attach(s.dev, hwpt), hwpt);
 	expect_errno(object_destroy(s.iommu, hwpt), EBUSY);
-	/* The IOAS itself means one of its own making. */
+	/* ATTACH to the IOAS itself makes an automatic HWPT. */
 	automatic = attach(s.dev, s.ioas);
 	expect(automatic != hwpt);
 	expect_ok(object_destroy(s.iommu, hwpt));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A device at work: QEMU's edu, which has registers, a DMA engine and one
- * interrupt. Each DMA takes it a tenth of a second.
+ * A device in use: QEMU's edu, which has registers, a DMA engine and one
+ * interrupt. Each DMA takes a tenth of a second.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -42,7 +42,7 @@ static void set_command(int dev, __u16 value)
 	expect_eq(pwrite(dev, &value, 2, info.offset + 4), 2);
 }
 
-/* src to the device and from there to dst, both given by IOVA */
+/* DMA from src to the device and from there to dst, both given as IOVAs */
 static void round_trip(const struct setup *s, void *bar, __u64 src, __u64 dst,
 		       __u32 size)
 {
@@ -72,7 +72,7 @@ TEST(dma_round_trip)
 		size_t k;
 
 		expect(!memcmp(page + 64, src + i * PAGE, EDU_DMA_MAX));
-		/* And nothing beside it */
+		/* And no memory beside it */
 		for (k = 0; k < 64; k++)
 			expect_eq(page[k], 0x55);
 		for (k = 64 + EDU_DMA_MAX; k < PAGE; k++)
@@ -137,7 +137,7 @@ TEST(dma_sees_what_the_cpu_writes_after_fork)
 	kill(child, SIGKILL);
 }
 
-/* Mapped READABLE when nobody had touched it: what the device then reads */
+/* What the device reads from memory that was untouched when mapped READABLE */
 static void read_what_was_written_later(char *src, const void *before)
 {
 	const __u32 flags = IOMMU_IOAS_MAP_FIXED_IOVA | MAP_READ;
@@ -294,7 +294,7 @@ TEST(bar_access)
 	bar = bar_of(s.dev);
 	mmio_write32(bar, EDU_LIVE, 0x12345678);
 	expect_eq(mmio_read32(bar, EDU_LIVE), ~0x12345678U);
-	/* The same by file */
+	/* The same by pread() and pwrite() */
 	region_info(s.dev, VFIO_PCI_BAR0_REGION_INDEX, &info);
 	expect_eq(pread(s.dev, &value, 4, info.offset + EDU_IDENT), 4);
 	expect_eq(value, EDU_ID);
@@ -380,7 +380,7 @@ TEST(msi)
 		expect_eq(mmio_read32(bar, EDU_IRQ_STATUS), i);
 		mmio_write32(bar, EDU_IRQ_ACK, i);
 	}
-	/* Switched off, there is none. */
+	/* None arrives while it is off. */
 	irq_off(s.dev, VFIO_PCI_MSI_IRQ_INDEX);
 	mmio_write32(bar, EDU_IRQ_RAISE, 1);
 	expect_eq(signals(fd, 200), 0);
@@ -414,7 +414,7 @@ TEST(intx)
 	for (i = 0; i < 3; i++) {
 		mmio_write32(bar, EDU_IRQ_RAISE, 1);
 		expect_eq(signals(fd, 5000), 1);
-		/* Masked by having fired: no more of it, until unmasked */
+		/* The interrupt is masked once it fired, until it is unmasked */
 		expect_eq(signals(fd, 50), 0);
 		mmio_write32(bar, EDU_IRQ_ACK, 1);
 		expect_ok(irq_set(s.dev, VFIO_PCI_INTX_IRQ_INDEX,
@@ -475,7 +475,7 @@ static void check_reset(const char *bdf)
 	}
 	bus_master(dev, true);
 	expect_ok(ioctl(dev, VFIO_DEVICE_RESET));
-	/* The BAR is where it was, and so is what was mapped. */
+	/* The BAR and its mappings are where they were. */
 	expect_eq(mmio_read32(bar, EDU_IDENT), EDU_ID);
 	expect(pa_of(iommu, ioas, 0) != 0);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls that run out of memory: on a kernel with fault injection, each call is
- * made with its first allocation failing, then with its second, and so on until
- * it makes fewer. It answers ENOMEM or does without, leaves nothing behind, and
- * works when it is made again. In the kernel's own ACPI code this would find
- * mistakes (6.12: a use after free), so calls stop short of that.
+ * Ioctls that run out of memory. On a kernel with fault injection, each ioctl is
+ * issued with its first allocation failing, then with its second, and so on until
+ * it makes fewer. It has to return ENOMEM or to do without, leave nothing behind,
+ * and work when it is issued again. In the kernel's own ACPI code this would find
+ * bugs (6.12: a use after free), so that code is left out.
  */
 #include <sys/syscall.h>
 
@@ -17,9 +17,9 @@
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define BASE		0x100000000ULL
 #define SIZE		(64 * PAGE)
-/* More allocations than any call makes */
+/* More allocations than any ioctl makes */
 #define MANY		2000
-/* What BIND allocates before it has the kernel enable the device */
+/* Allocations of BIND before the kernel enables the device */
 #define BIND_OURS	3
 
 static struct fault {
@@ -30,7 +30,7 @@ static struct fault {
 	__u64 iova;
 } f;
 
-/* Every allocation may fail, and the kernel's log says nothing of it. */
+/* Let every allocation fail, without a message in the kernel log. */
 static void may_fail(void)
 {
 	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
@@ -54,8 +54,8 @@ static void may_fail(void)
 }
 
 /*
- * Make the call with its nth allocation failing: what it answered, and whether
- * it came to that one.
+ * Issue the ioctl with its nth allocation failing. Returns its result, and whether
+ * it made that allocation.
  */
 static int with_failure(int fd, unsigned int nth, int (*call)(void), bool *came)
 {
@@ -77,8 +77,7 @@ static int with_failure(int fd, unsigned int nth, int (*call)(void), bool *came)
 }
 
 /*
- * @begin: what the call needs (or NULL); @end: what it did is right, and goes
- * away again.
+ * @begin: prepare for the ioctl (or NULL); @end: check its effect and undo it.
  */
 static unsigned int first_failures(unsigned int max, void (*begin)(void),
 				   int (*call)(void), void (*end)(void))
@@ -116,14 +115,14 @@ static unsigned int first_failures(unsigned int max, void (*begin)(void),
 	return failed;
 }
 
-/* Some of its allocations the call cannot do without. */
+/* The ioctl cannot do without some of its allocations. */
 static void each_failure(void (*begin)(void), int (*call)(void),
 			 void (*end)(void))
 {
 	expect(first_failures(MANY, begin, call, end) > 0);
 }
 
-/* What releases, or looks up one address, needs no memory. */
+/* Releasing memory and looking up one address need no memory. */
 static void never_fails(void (*begin)(void), int (*call)(void),
 			void (*end)(void))
 {
@@ -410,7 +409,7 @@ TEST_LIMIT(copy, 300)
 	unmap_all();
 }
 
-/* The source goes, and half of it stays: its chunk has to be parted. */
+/* The source goes but half of it stays, so its chunk has to be split. */
 static void begin_unmap(void)
 {
 	expect_ok(call_map());

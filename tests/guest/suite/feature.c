@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VFIO_DEVICE_FEATURE, whose rules are those of Linux 7.3 and which has nothing
- * to give; and what else an open device says of itself.
+ * VFIO_DEVICE_FEATURE: the checks are those of Linux 7.3, but no feature is
+ * supported. And other information about an open device.
  */
 #include <limits.h>
 
@@ -39,19 +39,19 @@ TEST(rules)
 	skip_on_mainline("no-features");
 	setup_bound(&s);
 	for (i = 0; i < NR_FEATURES; i++) {
-		/* What 7.3 says of the one where nothing migrates */
+		/* The errno of 7.3 for this one if the device cannot migrate */
 		int err = i == MIG_PRECOPY_V2 ? EINVAL : ENOTTY;
 
 		for (j = 0; j < ARRAY_SIZE(good); j++) {
 			expect_errno(feature(s.dev, 8, good[j] | i), err);
 			expect_errno(feature(s.dev, 264, good[j] | i), err);
 		}
-		/* Both only to ask whether there are both */
+		/* Both together only to probe for both */
 		expect_errno(feature(s.dev, 8, GET | SET | i), EINVAL);
 		/* An argument without flags */
 		expect_errno(feature(s.dev, 7, PROBE | i), EINVAL);
 		expect_errno(feature(s.dev, 0, PROBE | i), EINVAL);
-		/* Flags that nobody knows, with others or alone */
+		/* Unknown flags, alone or with others */
 		for (j = 19; j < 32; j++) {
 			expect_errno(feature(s.dev, 8, 1U << j | i), EINVAL);
 			expect_errno(feature(s.dev, 8, 1U << j | PROBE | i),
@@ -82,7 +82,7 @@ static void check_awake(const char *bdf)
 	expect(!strcmp(text, "D0\n") || !strcmp(text, "unknown\n"));
 }
 
-/* Not half of it: none of the three is there, the device stays awake. */
+/* None of the three is supported, and the device stays awake. */
 TEST(low_power)
 {
 	static const __u32 nr[] = {
@@ -97,7 +97,7 @@ TEST(low_power)
 	skip_on_mainline("no-features");
 	dev = cdev_open(bdf);
 	iommu = iommu_open();
-	/* Also where user space lets it sleep */
+	/* Even if user space allows it to sleep */
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/power/control",
 		 bdf);
 	expect_ok(write_file(path, "auto"));
@@ -109,13 +109,13 @@ TEST(low_power)
 		check_awake(bdf);
 	}
 	close(dev);
-	/* Before that, vfio-pci-core puts what is closed into D3hot. */
+	/* Older vfio-pci-core puts a closed device into D3hot. */
 	if (!kernel_is_before(6, 0))
 		check_awake(bdf);
 	expect_ok(write_file(path, "on"));
 }
 
-/* /proc/PID/fdinfo tells which device it is, as in 7.3. */
+/* /proc/PID/fdinfo names the device, as in 7.3. */
 TEST(fdinfo)
 {
 	char path[128], want[PATH_MAX + 64], real[PATH_MAX], line[PATH_MAX];

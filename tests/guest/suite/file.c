@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Memory of files: MAP_FILE, and CHANGE_PROCESS, which hands it over. And what
- * else an iommufd answers: fault queues, VFIO's type1 calls, and the errno of
- * the calls that need an IOMMU.
+ * Memory of files: MAP_FILE, and CHANGE_PROCESS, which hands it over. And the rest
+ * of an iommufd: fault queues, VFIO's type1 ioctls, and the errnos of the ioctls
+ * that need an IOMMU.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,11 +63,11 @@ static int new_memfd(__u64 size, unsigned int flags)
 	return fd;
 }
 
-/* What the file maps is what a process sees in it, page by page. */
+/* Each page is the one that a process sees in the file. */
 static void expect_file_at(const struct setup *s, int fd, __u64 start,
 			   __u64 length, __u64 iova)
 {
-	/* hugetlb has it by whole huge pages. */
+	/* hugetlbfs files consist of whole huge pages. */
 	__u64 size = (start + length + HUGE - 1) & ~(HUGE - 1);
 	char *va = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 
@@ -153,7 +153,7 @@ TEST(file_lazy)
 	fd = new_memfd(4 * PAGE, 0);
 	expect_ok(map_file(&s, RW, fd, 0, 4 * PAGE, BASE));
 	expect_pins(before);
-	/* Another kind of file is found out when it is to be pinned. */
+	/* Another kind of file is reported when it is to be pinned. */
 	no_memory = expect_ok(open("/sys/devices/system/cpu/online", O_RDONLY));
 	expect_ok(map_file(&s, IOMMU_IOAS_MAP_READABLE, no_memory, 0, PAGE,
 			   2 * BASE));
@@ -186,7 +186,7 @@ TEST(file_errors)
 	expect_errno(map_file(&s, RW, fd, 0, -1ULL, BASE), EOVERFLOW);
 	expect_errno(map_file(&s, RW, fd, 0, PAGE, -1ULL), EOVERFLOW);
 	expect_errno(map_file(&s, RW, fd, -1ULL, PAGE, BASE), EOVERFLOW);
-	/* Beyond its end, and an offset that no file has. */
+	/* Beyond the end of the file, and at an impossible offset. */
 	expect_errno(map_file(&s, RW, fd, 0, 5 * PAGE, BASE), EINVAL);
 	expect_errno(map_file(&s, RW, fd, 4 * PAGE, PAGE, BASE), EINVAL);
 	expect_errno(map_file(&s, RW, fd, 1ULL << 63, PAGE, BASE), EINVAL);
@@ -198,7 +198,7 @@ TEST(file_errors)
 	expect_errno(map_file(&s, RW, fd, 0, PAGE, BASE), EEXIST);
 }
 
-/* Files that lead back to the context, and so to the mapping of themselves */
+/* Files that lead back to the context, and so to their own mapping */
 static int fd_in_flight(int fd)
 {
 	char control[CMSG_SPACE(sizeof(int))] = {}, byte = 0;
@@ -227,7 +227,7 @@ static int fault_queue_fd(int iommu)
 	return alloc.out_fault_fd;
 }
 
-/* Where the kernel has none, an epoll, which is a file like any other. */
+/* An epoll, if the kernel has no io_uring. */
 static int io_uring_with(int fd)
 {
 	struct io_uring_params params = {};
@@ -263,7 +263,7 @@ struct loop_call {
 	int said[2];
 };
 
-/* Maps such a file where nothing is pinned, and dies. */
+/* Map such a file while nothing is pinned, and die. */
 static void map_a_loop(void *arg)
 {
 	struct loop_call *call = arg;
@@ -274,13 +274,13 @@ static void map_a_loop(void *arg)
 
 	setup_attached(&s);
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(64 * PAGE), 64 * PAGE, GIB));
-	/* An HWPT of its own, which the end of the device does not take along. */
+	/* A manual HWPT, which outlives the device. */
 	expect_ok(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt));
 	fd = loop_fd(&s, call->loop);
 	attached = s.ioas;
 	s.ioas = new_ioas(s.iommu);
 	expect_ok(map_file(&s, RW, fd, 0, PAGE, BASE));
-	/* It is found out as soon as it has to be pinned. */
+	/* It is reported as soon as it has to be pinned. */
 	pt = s.ioas;
 	expect_errno(dev_attach(s.dev, &pt), EINVAL);
 	expect_errno(hwpt_alloc(s.iommu, s.devid, s.ioas, &hwpt), EINVAL);
@@ -308,7 +308,7 @@ TEST_LIMIT(file_that_leads_back, 120)
 		expect_ok(pipe(call.said));
 		pid = spawn(map_a_loop, &call);
 		close(call.said[1]);
-		/* It ends without a word when it fails. */
+		/* It ends silently when it fails. */
 		if (read(call.said[0], &said, 1) != 1)
 			join(pid);
 		close(call.said[0]);
@@ -352,8 +352,8 @@ static void punch_a_hole(struct meddler *meddler)
 }
 
 /*
- * Where the file's next mapping is put, put another. It is not touched: whoever
- * has a mapping there may unmap this one.
+ * Put another mapping where the next mapping of the file goes. It is not touched,
+ * because the owner of a mapping there may unmap this one.
  */
 static void map_over(struct meddler *meddler)
 {
@@ -367,8 +367,8 @@ static void map_over(struct meddler *meddler)
 }
 
 /*
- * Maps the file again and again while somebody meddles. Each time it fails, and
- * leaves nothing, or what lies behind the first HUGE bytes is the file's.
+ * Map the file again and again while another thread changes things. Each time it
+ * fails and leaves nothing, or the first HUGE bytes translate to the file's pages.
  */
 static void map_beside(struct meddler *meddler, char *va, double seconds,
 		       int may_fail_with)
@@ -392,7 +392,7 @@ static void map_beside(struct meddler *meddler, char *va, double seconds,
 		maps++;
 		expect_ok(get_pa(s.iommu, s.ioas, BASE + at, &length, &pa));
 		expect_eq(pa, pagemap_pa(va + at));
-		/* All of it is there: no run of no length, and no end. */
+		/* The whole file translates: no run is empty, and none is missing. */
 		for (at = 0; at < meddler->size; at += length) {
 			length = meddler->size - at;
 			expect_ok(get_pa(s.iommu, s.ioas, BASE + at, &length,
@@ -457,7 +457,7 @@ TEST(file_write_access)
 	ro = expect_ok(open(path, O_RDONLY));
 	expect_errno(map_file(&s, RW, ro, 0, PAGE, BASE), EACCES);
 	expect_ok(map_file(&s, IOMMU_IOAS_MAP_READABLE, ro, 0, PAGE, BASE));
-	/* What is pinned for writing cannot be sealed. */
+	/* Memory that is pinned for writing cannot be sealed. */
 	expect_ok(map_file(&s, RW, fd, 0, PAGE, 2 * BASE));
 	expect_errno(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
 	expect_ok(unmap(&s, 2 * BASE, PAGE));
@@ -525,7 +525,7 @@ static void take_over(void *arg)
 	expect_eq(vm_pin(), 0);
 	expect_ok(change_process(s->iommu));
 	expect_eq(vm_pin(), 8 * PAGE / 1024);
-	/* Twice is once. */
+	/* The second time changes nothing. */
 	expect_ok(change_process(s->iommu));
 	expect_eq(vm_pin(), 8 * PAGE / 1024);
 }
@@ -590,7 +590,7 @@ TEST(change_process_over_the_limit)
 	expect_ok(map_file(&s, RW, fd, 4 * PAGE, 4 * PAGE, 2 * BASE));
 	in_child(cannot_take_over, &s);
 	expect_eq(vm_pin(), 8 * PAGE / 1024);
-	/* As much as before may still be mapped. */
+	/* As much as before can still be mapped. */
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 3 * BASE));
 	expect_errno(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 4 * BASE),
 		     ENOMEM);
@@ -640,7 +640,7 @@ TEST(fault_queue)
 	expect_ok(object_destroy(s.iommu, alloc.out_fault_id));
 }
 
-/* The context goes with the last file, be it the queue's. */
+/* The context goes with its last file, which may be the queue's. */
 TEST(fault_queue_outlives_the_iommufd)
 {
 	struct iommu_fault_alloc alloc = { .size = sizeof(alloc) };
@@ -653,7 +653,7 @@ TEST(fault_queue_outlives_the_iommufd)
 	expect_ok(close(alloc.out_fault_fd));
 }
 
-/* VFIO's type1 calls */
+/* VFIO's type1 ioctls */
 
 static int vfio_ioas(int iommu, __u16 op, __u32 *ioas)
 {
@@ -705,7 +705,7 @@ TEST(vfio_ioas)
 	expect_eq(id, s.ioas);
 	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_CLEAR, &id));
 	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id), ENODEV);
-	/* It is no user of the IOAS. */
+	/* It does not count as a user of the IOAS. */
 	expect_ok(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_SET, &s.ioas));
 	expect_ok(object_destroy(s.iommu, s.ioas));
 	expect_errno(vfio_ioas(s.iommu, IOMMU_VFIO_IOAS_GET, &id), ENODEV);
@@ -749,7 +749,7 @@ TEST(type1)
 	size = 4 * PAGE;
 	expect_ok(unmap_dma(&s, 0, BASE, &size));
 	expect_eq(size, 4 * PAGE);
-	/* Nothing there is fine. */
+	/* It is no error if nothing is mapped. */
 	expect_ok(unmap_dma(&s, 0, BASE, &size));
 	expect_eq(size, 0);
 	expect_ok(map_dma(&s, va, 4 * PAGE, BASE));
@@ -788,7 +788,7 @@ TEST(type1_v1)
 	expect_eq(vm_pin(), 0);
 }
 
-/* What needs an IOMMU */
+/* Ioctls that need an IOMMU */
 /* A page of a mapping that is cut, again and again, beside it */
 struct cut {
 	struct setup s;
@@ -870,7 +870,7 @@ static void cut_the_middle(void *arg)
 	expect_ok(unmap_dma_page(&cut->s, BASE + 32 * PAGE));
 }
 
-/* The pages are held up by a COPY of another one of them. */
+/* A COPY of another of these pages holds up their lock. */
 TEST_LIMIT(type1_cut_while_stalled, 60)
 {
 	struct uffdio_zeropage zero = {};
@@ -898,7 +898,7 @@ TEST_LIMIT(type1_cut_while_stalled, 60)
 	expect_eq(pthread_create(&copier, NULL, copy_what_stalls, &cut), 0);
 	userfault_wait(fd);
 
-	/* Whoever cuts waits, can be killed, and holds up nobody. */
+	/* A process that cuts waits, can be killed, and holds up no other. */
 	for (killed = 1; killed >= 0; killed--) {
 		pid = spawn(cut_the_middle, &cut);
 		sleep_ms(300);

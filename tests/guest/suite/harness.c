@@ -31,10 +31,10 @@
 #define NR_HUGEPAGES	"/proc/sys/vm/nr_hugepages"
 #define MONITOR		"/dev/ttyS2"
 
-/* How long a process that its alarm should have killed is waited for, in s */
+/* Seconds to wait for a process that its alarm should have killed */
 #define GRACE		10
 
-/* How a test's process ends, if nothing kills it */
+/* Exit status of a test's process, unless it is killed */
 enum { PASS = 0, FAIL = 1, SKIP = 4 };
 
 static struct test *tests;
@@ -58,7 +58,7 @@ static void set_verdict(const char *where, const char *fmt, va_list args)
 	char *c;
 
 	vsnprintf(verdict + n, VERDICT_SIZE - n, fmt, args);
-	/* It becomes the rest of one KTAP line. */
+	/* The reason becomes the rest of one KTAP line. */
 	for (c = verdict; *c; c++)
 		if (*c == '\n' || *c == '#')
 			*c = ' ';
@@ -179,7 +179,7 @@ void join(pid_t pid)
 
 	expect_ok(waitpid(pid, &status, 0));
 	if (WIFEXITED(status)) {
-		/* Its verdict is there already. */
+		/* The verdict has been written already. */
 		if (WEXITSTATUS(status))
 			_exit(WEXITSTATUS(status));
 		return;
@@ -266,12 +266,12 @@ long long read_field(const char *path, const char *key)
 	return value;
 }
 
-/* -1 where the kernel does not count pins */
+/* -1 if the kernel does not count pins */
 static long long count_pins(void)
 {
 	long long acquired, released;
 
-	/* The counters are per CPU and folded now and then: fold them now. */
+	/* The counters are per CPU and folded from time to time: fold them now. */
 	write_file("/proc/sys/vm/stat_refresh", "1");
 	acquired = read_field("/proc/vmstat", "nr_foll_pin_acquired");
 	released = read_field("/proc/vmstat", "nr_foll_pin_released");
@@ -340,7 +340,7 @@ void set_memlock(unsigned long long bytes)
 	expect_ok(setrlimit(RLIMIT_MEMLOCK, &limit));
 }
 
-/* Calls line() for each record that there is now. */
+/* Call line() for each record that exists now. */
 static void kmsg_read(void (*line)(unsigned long long seq, int level,
 				   const char *text, void *arg), void *arg)
 {
@@ -410,7 +410,7 @@ int kmsg_count(unsigned long long mark, int level, const char *a, const char *b)
 	return f.count;
 }
 
-/* Sends a line of JSON and waits for the line that answers it. */
+/* Send a line of JSON and wait for its answer. */
 static void monitor_ask(FILE *port, const char *line, char *answer, size_t size)
 {
 	static unsigned int id;
@@ -420,7 +420,7 @@ static void monitor_ask(FILE *port, const char *line, char *answer, size_t size)
 	if (fprintf(port, "{\"id\": %u, %s}\n", id, line) < 0 || fflush(port))
 		fail(MONITOR ": expected to write to it, got %s",
 		     errno_name(errno));
-	/* Events come in between; the test's limit ends a wait for ever. */
+	/* Skip events. The time limit of the test ends an endless wait. */
 	do {
 		if (!fgets(answer, size, port))
 			fail(MONITOR ": expected an answer, got none");
@@ -445,11 +445,11 @@ bool qemu(const char *fmt, ...)
 	expect_ok(tcsetattr(fileno(port), TCSANOW, &raw));
 	setvbuf(port, NULL, _IONBF, 0);
 	/*
-	 * Until now the port sent back what it got, so the monitor may be in
-	 * the middle of its own greeting: this byte has it start afresh.
+	 * The port has echoed its input so far, so the monitor may have read
+	 * part of its own greeting: this byte makes it start again.
 	 */
 	fputs("\377\n", port);
-	/* An error, but for the first time. */
+	/* Answers with an error, except the first time. */
 	monitor_ask(port, "\"execute\": \"qmp_capabilities\"", answer,
 		    sizeof(answer));
 	snprintf(line, sizeof(line),
@@ -457,7 +457,7 @@ bool qemu(const char *fmt, ...)
 		 command);
 	monitor_ask(port, line, answer, sizeof(answer));
 	fclose(port);
-	/* It has nothing to say but what went wrong, and "OK". */
+	/* It prints only errors, and "OK". */
 	if (strstr(answer, "\"return\": \"\"") || strstr(answer, "OK id:"))
 		return true;
 	printf("# %s: %s", command, answer);
@@ -502,7 +502,7 @@ __u64 pagemap_pa(const void *va)
 	static int fd;
 	__u64 entry;
 
-	/* It is that of the process that opened it. */
+	/* pagemap is that of the process that opened it. */
 	if (owner != getpid()) {
 		fd = expect_ok(open("/proc/self/pagemap",
 				    O_RDONLY | O_CLOEXEC));
@@ -620,7 +620,7 @@ const char *iommu_node(void)
 	return node ? node : "/dev/iommu";
 }
 
-/* The edu device that is, or is not, on the root bus */
+/* The edu device on the root bus, or the other one */
 static const char *find_edu(bool root_bus)
 {
 	static char found[2][32];
@@ -711,8 +711,8 @@ void driver_bind_to(const char *bdf, const char *driver)
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", bdf);
 	expect_ok(write_file(path, "%s", driver));
 	/*
-	 * Waits for a probe by another driver, and tells what ours said;
-	 * drivers_probe does neither.
+	 * This waits for a probe by another driver and returns the errno of
+	 * ours; drivers_probe does neither.
 	 */
 	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
 	expect_ok(write_file(path, "%s", bdf));
@@ -1130,7 +1130,7 @@ static void edu_dma(void *bar, __u64 src, __u64 dst, __u32 size, __u32 cmd)
 {
 	double end = now() + 10 * slow();
 
-	/* QEMU takes a transfer that reaches the buffer's end for a bug. */
+	/* QEMU treats a transfer that reaches the end of the buffer as a bug. */
 	expect(size <= EDU_DMA_MAX);
 	mmio_write64(bar, EDU_DMA_SRC, src);
 	mmio_write64(bar, EDU_DMA_DST, dst);
@@ -1253,7 +1253,7 @@ int main(int argc, char **argv)
 		perror("mmap");
 		return FAIL;
 	}
-	/* Processes that a test leaves behind are ours to reap. */
+	/* Become the parent of processes that a test leaves behind. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 
 	for (test = tests; test; test = test->next)

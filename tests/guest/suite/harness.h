@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What every program of the guest suite is written with. A program is one C
- * file of TEST()s linked with harness.c, which has main() and prints KTAP.
+ * The harness of the guest suite. A program is one C file of TEST()s, linked with
+ * harness.c, which has main() and prints KTAP.
  *
- * Each test runs in a process of its own, with a time limit. It passes by
- * returning; a failed expectation says file, line, expected and got, and ends
- * it. Files and memory go with the process, so a test cleans up only what
- * outlives it; the harness puts back the sysctls and the module parameter, and
- * fails a test whose processes are gone while pages they pinned are not.
+ * Each test runs in a process of its own, with a time limit. It passes when it
+ * returns; an expectation that fails prints file, line, expected and got, and
+ * ends the test. Files and memory go with the process, so a test cleans up only
+ * what outlives it. The harness restores the sysctls and the module parameter,
+ * and fails a test that leaves pages pinned after its processes have ended.
  *
- * Environment: NOIOMMU_DRIVER names the driver to bind devices to (default
- * noiommu-vfio-pci; vfio-pci runs the suite against mainline, and tests of
- * what we do otherwise on purpose are skipped then). IOMMU_NODE is the iommufd to
- * open (default /dev/iommu, as for any program). SLOW says how many times
- * as long as on a stock kernel everything may take (a debug kernel; default 1).
+ * Environment: NOIOMMU_DRIVER is the driver to bind devices to (default
+ * noiommu-vfio-pci; with vfio-pci the suite tests mainline, and skips the tests of
+ * deliberate differences). IOMMU_NODE is the iommufd to open (default
+ * /dev/iommu). SLOW multiplies all time limits (default 1; more on a debug
+ * kernel).
  */
 #ifndef __SUITE_HARNESS_H
 #define __SUITE_HARNESS_H
@@ -91,7 +91,7 @@ void check_eq(const char *file, int line, const char *what,
 	      unsigned long long got, unsigned long long want);
 
 #define fail(...)		test_fail(__FILE__, __LINE__, __VA_ARGS__)
-/* A call that answers -1 and errno when it fails; its value is passed on. */
+/* A call that returns -1 and sets errno when it fails; passes its value on. */
 #define expect_ok(call)		check_ok(__FILE__, __LINE__, #call, (long)(call))
 #define expect_errno(call, err) \
 	check_errno(__FILE__, __LINE__, #call, (long)(call), err)
@@ -104,14 +104,14 @@ void check_eq(const char *file, int line, const char *what,
 			fail("expected %s, got the contrary", #cond); \
 	} while (0)
 
-/* The driver under test is vfio-pci of a kernel that has all this itself. */
+/* The driver under test is the vfio-pci of a kernel with a noiommu cdev. */
 bool on_mainline(void);
 /* For a test of a deliberate difference from mainline. */
 void skip_on_mainline(const char *difference);
 
 /*
- * More processes. They may use expectations, and fail() in one fails the test
- * when it is joined. All of them are killed when the test ends.
+ * More processes. They may use expectations; if one fails, the test fails when it
+ * joins that process. All of them are killed when the test ends.
  */
 pid_t spawn(void (*fn)(void *arg), void *arg);
 void join(pid_t pid);
@@ -119,7 +119,7 @@ void join(pid_t pid);
 void in_child(void (*fn)(void *arg), void *arg);
 
 double now(void);
-/* What limits in seconds are to be multiplied with: the environment's SLOW */
+/* SLOW of the environment: multiply limits in seconds by it. */
 unsigned int slow(void);
 void sleep_ms(unsigned int ms);
 
@@ -128,15 +128,15 @@ void sleep_ms(unsigned int ms);
 [[gnu::format(printf, 2, 3)]]
 int write_file(const char *path, const char *fmt, ...);
 long long read_number(const char *path);
-/* The number that follows key at the start of a line, or -1. */
+/* The number that follows key at the start of a line of the file, or -1. */
 long long read_field(const char *path, const char *key);
 
-/* Pages pinned by get_user_pages and not released again, whole system. */
+/* Pages pinned by get_user_pages at the moment, in the whole system. */
 long long pins(void);
-/* Waits up to two seconds (times slow()) for pins() to be back at want. */
+/* Wait up to two seconds (times slow()) for pins() to be back at want. */
 void check_pins(const char *file, int line, long long want);
 #define expect_pins(want)	check_pins(__FILE__, __LINE__, want)
-/* KiB that this process has pinned, as its VmPin says. */
+/* VmPin of this process, in KiB. */
 long long vm_pin(void);
 
 void drop_cap(int cap);
@@ -149,14 +149,14 @@ int kmsg_count(unsigned long long mark, int level, const char *a,
 	       const char *b);
 
 /*
- * A command for QEMU's monitor, as a user types it: device_del and the like;
- * false: it was not done. The guest's third serial port leads there; elsewhere
- * the test is skipped.
+ * Give a command to QEMU's monitor, as a user types it (device_del, ...). Returns
+ * false if it was not done. The guest's third serial port leads there; without
+ * one the test is skipped.
  */
 [[gnu::format(printf, 1, 2)]]
 bool qemu(const char *fmt, ...);
 
-/* What one thread or process tells another */
+/* A value that one thread or process sets and another waits for */
 static inline bool flag(const bool *flag)
 {
 	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
@@ -174,36 +174,36 @@ void *mem_flags(size_t size, int prot, int flags);
 void mem_fill(void *va, size_t size, unsigned int seed);
 /* Physical address by /proc/self/pagemap; 0: not present. */
 __u64 pagemap_pa(const void *va);
-/* Reserve 2 MiB pages; the test is skipped where there are none to be had. */
+/* Reserve 2 MiB pages; skips the test if that is not possible. */
 void huge_pages(unsigned int n);
-/* 2 MiB pages of either kind; the test is skipped where there are none. */
+/* 2 MiB pages of either kind; skips the test if there are none. */
 void *hugetlb(unsigned int n);
 void *transparent_huge_page(void);
 /*
- * Whoever touches these pages, which nobody did before, waits until they are
- * filled by the fd, of which the second tells that somebody waits. The test is
- * skipped where the kernel cannot.
+ * Untouched pages: a thread that touches them waits until they are filled through
+ * the fd. The second function reports that a thread waits. Skips the test if the
+ * kernel has no userfaultfd for this.
  */
 int userfault_open(const struct uffdio_range *pages);
 void userfault_wait(int fd);
 
-/* Devices: by PCI address. All are bound to the driver when first asked for. */
+/* Devices, by PCI address. They are bound to the driver on first use. */
 
 const char *edu(void);
 const char *edu_behind_bridge(void);
 const char *driver_name(void);
-/* Where the unsafe mode is switched. */
+/* The parameter that turns unsafe mode on. */
 const char *unsafe_parameter(void);
 const char *iommu_node(void);
-/* Where IOVAs of the kernel's choice begin. */
+/* The parameter for where automatic IOVAs begin. */
 __u64 iova_base(void);
 
-/* What a device's entry in sysfs ("driver", "iommu_group") leads to; false: it has none. */
+/* The target of a link of the device in sysfs ("driver", "iommu_group"); false: none. */
 bool device_link(const char *bdf, const char *entry, char *name, size_t size);
 /* Bound to the driver now? */
 bool driver_has(const char *bdf);
 void driver_bind(const char *bdf);
-/* To another one, which is loaded */
+/* Bind it to another driver, which is loaded. */
 void driver_bind_to(const char *bdf, const char *driver);
 void driver_unbind(const char *bdf);
 /* "noiommu-vfio0", found in sysfs; false: there is none. */
@@ -213,20 +213,20 @@ void cdev_path(const char *bdf, char *path, size_t size);
 int iommu_open(void);
 int cdev_open(const char *bdf);
 /*
- * Only for what vfio-pci-core, or the kernel around it, did not do yet: what is
- * ours is the same on all.
+ * Only for behaviour of vfio-pci-core or of the rest of the kernel: ours is the
+ * same on every kernel.
  */
 bool kernel_is_before(unsigned int major, unsigned int minor);
 /*
- * Linux 6.6.87, alone of those that we have met, has pci_reset_bus() refuse a
- * bus with a device that cannot be reset by itself. vfio-pci-core has no hot reset
- * of it then, for any driver.
+ * In Linux 6.6.87, and no other kernel that we have tested, pci_reset_bus()
+ * refuses a bus with a device that cannot be reset alone. vfio-pci-core has no hot
+ * reset of such a bus then, for any driver.
  */
 void need_bus_reset(int dev, const char *bdf);
 
 /*
- * UAPI calls, plain: -1 and errno. What comes out is what the struct holds
- * after the call, failed or not.
+ * Plain ioctls: they return -1 and set errno. Output arguments are what the struct
+ * holds after the ioctl, even if it failed.
  */
 
 int dev_bind(int dev, int iommu, __u32 *devid);
@@ -241,10 +241,10 @@ int ioas_map_flags(int iommu, __u32 ioas, __u32 flags, const void *va,
 int ioas_unmap(int iommu, __u32 ioas, __u64 iova, __u64 length, __u64 *done);
 int ioas_copy(int iommu, __u32 dst, __u32 src, __u32 flags, __u64 length,
 	      __u64 *dst_iova, __u64 src_iova);
-/* length: in the limit, out the contiguous bytes */
+/* length: in, the limit; out, the contiguous bytes */
 int get_pa(int iommu, __u32 ioas, __u64 iova, __u64 *length, __u64 *pa);
 
-/* The same, where failing is failing the test */
+/* The same; an error fails the test. */
 
 __u32 new_ioas(int iommu);
 __u32 attach(int dev, __u32 pt_id);
@@ -263,7 +263,7 @@ struct setup {
 void setup_bound(struct setup *s);
 void setup_attached(struct setup *s);
 
-/* GET_PA of every page of [iova, iova + size) is what pagemap says for va. */
+/* GET_PA of each page of [iova, iova + size) agrees with pagemap for va. */
 void check_pas(const char *file, int line, const struct setup *s, __u64 iova,
 	       const void *va, size_t size);
 #define expect_pas(s, iova, va, size) \
@@ -282,7 +282,7 @@ void mmio_write64(void *bar, size_t offset, __u64 value);
 __u32 config_read(int dev, unsigned int offset, unsigned int size);
 void config_write(int dev, unsigned int offset, unsigned int size,
 		  __u32 value);
-/* Where the capability of that id is; there has to be one. */
+/* The offset of the capability with that id, which must exist. */
 __u8 config_capability(int dev, __u8 id);
 
 /* Interrupts of a device */
@@ -294,20 +294,20 @@ __u8 config_capability(int dev, __u8 id);
 #define IRQ_UNMASK	VFIO_IRQ_SET_ACTION_UNMASK
 #define IRQ_TRIGGER	VFIO_IRQ_SET_ACTION_TRIGGER
 
-/* SET_IRQS with so many bytes of data */
+/* SET_IRQS with bytes of data */
 int irq_set(int dev, __u32 index, __u32 flags, __u32 start, __u32 count,
 	    const void *data, size_t size);
 /* An eventfd that does not block */
 int event_open(void);
-/* A new eventfd as the trigger of the first interrupt of that index */
+/* Make a new eventfd the trigger of the first interrupt of that index. */
 int irq_eventfd(int dev, __u32 index);
 void irq_off(int dev, __u32 index);
-/* How often it was signalled; waits for the first time. */
+/* How often it was signalled; waits for the first signal. */
 __u64 signals(int fd, int timeout_ms);
 
 /*
- * QEMU's edu: BAR 0 has its registers, DMA goes to and from the start of a
- * buffer of its own. Both calls wait for the DMA to end.
+ * QEMU's edu: its registers are in BAR 0; DMA goes to and from the start of an
+ * internal buffer. Both functions wait for the end of the DMA.
  */
 #define EDU_IDENT	0x00	/* EDU_ID */
 #define EDU_LIVE	0x04	/* the complement of what was written */

@@ -3,9 +3,9 @@
  * GET_PCI_HOT_RESET_INFO and PCI_HOT_RESET: who may reset a slot or a bus, who
  * may not, and what a reset leaves behind.
  *
- * Two pairs of devices: the functions of a card in a slot that can be reset,
- * and two devices behind a conventional bridge. All four are virtio, whose
- * status register keeps what is written until a reset clears it. And once a card
+ * It uses two pairs of devices: the functions of a card in a slot that can be
+ * reset, and two devices behind a conventional bridge. All four are virtio, whose
+ * status register keeps its value until a reset clears it. One test uses a card
  * behind a switch.
  */
 #include <setjmp.h>
@@ -55,7 +55,7 @@ static int get_info(int dev, struct info *info)
 	return ioctl(dev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info);
 }
 
-/* Bound to @iommu, with a mark that a reset wipes out */
+/* Bind it to @iommu, and leave a mark that a reset clears. */
 static void fn_open(struct fn *fn, const char *bdf, int iommu)
 {
 	fn->bdf = bdf;
@@ -104,7 +104,7 @@ static unsigned int pci_capability(int dev, __u8 id)
 	return at;
 }
 
-/* "0000:02:00.1" is what the info says, with this id. */
+/* The info has this device ("0000:02:00.1") with this id. */
 static void expect_entry(const struct vfio_pci_dependent_device *entry,
 			 const char *bdf, __u32 devid)
 {
@@ -142,7 +142,7 @@ static void expect_reset(const struct fn *fn)
 {
 	expect_ok(hot_reset(fn->dev));
 	expect_eq(mmio_read32(fn->bar, STATUS), 0);
-	/* What the user had set up in config space is back. */
+	/* The program's settings in config space are restored. */
 	expect_eq(pci_read(fn->dev, 4) & 6, 6);
 	mmio_write32(fn->bar, STATUS, ACKNOWLEDGE);
 }
@@ -178,7 +178,7 @@ static void all_bound_to_one_context(const char * const pair[2])
 	expect_eq(mmio_read32(first.bar, STATUS), 0);
 	expect(pa_of(iommu, ioas, 0) != 0);
 
-	/* The context lives on without its file. */
+	/* The context outlives its file. */
 	close(iommu);
 	mmio_write32(first.bar, STATUS, ACKNOWLEDGE);
 	expect_reset(&second);
@@ -204,7 +204,7 @@ static void sibling_bound_to_another(const char * const pair[2])
 
 	fn_open(&first, pair[0], iommu_open());
 	fn_open(&second, pair[1], iommu_open());
-	/* Both are 1 in their contexts. */
+	/* Both have id 1 in their contexts. */
 	expect_eq(first.devid, second.devid);
 	expect_info(&first, pair, first.devid, NOT_OWNED);
 	expect_info(&second, pair, NOT_OWNED, second.devid);
@@ -232,7 +232,7 @@ static void sibling_open_nowhere(const char * const pair[2])
 	expect_info(&first, pair, first.devid, OWNED);
 	expect_reset(&first);
 
-	/* An open file is not yet a program that has the device. */
+	/* An open file does not have the device before BIND. */
 	waiting = cdev_open(pair[1]);
 	expect_info(&first, pair, first.devid, OWNED);
 	expect_reset(&first);
@@ -242,7 +242,7 @@ static void sibling_open_nowhere(const char * const pair[2])
 	close(waiting);
 	expect_reset(&first);
 
-	/* It works after all that. */
+	/* It still works. */
 	fn_open(&second, pair[1], iommu);
 	expect_info(&first, pair, first.devid, second.devid);
 	expect_reset(&second);
@@ -266,7 +266,7 @@ static void sibling_without_driver(const char * const pair[2])
 	fn_open(&first, pair[0], iommu);
 	expect_info(&first, pair, first.devid, NOT_OWNED);
 	expect_refused(&first);
-	/* The one that was there first and the one that came later */
+	/* The first one and the later one */
 	fn_open(&second, pair[1], iommu);
 	expect_reset(&first);
 	fn_close(&second);
@@ -322,7 +322,7 @@ TEST(info_sizes)
 		expect_errno(ioctl(first.dev,
 				   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &info),
 			     ENOSPC);
-		/* Now it is known how many there are. */
+		/* Now the count is known. */
 		expect_eq(info.head.count, 2);
 		expect_eq(info.head.flags, 0);
 		expect_eq(info.devices[0].group_id, 0xeeeeeeee);
@@ -339,7 +339,7 @@ TEST(info_sizes)
 
 	expect_errno(ioctl(first.dev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, NULL),
 		     EFAULT);
-	/* Half a header, and half of the answer, in memory that is not there */
+	/* Half of the header, and half of the answer, in a hole */
 	end = mem(2 * PAGE);
 	munmap(end + PAGE, PAGE);
 	end += PAGE;
@@ -356,7 +356,7 @@ TEST(info_sizes)
 	fn_close(&first);
 }
 
-/* The array of fds is for groups: with any of it, the answer is EINVAL. */
+/* The array of fds is for groups: EINVAL if it has any. */
 TEST(bad_input)
 {
 	struct {
@@ -419,7 +419,7 @@ TEST(bad_input)
 	fn_close(&first);
 }
 
-/* A user may have put one to sleep; it is awake afterwards. */
+/* A program may have put one to sleep; it is awake afterwards. */
 TEST(sleeping_sibling)
 {
 	int iommu = iommu_open();
@@ -477,7 +477,7 @@ static void read_bar(void *arg)
 	}
 }
 
-/* Until it has read once more; if it has failed, the test ends as that does. */
+/* Wait until it has read once more; if it has failed, the test fails. */
 static void wait_for_read(const struct reader *reader, pid_t pid)
 {
 	const unsigned long before =
@@ -493,8 +493,8 @@ static void wait_for_read(const struct reader *reader, pid_t pid)
 }
 
 /*
- * EBUSY: somebody was in the middle of a page fault, which is where a reader is
- * most of the time on a slow kernel.
+ * EBUSY means that a page fault is in progress, as it is most of the time for a
+ * reader on a slow kernel.
  */
 static unsigned int reset_many(int dev, unsigned int times)
 {
@@ -535,11 +535,11 @@ TEST(others_read_the_bar_meanwhile)
 }
 
 /*
- * A card that is there but does not answer: the port above it takes another bus
- * for its own. The kernel waits up to a minute for the end of a reset of it, which
- * the last close is, and nobody gets at its other function meanwhile. Whoever
- * waits for that can be killed. There is a switch in between, for the kernel
- * keeps everybody from config space of the nearest bridge during a reset.
+ * A card that is present but does not answer: the port above it gets another bus
+ * number. The kernel waits up to a minute for the end of its reset, which the last
+ * close does, and its other function is not available meanwhile. A process that
+ * waits for that can be killed. A switch is in between, because the kernel blocks
+ * access to config space of the nearest bridge during a reset.
  */
 #define PORT		"/sys/bus/pci/devices/0000:00:0d.0/config"
 
@@ -656,9 +656,9 @@ TEST(who_waits_for_a_close_can_be_killed)
 		wait_flag(&closer->closing);
 		sleep_ms(100 * slow());
 		/*
-		 * From 7.3 on, the kernel does not begin a reset of a function
-		 * that does not answer. The bus of both is not reset while the
-		 * other one is bound.
+		 * From 7.3 on, the kernel does not reset a function that does
+		 * not answer. The bus of both is not reset while the other one
+		 * is bound.
 		 */
 		if (calls[i].bound &&
 		    kmsg_count(mark, 7, behind_switch[0], "unable to FLR")) {
@@ -673,7 +673,7 @@ TEST(who_waits_for_a_close_can_be_killed)
 		if (!ok)
 			fail("%s: expected it to end when killed, got its end with the close",
 			     calls[i].name);
-		/* What it had begun is undone. */
+		/* What it had started is undone. */
 		if (!calls[i].bound)
 			expect_ok(dev_bind(waiter.dev, iommu, &devid));
 		expect_ok(hot_reset(waiter.dev));
@@ -681,7 +681,7 @@ TEST(who_waits_for_a_close_can_be_killed)
 	}
 }
 
-/* All that can come together */
+/* Everything that can happen at the same time */
 
 struct race {
 	struct fn fn[2];
@@ -783,7 +783,7 @@ static void open_and_close(void *arg)
 	}
 }
 
-/* Owned by nobody, then by another, again and again */
+/* Owned by no context, then by another one, again and again */
 TEST(beside_a_sibling_that_comes_and_goes)
 {
 	struct fn first;

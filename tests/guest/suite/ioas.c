@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * MAP, UNMAP, COPY and what else an IOAS answers: errno by errno, and that a
- * call which fails leaves nothing pinned and nothing charged.
+ * The ioctls of an IOAS (MAP, UNMAP, COPY, ...), errno by errno. An ioctl that
+ * fails must leave nothing pinned and nothing charged.
  */
 #include <noiommufd/noiommufd.h>
 
@@ -9,7 +9,7 @@
 
 #define GUARD	(64 * PAGE)
 
-/* The call fails so, and pins and charge are what they were before. */
+/* The ioctl fails with err; pins and charge are as before. */
 #define expect_no_trace(call, err) \
 	do { \
 		long long pins_before = pins(); \
@@ -159,7 +159,7 @@ static const struct sized_ioctl ioctls[] = {
 	{ IOMMU_IOAS_NOIOMMU_GET_PA, 40, 40, fill_get_pa },
 };
 
-/* One call with size bytes said, and last of them (from 1) not zero */
+/* One ioctl of that size, whose byte number last (from 1) is not zero */
 static int sized_call(const struct setup *s, const struct sized_ioctl *i,
 		      __u32 size, __u32 last)
 {
@@ -216,12 +216,12 @@ TEST(size_beyond_memory)
 		__u32 size = ioctls[n].min;
 		char *end = page + PAGE - size;
 
-		/* All of the struct is there, but for its tail. */
+		/* The struct is readable, except its tail. */
 		memset(end, 0, size);
 		size = U32_MAX;
 		memcpy(end, &size, sizeof(size));
 		expect_errno(ioctl(s.iommu, ioctls[n].number, end), EFAULT);
-		/* Only half of it is. */
+		/* Only half of it is readable. */
 		end = page + PAGE - 4;
 		size = ioctls[n].size;
 		memcpy(end, &size, sizeof(size));
@@ -256,7 +256,7 @@ TEST(alloc)
 	alloc->flags = 1U << 31;
 	expect_errno(ioctl(iommu, IOMMU_IOAS_ALLOC, alloc), EOPNOTSUPP);
 	alloc->flags = 0;
-	/* It cannot tell the id: then there is none. */
+	/* If it cannot return the id, it makes no object. */
 	expect_ok(mprotect(alloc, PAGE, PROT_READ));
 	expect_errno(ioctl(iommu, IOMMU_IOAS_ALLOC, alloc), EFAULT);
 	expect_eq(new_ioas(iommu), 1);
@@ -282,7 +282,7 @@ TEST(ranges)
 	struct setup s;
 
 	setup_bound(&s);
-	/* In two steps: how many, then which */
+	/* In two steps: the number of ranges, then the ranges */
 	expect_errno(iova_ranges(&s, &cmd, 0, NULL), EMSGSIZE);
 	expect_eq(cmd.num_iovas, 1);
 	expect_ok(iova_ranges(&s, &cmd, 1, ranges));
@@ -291,7 +291,7 @@ TEST(ranges)
 	expect_eq(ranges[0].start, 0);
 	expect_eq(ranges[0].last, U64_MAX);
 
-	/* With a device: pages, and still no hole for its MSI */
+	/* With a device: alignment of a page, and still no hole for MSI */
 	attach(s.dev, s.ioas);
 	expect_ok(iova_ranges(&s, &cmd, 3, ranges));
 	expect_eq(cmd.num_iovas, 1);
@@ -344,11 +344,11 @@ TEST(allow_iovas)
 	setup_attached(&s);
 	expect_ok(allow(&s, 2, two));
 	expect_eq(map_anywhere(&s, va, PAGE), 16 * MIB);
-	/* Too long for what is left of the first */
+	/* Too long for the rest of the first range */
 	expect_eq(map_anywhere(&s, va, 3 * PAGE), 32 * MIB);
 	expect_no_trace(ioas_map_flags(s.iommu, s.ioas, MAP_RW, va, 2 * PAGE,
 				       &iova), ENOSPC);
-	/* A program that names its IOVA is not held to the list. */
+	/* The list does not bind a program that chooses the IOVA. */
 	expect_ok(map_rw(&s, va, PAGE, 64 * MIB));
 	expect_ok(allow(&s, 0, NULL));
 	expect_eq(map_anywhere(&s, va, PAGE), iova_base());
@@ -375,7 +375,7 @@ TEST(allow_iovas_errors)
 	expect_errno(ioctl(s.iommu, IOMMU_IOAS_ALLOW_IOVAS, &cmd), ENOENT);
 	cmd.__reserved = 1;
 	expect_errno(ioctl(s.iommu, IOMMU_IOAS_ALLOW_IOVAS, &cmd), EOPNOTSUPP);
-	/* The good list is the one in force. */
+	/* The good list is still in force. */
 	expect_eq(map_anywhere(&s, mem(PAGE), PAGE), 16 * MIB);
 }
 
@@ -393,13 +393,13 @@ TEST(automatic_iova)
 	iova = map_anywhere(&s, huge, HUGE_PAGE);
 	expect_eq(iova % HUGE_PAGE, 0);
 	expect(iova != 0);
-	/* What becomes free is used again. */
+	/* Freed IOVAs are used again. */
 	expect_ok(unmap(&s, base, PAGE));
 	expect_eq(map_anywhere(&s, va + 2 * PAGE, PAGE), base);
 	expect(mapped(&s, base) && mapped(&s, base + PAGE) && mapped(&s, iova));
 }
 
-/* By default there is no memory at an automatic IOVA, however it is cut off. */
+/* By default no memory is at an automatic IOVA, even if its upper bits are lost. */
 TEST(automatic_iova_is_no_address)
 {
 	unsigned int bits;
@@ -424,7 +424,7 @@ static int told_since(unsigned long long log)
 			  NULL);
 }
 
-/* Who gives IOVAs to the device is told, and who does not is not. */
+/* The log names a program that never asked for a physical address, and no other. */
 TEST(never_translated)
 {
 	enum { NEVER, GET_PA, RUNS, COPY, FIXED, HOWS } how;
@@ -458,7 +458,7 @@ TEST(never_translated)
 					&runs));
 			break;
 		case COPY:
-			/* To where the device finds it. */
+			/* To the IOVA that equals the physical address. */
 			same = new_ioas(s.iommu);
 			attach(s.dev, same);
 			iova = pagemap_pa(va);
@@ -518,7 +518,7 @@ TEST(map_arguments)
 		expect_no_trace(map_rw(&s, (void *)-PAGE, 2 * PAGE, PAGE),
 				EOVERFLOW);
 		expect_no_trace(map_rw(&s, va, -2 * PAGE, PAGE), EOVERFLOW);
-		/* First the arguments are looked at, then the IOAS. */
+		/* The arguments are checked before the IOAS. */
 		s.ioas = 4711;
 		expect_no_trace(map_rw(&s, va, PAGE, PAGE), ENOENT);
 		expect_no_trace(map_rw(&s, va, PAGE, U64_MAX), EOVERFLOW);
@@ -527,7 +527,7 @@ TEST(map_arguments)
 		s.ioas = s.devid;
 		expect_no_trace(map_rw(&s, va, PAGE, PAGE), ENOENT);
 		s.ioas = map.ioas_id;
-		/* All of that left the IOAS empty. */
+		/* After all of this the IOAS is empty. */
 		expect_errno(unmap(&s, 1, -2 * PAGE), ENOENT);
 	}
 }
@@ -538,7 +538,7 @@ TEST(map_unaligned)
 	struct setup s;
 
 	setup_bound(&s);
-	/* Nothing attached: all of it may be. */
+	/* With nothing attached, all of this is allowed. */
 	expect_ok(map_rw(&s, va + 8, 16, PAGE + 8));
 	expect_ok(map_rw(&s, va, PAGE - 1, 16 * PAGE));
 	expect_ok(map_rw(&s, va, 1, 32 * PAGE + 1));
@@ -554,7 +554,7 @@ TEST(map_unaligned)
 	expect_errno(unmap(&s, 1, -2 * PAGE), ENOENT);
 }
 
-/* Memory that cannot be pinned, some of it behind much that can */
+/* Memory that cannot be pinned, partly after much that can */
 
 struct bad_memory {
 	const char *what;
@@ -564,7 +564,7 @@ struct bad_memory {
 
 #define BAD_MEMORY	8
 
-/* Nothing may be allocated afterwards: it would come to lie in the holes. */
+/* Allocate nothing after this: it would fill the holes. */
 static void bad_memory(struct bad_memory *bad, int dev)
 {
 	char *hole = mem(GUARD), *none = mem(GUARD), *end = mem(GUARD);
@@ -613,7 +613,7 @@ TEST(map_bad_memory)
 		expect_ok(map_rw(&s, good, PAGE, MIB));
 		expect_ok(unmap(&s, MIB, PAGE));
 	}
-	/* To read it is fine. */
+	/* It may be read. */
 	expect_ok(map_at(&s, IOMMU_IOAS_MAP_FIXED_IOVA | MAP_READ, bad[4].va,
 			 bad[4].length, MIB));
 	expect_pas(&s, MIB, bad[4].va, bad[4].length);
@@ -627,7 +627,7 @@ TEST(lazy_map_of_bad_memory)
 	__u32 pt;
 
 	setup_bound(&s);
-	/* Good memory before and after, to be let go again */
+	/* Good memory before and after it, which has to be released again */
 	expect_ok(map_rw(&s, mem(GUARD), GUARD, 0));
 	expect_ok(map_rw(&s, mem(GUARD), GUARD, 2 * MIB));
 	bad_memory(bad, s.dev);
@@ -711,7 +711,7 @@ TEST(map_overlap)
 		expect_no_trace(map_rw(&s, va, PAGE, 11 * PAGE), EEXIST);
 		expect_no_trace(map_rw(&s, va, 2 * PAGE, 7 * PAGE), EEXIST);
 		expect_no_trace(map_rw(&s, va, 8 * PAGE, 7 * PAGE), EEXIST);
-		/* Right beside it there is room. */
+		/* Right beside it is room. */
 		expect_ok(map_rw(&s, va, PAGE, 7 * PAGE));
 		expect_ok(map_rw(&s, va, PAGE, 12 * PAGE));
 		expect_ok(unmap(&s, 0, U64_MAX));
@@ -797,7 +797,7 @@ TEST(memlock)
 	expect_no_trace(map_rw(&s, va, PAGE, MIB), ENOMEM);
 	expect_ok(unmap(&s, 0, 16 * PAGE));
 
-	/* No error costs any of it, a hole is found after many good pages. */
+	/* Errors leave no charge, even after many good pages. */
 	expect_ok(munmap(va + 15 * PAGE, PAGE));
 	for (i = 0; i < 20; i++)
 		expect_no_trace(map_rw(&s, va, 16 * PAGE, 0), EFAULT);
@@ -908,7 +908,7 @@ TEST(memlock_is_the_users)
 	set_memlock(4 * PAGE);
 	expect_ok(map_rw(&s, mem(3 * PAGE), 3 * PAGE, 0));
 	in_child(map_in_another_context, NULL);
-	/* What it had is given back by now. */
+	/* Its charge has been returned by now. */
 	expect_ok(map_rw(&s, mem(PAGE), PAGE, MIB));
 }
 
@@ -995,7 +995,7 @@ TEST(option_huge_pages)
 	expect_eq(option_get(s.iommu, huge, s.ioas), 0);
 	expect_ok(map_rw(&s, mem(GUARD), GUARD, 0));
 	expect(mapped(&s, 0));
-	/* No change, then one that is always possible, then one that is not */
+	/* No change, a change that is always possible, one that is not */
 	expect_ok(option_set(s.iommu, huge, s.ioas, 0));
 	expect_ok(option_set(s.iommu, huge, s.ioas, 1));
 	expect_errno(option_set(s.iommu, huge, s.ioas, 0), EINVAL);
@@ -1184,7 +1184,7 @@ TEST(copy)
 	expect_pas(&other, 0, va, 4 * PAGE);
 	expect_pas(&other, MIB, va + 2 * PAGE, PAGE);
 	expect_pas(&other, 2 * MIB, va + PAGE, 6 * PAGE);
-	/* Into the same IOAS, and where the kernel likes */
+	/* Into the same IOAS, at an IOVA that the kernel chooses */
 	expect_ok(copy_to(&s, s.ioas, MAP_FIXED_RW, PAGE, 0, 8 * PAGE));
 	expect_pas(&s, 0, va, PAGE);
 	expect_ok(ioas_copy(s.iommu, other.ioas, s.ioas, MAP_RW, PAGE, &iova,
@@ -1227,10 +1227,10 @@ TEST(copy_errors)
 		refused(MAP_FIXED_RW, 2 * PAGE, 0, 7 * PAGE, ENOENT);
 		refused(MAP_FIXED_RW, 9 * PAGE, 0, 8 * PAGE, ENOENT);
 		refused(MAP_FIXED_RW, PAGE, 0, 64 * PAGE, ENOENT);
-		/* More than the first map gave */
+		/* More access than the first mapping has */
 		refused(MAP_FIXED_RW, PAGE, 0, 32 * PAGE, EPERM);
 		refused(fixed | MAP_WRITE, PAGE, 0, 32 * PAGE, EPERM);
-		/* Where something is already */
+		/* Where something is mapped already */
 		refused(MAP_FIXED_RW, PAGE, 11 * PAGE, 8 * PAGE, EEXIST);
 		refused(MAP_FIXED_RW, 4 * PAGE, 6 * PAGE, 8 * PAGE, EEXIST);
 		if (attached) {
@@ -1335,7 +1335,7 @@ TEST(copy_outlives_the_ioas_of_its_source)
 	lazy.ioas = new_ioas(s.iommu);
 	expect_ok(map_rw(&lazy, va, 8 * PAGE, 0));
 	expect_pins(before);
-	/* The source has no HWPT, the copy has: what it needs is pinned. */
+	/* The copy's IOAS has an HWPT, the source's none: the copy is pinned. */
 	expect_ok(copy_to(&lazy, s.ioas, MAP_FIXED_RW, 2 * PAGE, 0, 2 * PAGE));
 	expect_pins(before + 2);
 	expect_eq(vm_pin(), 8);
@@ -1386,7 +1386,7 @@ TEST(copy_of_memory_that_has_gone)
 		expect_eq(pa_of(s.iommu, s.ioas, MIB + i * PAGE), pa[i]);
 }
 
-/* GET_PA's own errors; what it answers is in pa.c */
+/* Errors of GET_PA; pa.c tests its results */
 
 static int get(const struct setup *s, __u32 flags, __u32 reserved, __u64 iova,
 	       __u64 length)
@@ -1406,7 +1406,7 @@ TEST(get_pa_errors)
 	setup_attached(&s);
 	expect_ok(map_rw(&s, mem(PAGE), PAGE, PAGE));
 	expect_ok(get(&s, 0, 0, PAGE, 1));
-	/* In this order, and all before the IOAS is looked up */
+	/* Checked in this order, and before the IOAS is looked up */
 	expect_errno(get(&s, 1, 0, U64_MAX, 0), EOPNOTSUPP);
 	expect_errno(get(&s, 0, 1, U64_MAX, 0), EOPNOTSUPP);
 	expect_errno(get(&s, 0, 0, U64_MAX, 0), EINVAL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Interrupts: those of QEMU's edu (INTx, MSI) and of an NVMe controller (MSI-X,
- * a vector a queue), those that say something about the device, and eventfds
+ * Interrupts: those of QEMU's edu (INTx, MSI) and of an NVMe controller (MSI-X, a
+ * vector per queue), the error and request interrupts of any device, and eventfds
  * that write to a register.
  */
 #include "harness.h"
@@ -20,7 +20,7 @@
 #define PCI_STATUS	6
 #define PCI_STATUS_INTX	0x08
 
-/* An interrupt that is on its way is there by then, and one that is not is not. */
+/* Time for an interrupt to arrive, if there is one. */
 #define SOON_MS		5000
 #define LONG_MS		100
 
@@ -88,12 +88,12 @@ TEST(intx_masked_by_call)
 	expect_ok(set_none(s.dev, INTX, IRQ_MASK));
 	raise_irq(bar);
 	expect_eq(signals(fd, LONG_MS), 0);
-	/* It is level triggered: unmasked, it comes. */
+	/* It is level-triggered, so it arrives when unmasked. */
 	expect_ok(set_none(s.dev, INTX, IRQ_UNMASK));
 	expect_eq(signals(fd, SOON_MS), 1);
 	ack_irq(bar);
 
-	/* It has masked itself; false is no reason to do anything. */
+	/* It has masked itself; data of false does nothing. */
 	raise_irq(bar);
 	expect_ok(set_bool(s.dev, INTX, IRQ_UNMASK, 0));
 	expect_eq(signals(fd, LONG_MS), 0);
@@ -115,7 +115,7 @@ TEST(intx_masked_by_call)
 	expect_errno(set_event(s.dev, INTX, IRQ_MASK, 0, fd), ENOTTY);
 }
 
-/* An eventfd unmasks it, as a guest's EOI does: resampling */
+/* An eventfd unmasks it, like the EOI of a guest: resampling */
 TEST(intx_resample)
 {
 	struct setup s;
@@ -141,7 +141,7 @@ TEST(intx_resample)
 	raise_irq(bar);
 	expect_eq(signals(fd, SOON_MS), 1);
 
-	/* One at a time; -1 takes it away. */
+	/* One at a time; -1 removes it. */
 	expect_errno(set_event(s.dev, INTX, IRQ_UNMASK, 0, other), EBUSY);
 	expect_ok(set_event(s.dev, INTX, IRQ_UNMASK, 0, -1));
 	write_event(unmask);
@@ -150,7 +150,7 @@ TEST(intx_resample)
 	write_event(other);
 	expect_eq(signals(fd, SOON_MS), 1);
 	ack_irq(bar);
-	/* Whoever closes it has no more say. */
+	/* Once closed, it has no effect any more. */
 	close(other);
 	expect_ok(set_none(s.dev, INTX, IRQ_UNMASK));
 	raise_irq(bar);
@@ -159,7 +159,7 @@ TEST(intx_resample)
 	ack_irq(bar);
 }
 
-/* The bit of the command register is the user's way to mask it. */
+/* The program can mask it by the bit in the command register. */
 TEST(intx_disabled_in_config_space)
 {
 	struct setup s;
@@ -182,7 +182,7 @@ TEST(intx_disabled_in_config_space)
 	expect_eq(signals(fd, SOON_MS), 1);
 	ack_irq(bar);
 	expect_eq(config_read(s.dev, PCI_STATUS, 2) & PCI_STATUS_INTX, 0);
-	/* That it fired and masked itself does not show there. */
+	/* That bit does not show that it has fired and is masked. */
 	expect_eq(config_read(s.dev, PCI_COMMAND, 2), command);
 }
 
@@ -201,7 +201,7 @@ TEST(intx_eventfd_replaced)
 	expect_eq(signals(fd, 0), 0);
 	ack_irq(bar);
 	expect_ok(set_none(s.dev, INTX, IRQ_UNMASK));
-	/* Loopback asks no device, and masks nothing. */
+	/* Loopback does not involve the device, and masks nothing. */
 	expect_ok(set_none(s.dev, INTX, IRQ_TRIGGER));
 	expect_eq(signals(next, SOON_MS), 1);
 	expect_ok(set_bool(s.dev, INTX, IRQ_TRIGGER, 0));
@@ -245,7 +245,7 @@ TEST(msi_eventfd_replaced)
 	expect_eq(signals(next, SOON_MS), 1);
 	expect_eq(signals(fd, 0), 0);
 	ack_irq(bar);
-	/* Taken away: an interrupt goes nowhere, loopback finds nobody. */
+	/* Removed: an interrupt is lost, and loopback fails. */
 	expect_ok(set_event(s.dev, MSI, IRQ_TRIGGER, 0, -1));
 	raise_irq(bar);
 	ack_irq(bar);
@@ -259,7 +259,7 @@ TEST(msi_eventfd_replaced)
 	raise_irq(bar);
 	expect_eq(signals(fd, SOON_MS), 1);
 	ack_irq(bar);
-	/* The program may close its file, the device has the event. */
+	/* The program may close its file, because the device holds the eventfd. */
 	close(fd);
 	raise_irq(bar);
 	ack_irq(bar);
@@ -267,7 +267,7 @@ TEST(msi_eventfd_replaced)
 	expect_errno(set_none(s.dev, MSI, IRQ_UNMASK), ENOTTY);
 }
 
-/* What is switched on there by the user is not what the device has. */
+/* What the program enables there is not what the device has. */
 TEST(msi_in_config_space)
 {
 	struct setup s;
@@ -277,7 +277,7 @@ TEST(msi_in_config_space)
 
 	bar = edu_setup(&s);
 	at = config_capability(s.dev, 5);
-	/* On, by the user alone: no vector was asked for. */
+	/* Enabled by the program only: no vector has been set up. */
 	config_write(s.dev, at + 4, 4, 0xfee00000);
 	config_write(s.dev, at + 2, 2, config_read(s.dev, at + 2, 2) | 1);
 	expect_eq(config_read(s.dev, at + 2, 2) & 1, 0);
@@ -286,7 +286,7 @@ TEST(msi_in_config_space)
 	fd = irq_eventfd(s.dev, MSI);
 	config_write(s.dev, at + 2, 2, config_read(s.dev, at + 2, 2) | 1);
 	expect_eq(config_read(s.dev, at + 2, 2) & 1, 1);
-	/* Address and data are those of the kernel, whatever is written. */
+	/* Address and data stay those of the kernel, whatever is written. */
 	config_write(s.dev, at + 4, 4, 0xfee00000);
 	expect_eq(config_read(s.dev, at + 4, 4), 0xfee00000);
 	raise_irq(bar);
@@ -365,13 +365,13 @@ static void nvme_start(struct nvme *n)
 	nvme_ready(n, 1);
 }
 
-/* Submit a command; its completion is what the interrupt is for. */
+/* Submit a command, whose completion raises the interrupt. */
 static void nvme_submit(struct nvme *n, unsigned int queue, __u8 opcode,
 			__u64 prp1, __u32 cdw10, __u32 cdw11)
 {
 	__u32 *sqe = (__u32 *)(n->mem + 2 * queue * PAGE + n->tail[queue] * 64);
 
-	/* At most half a round a queue: no entry is used twice */
+	/* At most half a queue, so that no entry is used twice */
 	expect(++n->tail[queue] < ENTRIES);
 	sqe[0] = opcode;
 	sqe[1] = queue ? 1 : 0;
@@ -451,7 +451,7 @@ TEST(msix_vectors)
 	nvme_start(&n);
 	for (i = 1; i < QUEUES; i++)
 		nvme_queue(&n, fds[0], i);
-	/* Each comes where it is expected, and nowhere else. */
+	/* Each arrives where it is expected, and nowhere else. */
 	for (i = 1; i < QUEUES; i++)
 		expect_vector(&n, fds, i);
 	for (i = QUEUES - 1; i >= 1; i--)
@@ -481,7 +481,7 @@ TEST(msix_vectors)
 	expect_ok(set_event(n.s.dev, MSIX, IRQ_TRIGGER, 1, fds[1]));
 	expect_ok(set_event(n.s.dev, MSIX, IRQ_TRIGGER, 2, fds[2]));
 
-	/* One that is taken away: nobody hears of it, the others go on. */
+	/* A removed vector signals nothing, and the others go on. */
 	expect_ok(set_event(n.s.dev, MSIX, IRQ_TRIGGER, 2, -1));
 	nvme_flush(&n, 2);
 	expect_eq(signals(fds[2], LONG_MS), 0);
@@ -509,8 +509,8 @@ TEST(msix_vectors)
 }
 
 /*
- * A vector more while others are in use: where the kernel's vfio-pci-core can
- * do that, NORESIZE says so by not being there.
+ * One more vector while others are in use: NORESIZE is clear if the kernel's
+ * vfio-pci-core can do that.
  */
 TEST(msix_one_more)
 {
@@ -549,7 +549,7 @@ TEST(msix_one_more)
 		expect_vector(&n, fds, i);
 }
 
-/* They survive a reset of the function, if not what the controller knew. */
+/* They survive a reset of the function; the controller's state does not. */
 TEST(msix_after_reset)
 {
 	__s32 fds[QUEUES];
@@ -574,7 +574,7 @@ TEST(msix_after_reset)
 		expect_vector(&n, fds, i);
 }
 
-/* Of the device as such */
+/* Interrupts about the device itself */
 
 static void check_single(int dev, __u32 index)
 {
@@ -601,7 +601,7 @@ static void check_single(int dev, __u32 index)
 	expect_errno(set_none(dev, index, IRQ_TRIGGER), EINVAL);
 	expect_errno(set_event(dev, index, IRQ_TRIGGER, 1, fd), EINVAL);
 	expect_errno(set_none(dev, index, IRQ_MASK), ENOTTY);
-	/* One for all of it does no harm, and goes with the device. */
+	/* One eventfd for everything does no harm, and goes with the device. */
 	expect_ok(set_event(dev, index, IRQ_TRIGGER, 0, fd));
 }
 
@@ -626,7 +626,7 @@ static int ioeventfd(int dev, __u32 size, __u64 offset, __u64 data, __s32 fd)
 	return ioctl(dev, VFIO_DEVICE_IOEVENTFD, &arg);
 }
 
-/* Until the register is that, or for a tenth of a second */
+/* Wait a tenth of a second for the register to have that value. */
 static bool becomes(void *bar, __u32 want)
 {
 	double end = now() + 0.1;
@@ -690,7 +690,7 @@ TEST(ioeventfd)
 	region_info(s.dev, VFIO_PCI_CONFIG_REGION_INDEX, &info);
 	expect_errno(ioeventfd(s.dev, 4, info.offset, 0, c), EINVAL);
 
-	/* There can be so many of them. */
+	/* This is the largest number of them. */
 	region_info(s.dev, VFIO_PCI_BAR0_REGION_INDEX, &info);
 	while (!ioeventfd(s.dev, 1, info.offset + EDU_LIVE, n, c))
 		n++;

@@ -4,16 +4,16 @@
  *
  * A process has reads outstanding at an NVMe controller whose backing file is
  * throttled, so that they take seconds, and is killed. From the moment that its
- * pages are unpinned, nothing may be written to them any more: not to those
- * that somebody else has mapped, nor to those that went to other owners.
+ * pages are unpinned, nothing may be written to them any more: neither to those
+ * that another process has mapped, nor to those that went to other owners.
  *
- * Environment: KILLS is how many times again_and_again does it (default 8).
+ * Environment: KILLS is the number of kills in again_and_again (default 8).
  *
  * The controller is QEMU's at 00:07.0, "throttling.bps-total=1048576". It maps
- * memory for DMA when it takes a command and writes to it seconds later, bus
- * mastering or not; a reset makes it carry out all commands at once, before it
- * returns. So it shows whether the reset comes before the unpinning. It does
- * not show what turning bus mastering off does to commands in flight.
+ * memory for DMA when it takes a command and writes to it seconds later, even if
+ * bus mastering is off by then; a reset completes all commands before it returns.
+ * So the test shows whether the reset comes before the unpinning. It does not show
+ * what turning bus mastering off does to commands in flight.
  */
 #include <sched.h>
 #include <signal.h>
@@ -26,8 +26,8 @@
 #define SYSFS		"/sys/bus/pci/devices/" SLOW
 
 /*
- * Commands are carried out in order. The first half read into memory that we
- * share, the others into that again or into the victim's own.
+ * Commands are executed in order. The first half read into memory that we share,
+ * the others into that again or into memory of the victim alone.
  */
 #define COMMANDS	62
 #define HALF		(COMMANDS / 2)
@@ -36,9 +36,9 @@
 
 #define SHARED_BYTES	(HALF * GROUP_PAGES * PAGE)
 #define OWN_WRITTEN	(HALF * DATA_PAGES)
-/* What is freed last is taken first, for page tables and the like: add some. */
+/* Pages freed last are reused first, for page tables and the like: add some. */
 #define OWN_PAGES	(OWN_WRITTEN + 32)
-/* Queues, PRP lists, data; each of its pages charged once. */
+/* Queues, PRP lists and data; each page is charged once. */
 #define CHARGE \
 	((NVME_QUEUE_PAGES + COMMANDS + OWN_PAGES) * PAGE + SHARED_BYTES)
 
@@ -50,7 +50,7 @@
 #define NVME_CSTS	0x1c
 #define CSTS_RDY	1
 
-/* What the victim has done, or somebody does to it, before it is killed */
+/* What happens to the victim before it is killed */
 enum ending {
 	KILLED,
 	KILLED_DETACHED,		/* from its address space */
@@ -97,7 +97,7 @@ static unsigned int completions(const struct scene *s)
 	return n;
 }
 
-/* As before a life; the spacers are to come between other pages now. */
+/* Restore the start; the spacers will lie between other pages now. */
 static void scene_rewind(struct scene *s)
 {
 	s->stage->submitted = 0;
@@ -126,10 +126,10 @@ static void scene_init(struct scene *s, bool own)
 }
 
 /*
- * The victim's own memory, with a page that we share between any two of its
- * pages in physical memory: pages come in the order in which they are touched.
- * The spacers are canaries, and keep what is freed in single pages, which are
- * the next to be given out.
+ * Memory of the victim alone, with a shared page between any two of its pages in
+ * physical memory, because pages are allocated in the order in which they are
+ * touched. The spacers are canaries, and keep the freed pages single, so that they
+ * are the next to be allocated.
  */
 static void *spaced_mem(const struct scene *s)
 {
@@ -145,7 +145,7 @@ static void *spaced_mem(const struct scene *s)
 	return own;
 }
 
-/* Put all the reads in flight; under a limit that fits to the page. */
+/* Submit all reads, under a limit that is exact to the page. */
 static void submit_all(struct scene *s, struct nvme *ctrl)
 {
 	static __u64 pa[HALF * GROUP_PAGES];
@@ -203,7 +203,7 @@ static void victim(void *arg)
 		pause();
 }
 
-/* Start it, and wait until the controller works on the commands. */
+/* Start the victim, and wait until the controller works on the commands. */
 static void scene_start(struct scene *s)
 {
 	int status;
@@ -231,7 +231,7 @@ static void scene_kill(struct scene *s)
 		     done, COMMANDS);
 }
 
-/* Pages released so far; not folded, so that asking takes no time. */
+/* Pages released so far; not folded, so that reading is quick. */
 static long long released(void)
 {
 	return read_field("/proc/vmstat", "nr_foll_pin_released");
@@ -248,7 +248,7 @@ static __u16 pci_command(void)
 }
 
 /*
- * The controller's configuration register, read past the driver of the closed
+ * The controller's configuration register, read without the driver of the closed
  * device; -1 while it is open.
  */
 static long long controller_config(bool disable)
@@ -279,8 +279,8 @@ static long long controller_config(bool disable)
 }
 
 /*
- * Run @fn, which does the killing, in a process of its own. Should it find that
- * the device goes on writing, then our memory has to live until it does not.
+ * Run @fn, which kills, in a process of its own. If it finds that the device goes
+ * on writing, our memory has to live until that ends.
  */
 static void play(void (*fn)(void *scene), bool own)
 {
@@ -365,7 +365,7 @@ TEST(quiet_before_unpin)
 	play(quiet_before_unpin, false);
 }
 
-/* The limit fits once, and only if nothing is left charged. */
+/* The limit suffices once, and only if no charge is left. */
 static void pins_and_charge(void *arg)
 {
 	struct scene *s = arg;
@@ -390,11 +390,11 @@ static int compare_pa(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Memory is taken over in blocks. */
+/* Memory is reclaimed in blocks. */
 #define BLOCK_BYTES	(4 * MIB)
 #define BLOCK_PAGES	(BLOCK_BYTES / PAGE)
 
-/* What a CPU frees, it gives out again first. */
+/* A CPU reuses first what it freed last. */
 static void stay_on_one_cpu(void)
 {
 	cpu_set_t one;
@@ -404,7 +404,7 @@ static void stay_on_one_cpu(void)
 	expect_ok(sched_setaffinity(0, sizeof(one), &one));
 }
 
-/* How many pages of @va, BLOCK_BYTES long, are among the sorted @pa */
+/* Number of pages of @va (BLOCK_BYTES) that are among the sorted @pa */
 static unsigned int count_inherited(const void *va, const __u64 *pa)
 {
 	int fd = expect_ok(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
@@ -424,7 +424,7 @@ static unsigned int count_inherited(const void *va, const __u64 *pa)
 	return found;
 }
 
-/* Left alone, the commands fill all that they should; this takes a while. */
+/* Undisturbed, the commands fill all of their memory, which takes a while. */
 static void undisturbed(void *arg)
 {
 	struct scene *s = arg;
@@ -464,7 +464,7 @@ static void expect_written(const struct scene *s)
 	expect_canaries(s);
 }
 
-/* What the dead wrote to, from the moment that its pages were unpinned */
+/* The victim's memory, from the moment that its pages were unpinned */
 struct watch {
 	const struct scene *scene;
 	void *then;			/* the shared memory */
@@ -474,7 +474,7 @@ struct watch {
 
 static void *pattern;
 
-/* Before the memory is free that is to be watched */
+/* Before the memory to be watched is free */
 static void watch_init(struct watch *w)
 {
 	*w = (struct watch){ .then = mem(SHARED_BYTES) };
@@ -482,7 +482,7 @@ static void watch_init(struct watch *w)
 	mem_fill(pattern, BLOCK_BYTES, 2);
 }
 
-/* Take memory until most of the victim's own pages are ours. */
+/* Allocate memory until most of the victim's own pages are ours. */
 static void watch_begin(struct watch *w, const struct scene *s)
 {
 	__u64 *pa = s->stage->own_pa;
@@ -501,7 +501,7 @@ static void watch_begin(struct watch *w, const struct scene *s)
 	}
 }
 
-/* Every byte of it is as it was. */
+/* Every byte is unchanged. */
 static void watch_end(struct watch *w)
 {
 	const struct scene *s = w->scene;
@@ -554,7 +554,7 @@ static void memory_stays_intact(void *arg)
 	while (now() < until)
 		sleep_ms(100);
 	watch_end(&w);
-	/* Else this has proved too little. */
+	/* Otherwise this proves too little. */
 	expect(w.inherited >= OWN_WRITTEN / 2);
 }
 
@@ -570,9 +570,9 @@ static void unbind(void *arg)
 }
 
 /*
- * One life and its end. The device is taken by the next one at once, which
- * makes it carry out what it might still have to do: the first that this one
- * sees is what became of the memory of the one before.
+ * One victim, from start to end. The next one takes the device at once, which makes
+ * it complete what it may still have to do. The first thing that victim checks is
+ * the memory of the previous one.
  */
 static void live_and_die(struct scene *s, struct watch *before)
 {
@@ -582,8 +582,8 @@ static void live_and_die(struct scene *s, struct watch *before)
 
 	driver_bind(SLOW);
 	/*
-	 * What the reset had it read at once is held against its throttle for
-	 * seconds; set anew, that starts from nothing.
+	 * The reads that the reset completed count against the throttle for
+	 * seconds; setting it again clears that.
 	 */
 	expect(qemu("block_set_io_throttle slow 1048576 0 0 0 0 0"));
 	scene_start(s);
@@ -597,7 +597,7 @@ static void live_and_die(struct scene *s, struct watch *before)
 		while (cdev_name(SLOW, name, sizeof(name)))
 			sleep_ms(1);
 	}
-	/* Detached, or without its context's file: pinned all the same */
+	/* Detached, or with the context's file closed: still pinned */
 	expect(pins() - s->pins >= (long long)(CHARGE / PAGE));
 	start = released();
 	scene_kill(s);
@@ -634,7 +634,7 @@ static void again_and_again(void *arg)
 		live_and_die(s, &before);
 		inherited += before.inherited;
 	}
-	/* The last one, too, has somebody after it. */
+	/* The last victim needs a successor as well. */
 	scene_rewind(&scenes[i % 2]);
 	driver_bind(SLOW);
 	scene_start(&scenes[i % 2]);

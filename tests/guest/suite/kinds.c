@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which functions the driver takes: ordinary ones and virtual functions. And
- * which it refuses, with a reason in the kernel's log: bridges, VGA, a physical
- * function whose virtual functions are on.
+ * Which functions the driver takes (ordinary ones, virtual functions), and which
+ * it refuses, with a reason in the kernel log (bridges, VGA, a physical function
+ * while its virtual functions are enabled).
  */
 #include <dirent.h>
 #include <sys/wait.h>
@@ -40,7 +40,7 @@ static void override(const char *bdf, const char *driver)
 	expect_ok(write_file("/sys/bus/pci/drivers_probe", "%s", bdf));
 }
 
-/* Not taken, and that is why */
+/* It is refused, with this reason in the log. */
 static void expect_refused(const char *bdf, const char *why)
 {
 	unsigned long long log = kmsg_mark();
@@ -77,7 +77,7 @@ static bool bound_to(const char *bdf, const char *driver)
 	return !access(path, F_OK);
 }
 
-/* Another program: it has none of our files. */
+/* Start another program, which has none of our files. */
 static pid_t begin(const char *command)
 {
 	pid_t pid = expect_ok(fork());
@@ -99,7 +99,7 @@ static void run(const char *command)
 		fail("%s: expected success, got status %d", command, status);
 }
 
-/* The kernel's own driver takes the physical function, and nothing else. */
+/* Give the physical function, and nothing else, to the kernel's driver. */
 static void pf_to_nvme(void)
 {
 	if (driver_has(PF))
@@ -120,7 +120,7 @@ static void expect_nvme_lives(void)
 	int fd;
 	DIR *dir;
 
-	/* It sets itself up in the background. */
+	/* It initialises itself in the background. */
 	while (strcmp(state, "live\n")) {
 		expect(now() < end);
 		sleep_ms(20);
@@ -141,8 +141,8 @@ static void expect_nvme_lives(void)
 }
 
 /*
- * New kernels (7.2) offer a new function to nvme in the background: it
- * seems to have that driver until nvme was refused.
+ * New kernels (7.2) offer a new function to nvme in the background: it seems to
+ * have that driver until nvme has refused it.
  */
 static void vfs(unsigned int n)
 {
@@ -152,7 +152,7 @@ static void vfs(unsigned int n)
 	expect_eq(there(VF), n > 0);
 }
 
-/* All of a life, one after the other: switching them on and off takes long. */
+/* All in one test, because enabling and disabling them takes long. */
 TEST(virtual_functions)
 {
 	struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
@@ -181,13 +181,13 @@ TEST(virtual_functions)
 	attach(dev, ioas);
 	expect_ok(ioas_map(iommu, ioas, mem(PAGE), PAGE, 0));
 	expect(pa_of(iommu, ioas, 0) != 0);
-	/* Its memory is always on, and says so to whoever asks. */
+	/* Its memory is always enabled, and config space says so. */
 	region_info(dev, VFIO_PCI_CONFIG_REGION_INDEX, &config);
 	expect_eq(pread(dev, &command, 2, config.offset + 4), 2);
 	expect_ok(ioctl(dev, VFIO_DEVICE_RESET));
 
 	/*
-	 * The whole bus is not ours to reset: the kernel drives the physical
+	 * We may not reset the whole bus, because the kernel drives the physical
 	 * function, which goes on.
 	 */
 	expect_ok(ioctl(dev, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, &info));
@@ -199,7 +199,7 @@ TEST(virtual_functions)
 	expect_errno(ioctl(dev, VFIO_DEVICE_PCI_HOT_RESET, &reset), EINVAL);
 	expect_nvme_lives();
 
-	/* They do not go while one of them is open. */
+	/* They cannot be removed while one of them is open. */
 	pid = begin("echo 0 > " SYSFS PF "/sriov_numvfs");
 	sleep_ms(300);
 	expect_eq(waitpid(pid, NULL, WNOHANG), 0);
@@ -209,7 +209,7 @@ TEST(virtual_functions)
 	join(pid);
 	expect(!there(VF));
 
-	/* The physical function, while it has some and when it has none */
+	/* The physical function, with and without virtual functions */
 	vfs(2);
 	driver_unbind(PF);
 	if (!on_mainline())
@@ -218,7 +218,7 @@ TEST(virtual_functions)
 	vfs(0);
 	driver_bind(PF);
 	close(cdev_open(PF));
-	/* Ours does not make any. */
+	/* Our driver does not create any. */
 	expect(write_file(SYSFS PF "/sriov_numvfs", "1") < 0);
 	expect(!there(VF));
 	driver_unbind(PF);

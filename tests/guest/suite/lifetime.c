@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who goes first: processes killed in the middle of a MAP, a MAP that cannot
- * go on, fds closed in any order, a mapper that is gone. In the end nothing is
- * pinned, and until then nothing that a device may still use is let go.
+ * Ends in any order: processes that are killed during a MAP, a MAP that stalls,
+ * fds that are closed in any order, a mapper that has ended. In the end nothing is
+ * pinned, and before that nothing that a device may still use is unpinned.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@
 #define MADV_POPULATE_READ	22
 #endif
 
-/* A killed process is gone by then, in seconds, under TCG. */
+/* Seconds in which a killed process ends, under TCG */
 #define PROMPT	(2.0 * slow())
 
 static void kill_promptly(pid_t pid)
@@ -39,7 +39,7 @@ static void wait_for_pins(long long more_than, pid_t pid)
 	int status;
 
 	while (pins() <= more_than) {
-		/* It may have failed: then with its verdict. */
+		/* If it failed, its verdict counts. */
 		if (waitpid(pid, &status, WNOHANG) == pid) {
 			if (WIFEXITED(status) && WEXITSTATUS(status))
 				_exit(WEXITSTATUS(status));
@@ -52,12 +52,12 @@ static void wait_for_pins(long long more_than, pid_t pid)
 	}
 }
 
-/* Killed in the middle */
+/* Killed during MAP */
 
 struct big {
-	/* Bytes of address space, and of memory behind it, again and again */
+	/* Bytes of address space, and of the memory that is repeated in it */
 	__u64 size, backing;
-	/* It is ATTACH that pins; the page tables are filled beforehand. */
+	/* ATTACH pins; the page tables are filled before it. */
 	bool lazy, populated;
 };
 
@@ -95,10 +95,10 @@ static void map_big(void *arg)
 	     big->size / GIB);
 }
 
-/* Pages ever pinned, whole system */
+/* Pages pinned since boot, in the whole system */
 static long long pinned_ever(void)
 {
-	/* It folds the counters. */
+	/* pins() folds the counters. */
 	pins();
 	return read_field("/proc/vmstat", "nr_foll_pin_acquired");
 }
@@ -111,18 +111,18 @@ static void kill_in_map(struct big big, __u64 after)
 	wait_for_pins(before + after / PAGE, pid);
 	at_kill = pinned_ever();
 	if (big.populated) {
-		/* Taking down all its page tables is the kernel's own time. */
+		/* Freeing its page tables takes the kernel some time. */
 		expect_ok(kill(pid, SIGKILL));
 		expect_eq(waitpid(pid, NULL, 0), pid);
 	} else {
 		kill_promptly(pid);
 	}
-	/* Most of it was still to come, and did not. */
+	/* Most of the memory was not pinned yet, and never was. */
 	expect(pinned_ever() - at_kill < (long long)(GIB / PAGE));
 	expect_pins(before);
 }
 
-/* More than there is memory */
+/* More than the machine's memory */
 TEST(kill_in_map_of_untouched_memory)
 {
 	kill_in_map((struct big) { .size = 16 * GIB }, 64 * MIB);
@@ -136,7 +136,7 @@ TEST(kill_in_map)
 	kill_in_map(big, GIB);
 }
 
-/* Nothing to fault in: this one does not look at signals by itself. */
+/* Nothing is faulted in, so GUP does not check for signals. */
 TEST(kill_in_map_of_populated_memory)
 {
 	const struct big big = {
@@ -156,7 +156,7 @@ TEST(kill_in_attach)
 	kill_in_map(big, 256 * MIB);
 }
 
-/* The one that is killed is not the one who has the files. */
+/* The killed process is not the one that has the files. */
 struct shared_big {
 	struct setup s;
 	char *va;
@@ -194,13 +194,13 @@ TEST(kill_in_map_of_shared_files)
 	expect(pa_of(big.s.iommu, big.s.ioas, GIB) != 0);
 }
 
-/* Stalled */
+/* Stalled ioctls */
 
 struct stall {
 	struct setup s;
-	/* What stalls */
+	/* The ioctl that stalls */
 	void (*call)(struct stall *stall);
-	/* The stalled process says that it is, and is told to go on. */
+	/* The process says that it is about to stall, and waits for us. */
 	int said[2], go[2];
 	char *va;
 	__u32 lazy;
@@ -215,7 +215,7 @@ static void stall_map(struct stall *stall)
 			   STALL_IOVA));
 }
 
-/* The copy of what was mapped where no HWPT was */
+/* A copy of memory that was mapped without an HWPT */
 static void stall_copy(struct stall *stall)
 {
 	__u64 iova = STALL_IOVA;
@@ -240,7 +240,7 @@ static void *stall_thread(void *arg)
 	return NULL;
 }
 
-/* Memory one page of which nobody fills but who has the fd. */
+/* Memory with one page that is filled only through the fd. */
 static int stall_memory(struct stall *stall, struct uffdio_range *page)
 {
 	stall->va = mem_flags(STALL_SIZE, PROT_READ | PROT_WRITE,
@@ -252,7 +252,7 @@ static int stall_memory(struct stall *stall, struct uffdio_range *page)
 	return userfault_open(page);
 }
 
-/* Makes a call on such memory; fills it when it is told to. */
+/* Issue an ioctl on such memory; fill it when told to. */
 static void stalled_process(void *arg)
 {
 	struct uffdio_zeropage zero = {};
@@ -289,13 +289,13 @@ static pid_t stall_begin(struct stall *stall, void (*call)(struct stall *stall))
 	ready.fd = stall->said[0];
 	ready.events = POLLIN;
 	expect_eq(poll(&ready, 1, 20000), 1);
-	/* It ends without a word when it fails or skips. */
+	/* It ends silently when it fails or skips. */
 	if (read(ready.fd, &said, 1) != 1)
 		join(pid);
 	return pid;
 }
 
-/* All that must not wait for the stalled call, in the same IOAS */
+/* Ioctls on the same IOAS that must not wait for the stalled one */
 static void expect_not_blocked(struct stall *stall)
 {
 	const struct setup *s = &stall->s;
@@ -317,7 +317,7 @@ static void expect_not_blocked(struct stall *stall)
 					 &iova));
 		expect_ok(ioas_unmap(s->iommu, s->ioas, iova, PAGE, NULL));
 	}
-	/* Its range is taken, but nothing is there yet. */
+	/* Its range is reserved, but not mapped yet. */
 	expect_errno(ioas_map(s->iommu, s->ioas, va, PAGE, STALL_IOVA + PAGE),
 		     EEXIST);
 	expect_errno(get_pa(s->iommu, s->ioas, STALL_IOVA, &length, &pa),
@@ -368,7 +368,7 @@ TEST_LIMIT(stalled_copy, 30)
 
 	pid = stall_begin(&stall, stall_copy);
 	expect_not_blocked(&stall);
-	/* What it is a copy of may go meanwhile. */
+	/* Its source may go meanwhile. */
 	expect_ok(ioas_map(stall.s.iommu, stall.lazy, mem(PAGE), PAGE, 0));
 	expect_ok(ioas_unmap(stall.s.iommu, stall.lazy, 0, U64_MAX, NULL));
 	kill_promptly(pid);
@@ -397,7 +397,7 @@ TEST_LIMIT(stalled_attach, 30)
 	kill_promptly(pid);
 	expect_pins(before);
 
-	/* The device is not attached; that memory is gone for good. */
+	/* The device is not attached, and that memory is unmapped for good. */
 	pt = stall.s.ioas;
 	expect_errno(dev_attach(stall.s.dev, &pt), EFAULT);
 	expect_ok(ioas_unmap(stall.s.iommu, stall.s.ioas, STALL_IOVA,
@@ -405,7 +405,7 @@ TEST_LIMIT(stalled_attach, 30)
 	attach(stall.s.dev, stall.s.ioas);
 }
 
-/* Memory of a process that fills it as soon as somebody wants it */
+/* Memory of a process that fills it as soon as another touches it */
 static void lazy_process(void *arg)
 {
 	struct stall *stall = arg;
@@ -440,7 +440,7 @@ TEST_LIMIT(attach_waits_for_the_mappers_memory, 30)
 		     STALL_IOVA + STALL_SIZE - PAGE) != 0);
 }
 
-/* Another context has nothing to do with it at all. */
+/* Another context is not affected at all. */
 TEST_LIMIT(stalled_map_and_others, 30)
 {
 	struct stall stall;
@@ -460,7 +460,7 @@ TEST_LIMIT(stalled_map_and_others, 30)
 	expect(pa_of(iommu, ioas, 0) != 0);
 	close(dev);
 	close(iommu);
-	/* Nor has another IOAS of the same. */
+	/* Another IOAS of the same context is not either. */
 	ioas = new_ioas(stall.s.iommu);
 	expect_ok(ioas_map(stall.s.iommu, ioas, mem(PAGE), PAGE, 0));
 	expect_ok(object_destroy(stall.s.iommu, ioas));
@@ -468,7 +468,7 @@ TEST_LIMIT(stalled_map_and_others, 30)
 	kill_promptly(pid);
 }
 
-/* DESTROY of an IOAS that another call is at, which somebody stalls */
+/* DESTROY of an IOAS while another ioctl on it is stalled */
 struct slow_ranges {
 	struct setup s;
 	__u64 ranges;
@@ -482,7 +482,7 @@ static void *allow_what_stalls(void *arg)
 		.allowed_iovas = slow->ranges,
 	};
 
-	/* Of the range that it gets in the end, one byte is too little. */
+	/* One byte less than the range that it gets in the end. */
 	expect_errno(ioctl(slow->s.iommu, IOMMU_IOAS_ALLOW_IOVAS, &allow),
 		     EINVAL);
 	return NULL;
@@ -514,7 +514,7 @@ TEST_LIMIT(destroy_beside_a_stalled_call, 30)
 	expect_eq(pthread_create(&thread, NULL, allow_what_stalls, &slow), 0);
 	userfault_wait(fd);
 
-	/* DESTROY is the program's word: nothing is pinned or charged then. */
+	/* After DESTROY nothing is pinned or charged. */
 	expect_ok(object_destroy(slow.s.iommu, slow.s.ioas));
 	expect_eq(pins(), before);
 	expect_eq(vm_pin(), pin_before);
@@ -526,7 +526,7 @@ TEST_LIMIT(destroy_beside_a_stalled_call, 30)
 	expect_pins(before);
 }
 
-/* An HWPT_ALLOC that fails last: its HWPT never had an id that others find. */
+/* An HWPT_ALLOC that fails at its end: its HWPT was never visible to others. */
 struct failing_hwpts {
 	struct setup s;
 	bool stop;
@@ -557,7 +557,7 @@ TEST_LIMIT(hwpt_alloc_that_fails_is_never_seen, 60)
 	double end;
 
 	setup_attached(&failing.s);
-	/* The id that comes next. */
+	/* The next id. */
 	next = new_ioas(failing.s.iommu);
 	expect_ok(object_destroy(failing.s.iommu, next));
 	expect_eq(pthread_create(&thread, NULL, fail_to_alloc_hwpts, &failing),
@@ -606,7 +606,7 @@ static void *alloc_hwpt(void *arg)
 	return NULL;
 }
 
-/* The last device goes while an HWPT_ALLOC waits for a page; then that fails. */
+/* The last device is closed while an HWPT_ALLOC waits for a page, and fails. */
 TEST(hwpt_alloc_fails_after_the_last_device)
 {
 	char *va = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
@@ -649,7 +649,7 @@ TEST(close_the_device_first)
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
 	expect_pins(before + 8);
 	close(s.dev);
-	/* The last device of the context: quiet now, so nothing stays. */
+	/* The last device of the context is quiet now, so nothing stays pinned. */
 	expect_pins(before);
 	expect_eq(vm_pin(), 0);
 	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 8 * PAGE, NULL));
@@ -667,7 +667,7 @@ TEST(close_the_device_and_open_it_again)
 	s.dev = cdev_open(edu());
 	expect_ok(dev_bind(s.dev, s.iommu, &s.devid));
 	attach(s.dev, s.ioas);
-	/* What the IOAS has is pinned anew. */
+	/* The IOAS's memory is pinned again. */
 	expect_pas(&s, 0, va, 8 * PAGE);
 }
 
@@ -678,7 +678,7 @@ static void has_files_until_told(void *arg)
 	expect_eq(read(*(int *)arg, &byte, 1), 1);
 }
 
-/* Or the new one could start the device that the old one's end is to quieten. */
+/* Otherwise the new one could start the device before the old memory is unpinned. */
 TEST(bind_waits_for_the_end_of_the_one_before)
 {
 	unsigned int i;
@@ -698,7 +698,7 @@ TEST(bind_waits_for_the_end_of_the_one_before)
 		close(s.dev);
 		again = cdev_open(edu());
 		expect_errno(dev_bind(again, other, &devid), EINVAL);
-		/* It exits, and is the last to close the device. */
+		/* Its exit is the last close of the device. */
 		expect_eq(write(told[1], "", 1), 1);
 		while (dev_bind(again, other, &devid))
 			expect_eq(errno, EINVAL);
@@ -765,7 +765,7 @@ TEST(bar_mapping_keeps_the_device_open)
 	expect_pins(before);
 }
 
-/* Detached is not yet quiet: it may still master the bus. */
+/* A detached device is not quiet: it may still master the bus. */
 
 TEST(detach_keeps_memory_pinned)
 {
@@ -785,7 +785,7 @@ TEST(detach_keeps_memory_pinned)
 	expect_pins(before + 8);
 	expect_pas(&s, 0, va, 4 * PAGE);
 	expect_ok(dev_detach(s.dev));
-	/* UNMAP is the program's word. */
+	/* UNMAP unpins at once. */
 	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 4 * PAGE, NULL));
 	expect_pins(before + 4);
 	expect_eq(vm_pin(), 16);
@@ -854,7 +854,7 @@ TEST(last_device_of_the_context)
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
 	expect_ok(dev_detach(second));
 	close(s.dev);
-	/* The second, though detached, has not been made quiet. */
+	/* The second is detached, but has not been made quiet. */
 	expect_pins(before + 8);
 	close(second);
 	expect_pins(before);
@@ -911,7 +911,7 @@ TEST(device_passed_to_another_process)
 
 	expect_ok(socketpair(AF_UNIX, SOCK_STREAM, 0, passing.socket));
 	in_child(pass_the_device, &passing);
-	/* On its way, held by the socket alone */
+	/* In transit, held only by the socket */
 	expect_pins(before + 8);
 	expect_eq(recvmsg(passing.socket[0], &msg, 0), 1);
 	memcpy(&dev, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(dev));
@@ -978,7 +978,7 @@ TEST(mapper_exits)
 	expect_pins(before + 8);
 	for (i = 0; i < 8; i++)
 		expect_eq(pa_of(m.s.iommu, m.s.ioas, i * PAGE), m.pa[i]);
-	/* And they are nobody else's. */
+	/* And no other process has these pages. */
 	others = mem(2048 * PAGE);
 	for (i = 0; i < 2048; i++)
 		for (k = 0; k < 8; k++)
@@ -987,7 +987,7 @@ TEST(mapper_exits)
 	expect_pins(before);
 }
 
-/* A lazy map is filled by ATTACH, whoever calls it, with the mapper's memory. */
+/* Any process's ATTACH fills a lazy mapping with the mapper's memory. */
 
 struct lazy {
 	struct setup s;
@@ -1052,7 +1052,7 @@ TEST(lazy_map_charged_to_its_mapper)
 	pid_t pid;
 
 	pid = lazy_begin(&lazy, &pa);
-	/* We may pin without a limit, but it is not our memory. */
+	/* We have no limit, but the memory is not ours. */
 	pt = lazy.s.ioas;
 	expect_errno(dev_attach(lazy.s.dev, &pt), ENOMEM);
 	expect_pins(before);
@@ -1076,7 +1076,7 @@ TEST(lazy_map_whose_mapper_is_gone)
 	attach(lazy.s.dev, lazy.s.ioas);
 }
 
-/* Memory of a file is there without the process that mapped it. */
+/* Memory of a file outlives the process that mapped it. */
 
 struct lazy_file {
 	struct setup s;
@@ -1138,7 +1138,7 @@ TEST(lazy_file_map_whose_mapper_is_gone)
 		attach(lazy.s.dev, lazy.s.ioas);
 		expect_pins(before + 8);
 		expect_pas(&lazy.s, 0, va, 8 * PAGE);
-		/* It is not this process that is charged. */
+		/* This process is not charged. */
 		expect_eq(vm_pin(), 0);
 		expect_ok(ioas_unmap(lazy.s.iommu, lazy.s.ioas, 0, 8 * PAGE,
 				     NULL));
@@ -1148,11 +1148,11 @@ TEST(lazy_file_map_whose_mapper_is_gone)
 	}
 }
 
-/* Who is charged */
+/* Charges */
 
 #define LIMIT_PAGES	16
 
-/* So much, and no more, may this process still map. */
+/* This process can map exactly this much more. */
 static void check_left(const char *file, int line, const struct setup *s,
 		       unsigned int pages)
 {
@@ -1204,7 +1204,7 @@ static void forked(void *arg)
 {
 	struct charge *charge = arg;
 
-	/* What was mapped is the parent's. */
+	/* The mapping is of the parent's memory. */
 	expect_eq(vm_pin(), 0);
 	expect_eq(vm_lock(), 0);
 	expect_left(&charge->s, charge->process ? LIMIT_PAGES : LIMIT_PAGES - 8);
@@ -1231,7 +1231,7 @@ TEST(charge_after_fork)
 		expect_eq(vm_pin(), 32);
 		expect_eq(vm_lock(), process ? 32 : 0);
 		in_child(forked, &charge);
-		/* The half that the child unmapped is paid back to us. */
+		/* The charge for the half that the child unmapped is returned to us. */
 		expect_eq(vm_pin(), 16);
 		expect_eq(vm_lock(), process ? 16 : 0);
 		expect_left(s, LIMIT_PAGES - 4);
@@ -1261,7 +1261,7 @@ static void map_then_exit(void *arg)
 	});
 }
 
-/* The memory that was mapped is gone; that it is pinned is not. */
+/* The mapping of the memory is gone, but it is still pinned. */
 static void expect_charge_of_the_gone(struct charge *charge, long long before)
 {
 	const struct setup *s = &charge->s;
@@ -1271,7 +1271,7 @@ static void expect_charge_of_the_gone(struct charge *charge, long long before)
 	for (i = 0; i < 8; i++)
 		expect_eq(pa_of(s->iommu, s->ioas, i * PAGE), charge->pa[i]);
 	expect_eq(vm_pin(), 0);
-	/* The user still pays; a process does not pay for another. */
+	/* The user is still charged; another process is not. */
 	expect_left(s, charge->process ? LIMIT_PAGES : LIMIT_PAGES - 8);
 	expect_ok(ioas_unmap(s->iommu, s->ioas, 0, 8 * PAGE, NULL));
 	expect_pins(before);
@@ -1294,7 +1294,7 @@ TEST(charge_after_exec)
 		close(charge.said[1]);
 		if (read(charge.said[0], &said, 1) != 1)
 			join(pid);
-		/* Its end is closed by exec. */
+		/* exec closes its end. */
 		expect_eq(read(charge.said[0], &said, 1), 0);
 		close(charge.said[0]);
 		snprintf(path, sizeof(path), "/proc/%d/status", pid);
@@ -1385,7 +1385,7 @@ TEST(change_process_moves_the_charge)
 		expect_eq(vm_lock(), process ? 32 : 0);
 		in_child(take_over_the_charge, &charge);
 		expect_pins(before + 8);
-		/* Paid by the child, which is gone: by the user, or nobody. */
+		/* Charged to the child, which has ended: to the user, or to nobody. */
 		expect_eq(vm_pin(), 0);
 		expect_left(s, process ? LIMIT_PAGES : LIMIT_PAGES - 8);
 		expect_ok(change_process(s->iommu));
@@ -1397,7 +1397,7 @@ TEST(change_process_moves_the_charge)
 	}
 }
 
-/* Not pinned yet: who has it by then is charged when it is. */
+/* Not pinned yet: its owner at that time will be charged. */
 static void take_over_lazily(void *arg)
 {
 	struct charge *charge = arg;
@@ -1426,7 +1426,7 @@ TEST(change_process_of_a_lazy_map)
 	}
 }
 
-/* The driver goes and comes back; a context, and what it holds, stays. */
+/* The driver is unloaded and loaded again; the context and its memory stay. */
 TEST(context_outlives_the_driver)
 {
 	long long before = pins();
@@ -1442,7 +1442,7 @@ TEST(context_outlives_the_driver)
 	close(s.dev);
 	driver_unbind(edu());
 
-	/* Its HWPT has memory pinned and translated as before. */
+	/* Its HWPT still pins and translates the memory. */
 	expect_pins(before + 4);
 	expect_pas(&s, 0, va, 4 * PAGE);
 	expect_ok(ioas_map(s.iommu, s.ioas, va + 4 * PAGE, 4 * PAGE, GIB));
@@ -1461,14 +1461,14 @@ TEST(context_outlives_the_driver)
 	expect_pas(&s, MIB, va + PAGE, 2 * PAGE);
 	close(s.dev);
 	driver_unbind(edu());
-	/* With the HWPT goes the last that asks for the memory. */
+	/* The HWPT was the last user of the memory. */
 	expect_ok(object_destroy(s.iommu, hwpt));
 	expect_pins(before);
 	close(s.iommu);
 	driver_bind(edu());
 }
 
-/* Whatever goes first, memory is pinned as long as the device is there. */
+/* Whatever goes first, memory is pinned as long as the device exists. */
 TEST(closed_in_any_order)
 {
 	static const unsigned char orders[][3] = {
@@ -1533,7 +1533,7 @@ TEST(unbind_while_open)
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(8 * PAGE), 8 * PAGE, 0));
 	irq.fd = expect_ok(eventfd(0, 0));
 	expect_ok(ioctl(s.dev, VFIO_DEVICE_SET_IRQS, &irq));
-	/* It must not have the files itself. */
+	/* The unbinding process must not have the files itself. */
 	expect_ok(fcntl(s.dev, F_SETFD, FD_CLOEXEC));
 	pid = expect_ok(fork());
 	if (!pid) {
@@ -1543,7 +1543,7 @@ TEST(unbind_while_open)
 		_exit(0);
 	}
 
-	/* The program is asked to let go, the node goes at once. */
+	/* The program is asked to close the device; the node goes at once. */
 	request.fd = irq.fd;
 	request.events = POLLIN;
 	expect_eq(poll(&request, 1, 5000), 1);
@@ -1552,7 +1552,7 @@ TEST(unbind_while_open)
 		sleep_ms(10);
 	expect_errno(access(path, F_OK), ENOENT);
 
-	/* What is open goes on working, unbind waits. */
+	/* Open files keep working, and unbind waits. */
 	sleep_ms(200);
 	expect_eq(waitpid(pid, NULL, WNOHANG), 0);
 	expect(pa_of(s.iommu, s.ioas, 0) != 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What Linux 7.3's own vfio-pci does where ours does something else on purpose,
- * and the program conformance does not show it: rows of docs/deviations.md. For
- * the 7.3 reference kernel alone (make conformance).
+ * How the vfio-pci of Linux 7.3 behaves where ours differs on purpose (rows of
+ * docs/deviations.md), as far as conformance does not show it. Runs on the 7.3
+ * reference kernel only (make conformance).
  */
 #include "harness.h"
 
@@ -94,7 +94,7 @@ TEST(low_power)
 
 	expect_ok(feature(dev, SET | LOW_POWER_ENTRY));
 	expect_asleep();
-	/* A call wakes it for as long as it takes. */
+	/* An ioctl wakes the device while it runs. */
 	expect_errno(feature(dev, SET | LOW_POWER_ENTRY), EINVAL);
 	config_read(dev, 0, 4);
 	expect_asleep();

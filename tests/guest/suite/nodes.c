@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The nodes that programs open, and who may: names, modes, sysfs, taint and
- * warning, the unsafe switch, capabilities.
+ * The nodes that programs open: names, modes, sysfs, taint and warning, unsafe
+ * mode, capabilities.
  */
 #include <grp.h>
 #include <sys/prctl.h>
@@ -30,7 +30,7 @@ TEST(iommu_node)
 	snprintf(dev, sizeof(dev), "/sys/dev/char/%u:%u", major(node.st_rdev),
 		 minor(node.st_rdev));
 	expect_ok(access(dev, F_OK));
-	/* Ours, also where the kernel has an iommufd of its own */
+	/* Our node, even if the kernel has an iommufd */
 	if (access("/dev/noiommufd", F_OK)) {
 		expect_ok(access("/sys/class/misc/iommu/dev", F_OK));
 	} else if (!on_mainline()) {
@@ -102,7 +102,7 @@ TEST(taint)
 
 TEST(one_warning_a_device)
 {
-	/* Mainline warns for the group node too. */
+	/* Mainline warns about the group node as well. */
 	const char *which = on_mainline() ? "cdev" : NULL;
 	const char *bdf = edu_behind_bridge();
 	unsigned long long log;
@@ -115,7 +115,7 @@ TEST(one_warning_a_device)
 	expect_eq(kmsg_count(log, KERN_WARNING, bdf, which), 1);
 	expect_eq(kmsg_count(log, KERN_WARNING, bdf, "taint"),
 		  on_mainline() ? 2 : 1);
-	/* Opening it, however often, adds none. */
+	/* Opening it does not add another line. */
 	dev = cdev_open(bdf);
 	close(dev);
 	dev = cdev_open(bdf);
@@ -130,7 +130,7 @@ TEST(unsafe_mode_off)
 	struct setup s;
 	char path[128];
 
-	/* Bound now, it goes on working. */
+	/* A bound device keeps working. */
 	driver_bind(edu());
 	driver_bind(bdf);
 	driver_unbind(bdf);
@@ -184,7 +184,7 @@ TEST(open_by_a_user)
 	expect_errno(open(iommu_node(), O_RDWR), EACCES);
 }
 
-/* The same device under a name that everyone may open */
+/* The same device as a node that every user may open */
 static void open_to_all(const char *node, const char *name)
 {
 	struct stat stat_node;
@@ -257,7 +257,7 @@ TEST(get_pa_eperm_comes_first)
 	struct setup s;
 	unsigned int i;
 
-	/* All that may be wrong at once with what it is given */
+	/* Every error at once in its argument */
 	static const struct iommu_ioas_noiommu_get_pa wrong[] = {
 		{ .ioas_id = 1, .iova = 0, .length = PAGE },
 		{ .ioas_id = 1, .iova = 0, .length = 0 },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * GET_PA: the address is the one that /proc/self/pagemap knows, it stays the
- * same whatever becomes of the mapping, and the length is right.
+ * GET_PA: the address agrees with /proc/self/pagemap and stays the same whatever
+ * becomes of the process's mapping, and the length is right.
  */
 #include <signal.h>
 #include <sys/utsname.h>
@@ -109,10 +109,10 @@ TEST(hugetlb_misaligned)
 	struct setup s;
 
 	setup_attached(&s);
-	/* An IOVA that no huge page could be at */
+	/* An IOVA that is not aligned for a huge page */
 	expect_ok(map_rw(&s, va, 2 * HUGE_PAGE, 4 * MIB + PAGE));
 	expect_pas(&s, 4 * MIB + PAGE, va, 2 * HUGE_PAGE);
-	/* From within one huge page to within the other */
+	/* From the middle of one huge page to the middle of the other */
 	expect_ok(map_rw(&s, va + HUGE_PAGE - 3 * PAGE, 5 * PAGE, PAGE));
 	expect_pas(&s, PAGE, va + HUGE_PAGE - 3 * PAGE, 5 * PAGE);
 }
@@ -149,7 +149,7 @@ TEST(hugetlb_private_of_a_file)
 		expect_ok(ioas_unmap(s.iommu, s.ioas, iova, HUGE_PAGE, NULL));
 	}
 
-	/* Its own page, which it only must not write at the moment. */
+	/* Its own page, which it may not write at the moment. */
 	expect_ok(mprotect(va, HUGE_PAGE, PROT_READ | PROT_WRITE));
 	va[0] = 3;
 	expect_ok(mprotect(va, HUGE_PAGE, PROT_READ));
@@ -160,7 +160,7 @@ TEST(hugetlb_private_of_a_file)
 	expect_eq(pagemap_pa(va), pa);
 }
 
-/* A block of memory that can only hold what can move; its first PA, or 0. */
+/* First PA of a memory block in ZONE_MOVABLE, or 0. */
 static __u64 movable_block(__u64 *size, char *path, size_t room)
 {
 	unsigned long long block;
@@ -182,8 +182,8 @@ static __u64 movable_block(__u64 *size, char *path, size_t room)
 }
 
 /*
- * From there a huge page has to be moved before it is pinned. A kernel that
- * cannot says so, and says nothing else.
+ * A huge page there has to be moved before it is pinned. On a kernel that cannot,
+ * a line in the log says so, and there is no other.
  */
 TEST_LIMIT(hugetlb_of_movable_memory, 120)
 {
@@ -352,7 +352,7 @@ TEST(write_only_map)
 	expect_pas(&s, 0, va, 16 * PAGE);
 }
 
-/* Memory that only the zero page stands for when it is mapped */
+/* Memory that is still the zero page when it is mapped */
 TEST(zero_page)
 {
 	char *va = mem_flags(16 * PAGE, PROT_READ | PROT_WRITE,
@@ -367,7 +367,7 @@ TEST(zero_page)
 	setup_attached(&s);
 	expect_ok(map_read(&s, va, 16 * PAGE, 0));
 	expect_pas(&s, 0, va, 16 * PAGE);
-	/* The CPU writes: it must be the page that the device sees. */
+	/* The CPU writes, and the device must see it. */
 	mem_fill(va, 16 * PAGE, 1);
 	expect_pas(&s, 0, va, 16 * PAGE);
 }
@@ -406,7 +406,7 @@ TEST(readable_only_shared_by_fork)
 	expect_pas(&s, 0, va, 16 * PAGE);
 }
 
-/* What the CPU does afterwards */
+/* What the program does to its mapping afterwards */
 
 #define KEEP	16
 
@@ -439,7 +439,7 @@ TEST(after_munmap)
 	expect_ok(map_rw(&s, va, KEEP * PAGE, 0));
 	expect_ok(munmap(va, KEEP * PAGE));
 	expect_kept(&s, 0, pa);
-	/* Nobody is given those pages. */
+	/* No other process gets those pages. */
 	other = mem(4096 * PAGE);
 	for (i = 0; i < 4096; i++) {
 		__u64 theirs = pagemap_pa(other + i * PAGE);
@@ -480,7 +480,7 @@ TEST(after_fork_and_write)
 	setup_attached(&s);
 	remember(va, pa);
 	expect_ok(map_rw(&s, va, KEEP * PAGE, 0));
-	/* The child's write goes to a copy; ours goes to what is pinned. */
+	/* The child writes to a copy, and we write to the pinned page. */
 	in_child(write_all, va);
 	child = spawn(sleep_for_ever, NULL);
 	memset(va, 4, KEEP * PAGE);
@@ -517,9 +517,9 @@ static void *small_pages_untouched(size_t size)
 }
 
 /*
- * Compaction under memory pressure: most of memory is taken, then every other
- * page of that is given back, so that it pays to move what is in between.
- * mlock()ed memory is what programs use today: it may move, and mostly does.
+ * Compaction under memory pressure: allocate most of memory, then free every other
+ * page of it, so that it is worth moving the pages in between. mlock()ed memory,
+ * which programs use today, may move and mostly does.
  */
 TEST_LIMIT(after_compaction, 180)
 {
@@ -601,7 +601,7 @@ TEST(length_is_capped)
 	expect_eq(contiguous(&s, 0, U64_MAX), HUGE_PAGE);
 }
 
-/* Every run is as long as pagemap says, and no longer. */
+/* Each run is exactly as long as pagemap says. */
 TEST(length_is_the_run)
 {
 	const size_t n = 512;
@@ -611,7 +611,7 @@ TEST(length_is_the_run)
 	size_t i, end, runs = 0;
 	struct setup s;
 
-	/* Pages come as they are touched, and every fourth is not for va. */
+	/* Pages are allocated when touched, and every fourth is not for va. */
 	madvise(va, 2 * n * PAGE, MADV_NOHUGEPAGE);
 	for (i = 0; i < n; i++) {
 		va[i * PAGE] = 1;
@@ -633,7 +633,7 @@ TEST(length_is_the_run)
 		runs += i == 0 || end - i == 1 ||
 			pagemap_pa(va + (i - 1) * PAGE) + PAGE != pa;
 	}
-	/* Else it was no test. */
+	/* Otherwise this tests nothing. */
 	expect(runs > 2);
 }
 
@@ -643,7 +643,7 @@ TEST(length_ends_with_the_area)
 	struct setup s;
 
 	setup_attached(&s);
-	/* Neighbours in IOVA and in memory, but not one area */
+	/* Adjacent in IOVA and in memory, but two areas */
 	expect_ok(map_rw(&s, va, 4 * PAGE, 8 * PAGE));
 	expect_ok(map_rw(&s, va + 4 * PAGE, 4 * PAGE, 12 * PAGE));
 	expect_eq(pa_of(s.iommu, s.ioas, 12 * PAGE),
@@ -699,13 +699,13 @@ TEST(last_byte)
 	expect_errno(get_pa(s.iommu, s.ioas, 10 * PAGE, &length, &pa), ENOENT);
 	expect_errno(get_pa(s.iommu, s.ioas, 8 * PAGE - 1, &length, &pa),
 		     ENOENT);
-	/* The last byte that has an IOVA which may be asked for */
+	/* The last byte whose IOVA is a valid argument */
 	expect_ok(map_rw(&s, va, PAGE, -PAGE));
 	expect_eq(contiguous(&s, U64_MAX - 1, U64_MAX), 2);
 	expect_eq(contiguous(&s, -PAGE, U64_MAX), PAGE);
 }
 
-/* When it answers at all */
+/* If it succeeds */
 
 TEST(needs_a_device)
 {
@@ -725,7 +725,7 @@ TEST(needs_a_device)
 	expect_errno(get_pa(s.iommu, s.ioas, 0, &length, &pa), ENOENT);
 	attach(s.dev, s.ioas);
 	expect_pas(&s, PAGE, va, PAGE);
-	/* Replaced by another */
+	/* The attachment is replaced */
 	ioas = new_ioas(s.iommu);
 	attach(s.dev, ioas);
 	expect_errno(get_pa(s.iommu, s.ioas, PAGE, &length, &pa), EOPNOTSUPP);

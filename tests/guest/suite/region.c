@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Regions: BARs by file and by mapping, I/O ports, the expansion ROM, and
- * config space, which is partly the device's and partly make-believe. Devices:
- * QEMU's edu; an NVMe controller, whose BAR 0 holds its MSI-X table; an RTL8139
- * network card, which has I/O ports and a BAR of 256 bytes with the same
- * registers behind them, and the ROM that the runner makes.
+ * Regions: BARs by pread() and by mapping, I/O ports, the expansion ROM, and
+ * config space, which is partly the device's and partly emulated. Devices: QEMU's
+ * edu; an NVMe controller, whose BAR 0 holds its MSI-X table; an RTL8139 network
+ * card, which has its registers both in I/O ports and in a BAR of 256 bytes, and a
+ * ROM that the runner makes.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -34,7 +34,7 @@
 #define CAP_EXP		0x10
 #define CAP_MSIX	0x11
 
-/* More than there is room for, or room for nothing; no business of the compiler's */
+/* More than fits, or nothing; hide that from the compiler. */
 static ssize_t pread_any(int fd, void *buffer, size_t size, loff_t at)
 {
 	asm volatile("" : "+r"(buffer), "+r"(size));
@@ -89,7 +89,7 @@ static void *bar_map(const struct device *d, size_t offset, size_t size,
 	return va;
 }
 
-/* What a test of bad memory does when the signal comes */
+/* Signal handler of the tests of bad memory */
 static sigjmp_buf trap;
 
 static void on_signal(int signal)
@@ -130,7 +130,7 @@ static void expect_sigbus(const void *va)
 	expect_eq(read_signal(va, &value), SIGBUS);
 }
 
-/* What a region says of itself */
+/* Region info */
 
 TEST(kinds)
 {
@@ -154,8 +154,8 @@ TEST(kinds)
 }
 
 /*
- * The MSI-X table may be mapped: since Linux 4.16 vfio-pci says so, and has no
- * sparse mappings around it.
+ * The MSI-X table may be mapped: since Linux 4.16 vfio-pci has a capability for
+ * that, and no sparse mappings.
  */
 TEST(capabilities)
 {
@@ -184,7 +184,7 @@ TEST(capabilities)
 	expect_eq(r.cap.id, VFIO_REGION_INFO_CAP_MSIX_MAPPABLE);
 	expect_eq(r.cap.version, 1);
 	expect_eq(r.cap.next, 0);
-	/* A BAR without a table says nothing. */
+	/* A BAR without a table has no such capability. */
 	device_open(&d, edu());
 	r.info.argsz = sizeof(r);
 	r.info.cap_offset = 0;
@@ -193,11 +193,11 @@ TEST(capabilities)
 	expect_eq(r.info.flags & VFIO_REGION_INFO_FLAG_CAPS, 0);
 }
 
-/* By file */
+/* pread() and pwrite() */
 
 TEST(read_and_write_in_pieces)
 {
-	/* A buffer of that size has to end below what is user space's. */
+	/* A buffer of that size has to end inside user space. */
 	__u8 bytes[64], *page = mmap((void *)GIB, PAGE, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS |
 				     MAP_FIXED_NOREPLACE, -1, 0);
@@ -242,14 +242,14 @@ TEST(read_and_write_in_pieces)
 	expect_errno(pread(d.dev, bytes, 4, INT64_MAX - 3), EINVAL);
 }
 
-/* File position: each file has one, reads move it on. */
+/* Each file has a position, which reads advance. */
 TEST(read_moves_on)
 {
 	struct device d;
 	__u32 id = 0;
 
 	device_open(&d, edu());
-	/* Where it begins, BAR 0 begins. */
+	/* It starts at the beginning of BAR 0. */
 	expect_eq(read(d.dev, &id, 4), 4);
 	expect_eq(id, EDU_ID);
 	id = 0x1234;
@@ -309,7 +309,7 @@ TEST(rom)
 	expect(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, d.dev, at) ==
 	       MAP_FAILED);
 	expect_eq(errno, EINVAL);
-	/* Its BAR can be sized, enabled or not. */
+	/* Its BAR can be sized, whether or not it is enabled. */
 	config_write(d.dev, PCI_ROM, 4, 0xfffff800);
 	expect_eq(config_read(d.dev, PCI_ROM, 4), 0xfffff000);
 	config_write(d.dev, PCI_ROM, 4, 1);
@@ -342,11 +342,11 @@ TEST(config_is_sized)
 	expect_eq(config_read(d.dev, PCI_BAR0 + 4, 4), 0xffffff00);
 	config_write(d.dev, PCI_BAR0 + 8, 4, ~0U);
 	expect_eq(config_read(d.dev, PCI_BAR0 + 8, 4), 0);
-	/* By bytes, too */
+	/* By bytes as well */
 	config_write(d.dev, PCI_BAR0 + 4, 4, 0);
 	config_write(d.dev, PCI_BAR0 + 6, 1, 0xab);
 	expect_eq(config_read(d.dev, PCI_BAR0 + 4, 4), 0x00ab0000);
-	/* The device has not moved. */
+	/* The device's BAR has not moved. */
 	expect_eq(pread(d.dev, bytes, 6, d.at[1]), 6);
 	expect_eq(bytes[0], 0x52);
 	expect_eq(pread(d.dev, bytes, 6, d.at[0]), 6);
@@ -356,7 +356,7 @@ TEST(config_is_sized)
 	device_open(&d, RTL);
 	expect_eq(config_read(d.dev, PCI_BAR0, 4), bar0);
 	expect_eq(config_read(d.dev, PCI_BAR0 + 4, 4), bar1);
-	/* 64 bits, as one */
+	/* 64 bits in one access */
 	device_open(&d, NVME);
 	config_write(d.dev, PCI_BAR0, 4, ~0U);
 	config_write(d.dev, PCI_BAR0 + 4, 4, ~0U);
@@ -394,7 +394,7 @@ TEST(config_is_kept)
 		config_write(d.dev, at + i, 1, ~was & 0xff);
 		expect_eq(config_read(d.dev, at + i, 1), was);
 	}
-	/* The kernel switches MSI-X on, not a write. */
+	/* A write does not enable MSI-X; the kernel does. */
 	config_write(d.dev, at + 2, 2, 0x8000);
 	expect_eq(config_read(d.dev, at + 2, 2) & 0x8000, 0);
 }
@@ -410,7 +410,7 @@ TEST(config_read_and_written_in_pieces)
 	expect_eq(pread(d.dev, bytes, 3, at + 1), 3);
 	expect(!memcmp(bytes, "\x12\xe8\x11", 3));
 	expect_eq(pread(d.dev, bytes, 256, at), 256);
-	/* Unlike a BAR it is not read up to its end. */
+	/* Unlike a BAR, it cannot be read across its end. */
 	expect_errno(pread(d.dev, bytes, 257, at), EFAULT);
 	expect_errno(pread(d.dev, bytes, 8, at + 252), EFAULT);
 	expect_errno(pwrite(d.dev, bytes, 8, at + 252), EFAULT);
@@ -462,14 +462,14 @@ TEST(mmap_arguments)
 	expect_mmap(PAGE, PROT_READ, MAP_SHARED, 4711LL << 40, EINVAL);
 	expect_mmap(1ULL << 40, PROT_READ, MAP_SHARED, at, EINVAL);
 
-	/* It can be read only, and executed: nobody forbids it. */
+	/* It may be read-only, and executable. */
 	va = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, d.dev, at);
 	expect(va != MAP_FAILED);
 	expect_readable(va, EDU_ID);
 	expect_ok(munmap(va, PAGE));
 
 	device_open(&d, NVME);
-	/* All of it, the MSI-X table included */
+	/* All of it, including the MSI-X table */
 	va = bar_map(&d, 0, d.size[0], PROT_READ | PROT_WRITE);
 	expect_ok(munmap(va, d.size[0]));
 
@@ -479,7 +479,7 @@ TEST(mmap_arguments)
 #undef expect_mmap
 }
 
-/* A BAR of less than a page may have the page to itself. */
+/* A BAR smaller than a page may be alone in its page. */
 TEST(mmap_of_less_than_a_page)
 {
 	struct device d;
@@ -514,7 +514,7 @@ TEST(write_to_a_mapping_for_reading)
 		fail("a write to a read-only mapping: expected SIGSEGV, got none");
 	}
 	expect_readable(va, EDU_ID);
-	/* It may be made writable: the file is. */
+	/* It may be made writable, because the file is. */
 	expect_ok(mprotect(va, PAGE, PROT_READ | PROT_WRITE));
 	mmio_write32(va, EDU_LIVE, 1);
 	expect_eq(mmio_read32(va, EDU_LIVE), ~1U);
@@ -538,7 +538,7 @@ TEST(memory_off)
 	expect_sigbus(a + MIB - PAGE);
 	expect_errno(pread(d.dev, &value, 4, d.at[0]), EIO);
 	expect_errno(pwrite(d.dev, &value, 4, d.at[0]), EIO);
-	/* A mapping made now is of no more use, for now. */
+	/* A new mapping does not work at the moment either. */
 	expect_ok(munmap(b, PAGE));
 	b = bar_map(&d, 0, PAGE, PROT_READ);
 	expect_sigbus(b);
@@ -558,7 +558,7 @@ TEST(memory_off)
 
 TEST(power_off)
 {
-	/* Who reads what sleeps is on his own there. */
+	/* Reading a sleeping device is undefined there. */
 	const bool lazy = kernel_is_before(5, 18);
 	__u32 version, value;
 	struct device d;
@@ -579,7 +579,7 @@ TEST(power_off)
 	config_write(d.dev, pm, 2, config_read(d.dev, pm, 2) & ~3);
 	expect_eq(config_read(d.dev, pm, 2) & 3, 0);
 	expect_readable(va + NVME_VS, version);
-	/* A reset is a way out of it, too; so is the close. */
+	/* A reset ends it as well, and so does the close. */
 	config_write(d.dev, pm, 2, config_read(d.dev, pm, 2) | 3);
 	expect_ok(ioctl(d.dev, VFIO_DEVICE_RESET));
 	expect_readable(va + NVME_VS, version);
@@ -594,7 +594,7 @@ TEST(power_off)
 	expect_readable(va + NVME_VS, version);
 }
 
-/* By the call, and by the bit in the PCI Express capability */
+/* By the ioctl, and by the bit in the PCI Express capability */
 TEST(mapped_across_reset)
 {
 	struct device d;
@@ -610,7 +610,7 @@ TEST(mapped_across_reset)
 	expect_eq(mmio_read32(b, NVME_VS), version);
 	exp = config_capability(d.dev, CAP_EXP) + 8;
 	for (i = 0; i < 4; i++) {
-		/* Not enabled: it is a register to write to. */
+		/* While disabled, it is a register like any other. */
 		mmio_write32(a, NVME_CC, 0x00460000);
 		expect_eq(mmio_read32(b, NVME_CC), 0x00460000);
 		if (i % 2)
@@ -620,7 +620,7 @@ TEST(mapped_across_reset)
 			expect_ok(ioctl(d.dev, VFIO_DEVICE_RESET));
 		expect_eq(mmio_read32(a, NVME_CC), 0);
 		expect_eq(mmio_read32(b, NVME_VS), version);
-		/* Config space is what it was. */
+		/* Config space is unchanged. */
 		expect_eq(config_read(d.dev, PCI_COMMAND, 2) & PCI_MEMORY,
 			  PCI_MEMORY);
 	}
@@ -632,7 +632,7 @@ struct family {
 	int turn;
 };
 
-/* Until it is the other one's turn no more, or that one has failed */
+/* Wait for the other process to take its turn, or to fail. */
 static void family_wait(struct family *f, int turn, pid_t pid)
 {
 	siginfo_t info = {};
@@ -661,7 +661,7 @@ static void child_of_family(void *arg)
 	expect_sigbus(f->va);
 	family_turn(f, 1);
 	family_wait(f, 2, 0);
-	/* The parent has switched it on, and unmapped. */
+	/* The parent has enabled memory, and unmapped. */
 	expect_readable(f->va, EDU_ID);
 	memory(&f->d, false);
 	expect_sigbus(f->va);
@@ -683,8 +683,8 @@ TEST(mapped_across_fork)
 	expect_readable(f->va, EDU_ID);
 	expect_readable(second, EDU_ID);
 	/*
-	 * With no page in place: some kernels lose track of those that fork()
-	 * copies, and their vfio-pci with them: see twins.c.
+	 * With no page present, because some kernels (and so their vfio-pci)
+	 * lose track of pages that fork() copies: see twins.c.
 	 */
 	memory(&f->d, false);
 	pid = spawn(child_of_family, f);
@@ -699,7 +699,7 @@ TEST(mapped_across_fork)
 	expect_readable(second, EDU_ID);
 }
 
-/* A child's mapping alone keeps the device open. */
+/* A child's mapping keeps the device open. */
 static void child_with_the_mapping(void *arg)
 {
 	struct family *f = arg;
@@ -734,7 +734,7 @@ TEST(mapped_by_a_child_alone)
 	expect_ok(dev_bind(dev, iommu, &devid));
 }
 
-/* Split, unmapped in part: every piece is found again. */
+/* Split or unmapped in part: every piece is found again. */
 TEST(mapped_in_pieces)
 {
 	struct device d;
@@ -756,12 +756,12 @@ TEST(mapped_in_pieces)
 	expect_readable(va + 3 * PAGE, ~0U);
 }
 
-/* Threads that read a BAR while others take it away */
+/* Threads that read a BAR while others revoke it */
 
 struct race {
 	struct device *d;
 	char *va;
-	/* How many have read it */
+	/* Number of reads */
 	int readers;
 	bool stop;
 };
@@ -862,7 +862,7 @@ TEST(read_while_it_is_taken_away)
 	expect_ok(sigaction(SIGBUS, &action, NULL));
 	for (i = 0; i < ARRAY_SIZE(fn); i++)
 		expect_eq(pthread_create(&threads[i], NULL, fn[i], &r), 0);
-	/* Both readers get there meanwhile, however busy the host is. */
+	/* Both readers have read meanwhile, even on a busy host. */
 	end = now() + 1.5;
 	while (now() < end || __atomic_load_n(&r.readers, __ATOMIC_RELAXED) < 2)
 		sleep_ms(10);
@@ -873,7 +873,7 @@ TEST(read_while_it_is_taken_away)
 	expect(mmio_read32(r.va, NVME_VS) != ~0U);
 }
 
-/* All calls at once, while the driver is told to let go */
+/* All ioctls at the same time, during an unbind */
 
 struct calls {
 	struct device d;
@@ -930,7 +930,7 @@ static void call_others(struct calls *c)
 	expect_ok(dev_attach(c->d.dev, &pt_id));
 	expect_ok(dev_detach(c->d.dev));
 	expect_ok(object_destroy(c->d.iommu, ioas));
-	/* The unbinder has the lock that it takes; edu has no reset anyway. */
+	/* unbind holds the lock that a reset takes; edu has no reset anyway. */
 	if (ioctl(c->d.dev, VFIO_DEVICE_RESET))
 		expect(errno == EAGAIN || errno == EINVAL);
 }
@@ -943,7 +943,7 @@ static void call_on_and_on(struct calls *c, void (*fn)(struct calls *c))
 	while (!__atomic_load_n(&c->unbinding, __ATOMIC_ACQUIRE) &&
 	       now() < end)
 		fn(c);
-	/* A while longer, then the file goes with the process. */
+	/* Wait a little longer; then the file goes with the process. */
 	end = now() + 0.7;
 	while (now() < end)
 		fn(c);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device goes, or something happens to it, while a program has it: driver
- * unbind, hot-unplug, PCIe errors, and calls that come at the same time.
+ * The device is removed, or has an error, while a program has it: driver unbind,
+ * hot-unplug, PCIe errors, and ioctls during these.
  *
- * Whoever removes the device has to wait for the last file. Meanwhile the
- * program is asked to let go, nobody new comes in, and all it has works on.
+ * Removal has to wait for the last file. Meanwhile the program is asked to close
+ * the device, it cannot be opened again, and open files keep working.
  */
 #include <poll.h>
 #include <signal.h>
@@ -26,7 +26,7 @@
 #define AER_ID		"first"		/* QEMU's name of the first */
 #define AER_PORT	"0000:00:09.0"	/* what they are plugged into */
 
-/* A device at work: DMA from one page to another, and its BAR mapped */
+/* A device in use: DMA from one page to another, and its BAR mapped */
 struct user {
 	const char *bdf;
 	char node[128];
@@ -105,7 +105,7 @@ static void user_close(struct user *user)
 	close(user->s.iommu);
 }
 
-/* Removal has begun: it waits for us and says so. */
+/* Removal has begun and waits for us; the log says so. */
 static void expect_removal_waits(struct user *user, unsigned int files)
 {
 	char line[64], who[64], name[64];
@@ -114,7 +114,7 @@ static void expect_removal_waits(struct user *user, unsigned int files)
 		fail("REQ: expected it within 10 s of the removal, got nothing");
 	expect_errno(open(user->node, O_RDWR), ENOENT);
 	expect(!cdev_name(user->bdf, name, sizeof(name)));
-	/* Said after REQ, by another process */
+	/* Logged after REQ, by another process */
 	snprintf(line, sizeof(line), "waits for %u open file", files);
 	snprintf(who, sizeof(who), ": removal (pid %d) has one", getpid());
 	sleep_ms(100);
@@ -140,7 +140,7 @@ static void expect_works_on(struct user *user)
 	user_work(user, 2);
 }
 
-/* Another program: it has none of our files. */
+/* Start another program, which has none of our files. */
 [[gnu::format(printf, 1, 2)]]
 static pid_t spawn_command(const char *fmt, ...)
 {
@@ -199,7 +199,7 @@ TEST(unbind_while_open_mapped_and_at_work)
 	user_close(&user);
 }
 
-/* Each of these alone is a reason to wait. */
+/* Removal waits for each of these. */
 
 TEST(unbind_waits_for_an_unbound_file)
 {
@@ -210,7 +210,7 @@ TEST(unbind_waits_for_an_unbound_file)
 	pid = spawn_unbind(edu());
 	sleep_ms(200);
 	expect_waiting(pid);
-	/* Whoever has a file may still begin. */
+	/* An open file may still be bound. */
 	expect_ok(dev_bind(dev, iommu, &devid));
 	sleep_ms(50);
 	expect_waiting(pid);
@@ -234,7 +234,7 @@ TEST(unbind_waits_for_a_mapping_and_a_duplicate)
 	sleep_ms(50);
 	expect_waiting(user.remover);
 	close(again);
-	/* The mapping is left. */
+	/* The mapping remains. */
 	sleep_ms(50);
 	expect_waiting(user.remover);
 	expect_eq(mmio_read32(user.bar, 0), 0x010000ed);
@@ -251,7 +251,7 @@ static void hold(void *arg)
 		pause();
 }
 
-/* The end of the process is a close as any other. */
+/* The end of the process is a close like any other. */
 TEST(unbind_then_killed)
 {
 	struct user user;
@@ -271,7 +271,7 @@ TEST(unbind_then_killed)
 	expect_pins(user.pins);
 }
 
-/* Who is it that unbind waits for? */
+/* Which process does unbind wait for? */
 
 struct opener {
 	int fd;
@@ -291,7 +291,7 @@ static void open_and_pass_on(void *arg)
 	hold(NULL);
 }
 
-/* A file that another process has opened, which lives and has it, too */
+/* A file that was opened by another process, which still has it */
 static int open_by_another(struct opener *opener, pid_t *pid)
 {
 	*opener = (struct opener){};
@@ -303,7 +303,7 @@ static int open_by_another(struct opener *opener, pid_t *pid)
 				 opener->fd, 0));
 }
 
-/* Of the device's last unbind: the one line about it, and what it says */
+/* The one log line about the last unbind of the device */
 static void expect_named(unsigned long long log, unsigned int files, pid_t pid,
 			 const char *what)
 {
@@ -342,7 +342,7 @@ TEST(unbind_names_who_has_the_file)
 	close(fd);
 	join(remover);
 
-	/* It lives, and has passed it on. */
+	/* It lives, but has passed the file on. */
 	driver_bind(edu());
 	fd = open_by_another(opener, &pid);
 	set_flag(&opener->drop);
@@ -354,7 +354,7 @@ TEST(unbind_names_who_has_the_file)
 	close(fd);
 	join(remover);
 
-	/* It is gone. */
+	/* It has ended. */
 	driver_bind(edu());
 	fd = open_by_another(opener, &pid);
 	expect_ok(kill(pid, SIGKILL));
@@ -365,7 +365,7 @@ TEST(unbind_names_who_has_the_file)
 	close(fd);
 	join(remover);
 
-	/* It is gone, and another one lives. */
+	/* It has ended, and another one lives. */
 	driver_bind(edu());
 	fd = open_by_another(opener, &pid);
 	expect_ok(kill(pid, SIGKILL));
@@ -379,7 +379,7 @@ TEST(unbind_names_who_has_the_file)
 	join(remover);
 }
 
-/* Whoever waits may be killed, but only once the device is free. */
+/* The waiting process can be killed, but ends only when the device is free. */
 TEST(remover_is_killed)
 {
 	struct user user;
@@ -414,12 +414,12 @@ static void wait_for_path(const char *path, bool there)
 }
 
 /*
- * Locks of the kernel's: vfio resets a slot under its set's lock, for which
- * pciehp takes reset_lock; pciehp takes the rescan lock under reset_lock; and
- * under that one vfio takes a removed device out of its set. Where somebody
- * keeps track of that, the device is removed by sysfs, past pciehp.
- * Where all interrupts have threads, what pciehp wakes after a button was
- * pressed is the wrong one, and nothing comes of it.
+ * Lockdep reports a cycle of the kernel's locks: vfio resets a slot under its
+ * set's lock, and pciehp takes reset_lock for that; pciehp takes the rescan lock
+ * under reset_lock; and under the rescan lock vfio removes a device from its set.
+ * So on a kernel with lockdep the device is removed through sysfs, without pciehp.
+ * If all interrupt handlers are threads (PREEMPT_RT), pciehp wakes the wrong
+ * thread after a button was pressed, and nothing happens.
  */
 static bool past_pciehp(void)
 {
@@ -442,7 +442,7 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 		user.remover = spawn_command("echo 1 > %s/remove", path);
 	else
 		expect(qemu("device_del plugged"));
-	/* An attention button was pressed: somebody may change his mind. */
+	/* After the attention button was pressed, the user has time to cancel. */
 	while (!signalled(user.asked, 0))
 		user_work(&user, 5);
 	expect_errno(open(user.node, O_RDWR), ENOENT);
@@ -454,7 +454,7 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 	wait_for_path(path, false);
 	expect_pins(user.pins);
 
-	/* For QEMU it is there until the slot's power is off. */
+	/* QEMU keeps it until the power of the slot is off. */
 	end = now() + 20;
 	if (past_pciehp()) {
 		join(user.remover);
@@ -466,16 +466,16 @@ TEST_LIMIT(unplugged_while_open_mapped_and_at_work, 90)
 		sleep_ms(200);
 	}
 	wait_for_path(path, true);
-	/* What was said of the old one does not hold for the new one. */
+	/* The log lines about the old one do not apply to the new one. */
 	expect(!driver_has(user.bdf));
 	user_begin(&user, user.bdf);
 	user_close(&user);
 }
 
 /*
- * Pulled out without a warning: when a slot's power is turned off, QEMU takes
- * what is in it away, and asks nobody. The kernel hears of it by the port's
- * interrupt, which is off until slot_listen().
+ * Pulled out without a warning: when the power of a slot is turned off, QEMU
+ * removes its card at once. The kernel learns of it by the port's interrupt, which
+ * is off until slot_listen().
  */
 struct slot {
 	int config;			/* of the port */
@@ -495,7 +495,7 @@ static void slot_write(const struct slot *slot, unsigned int reg, __u16 value)
 	expect_eq(pwrite(slot->config, &value, 2, slot->at + reg), 2);
 }
 
-/* A file of its config space; not by vfio */
+/* A file for its config space, without vfio */
 static int config_open(const char *bdf)
 {
 	char path[128];
@@ -561,7 +561,7 @@ static void slot_wait(const struct slot *slot, __u16 power)
 	}
 }
 
-/* What the firmware does for devices that are there when it starts */
+/* What the firmware does for devices that are present at boot */
 static void report_errors(const char *bdf)
 {
 	int fd = config_open(bdf);
@@ -575,7 +575,7 @@ static void report_errors(const char *bdf)
 
 static void slot_plug_in_again(const struct slot *slot)
 {
-	/* As this ends QEMU takes away whatever is in the slot. */
+	/* When this ends, QEMU removes whatever is in the slot. */
 	if (!past_pciehp())
 		slot_wait(slot, PCI_EXP_SLTCTL_PWR_OFF |
 			  PCI_EXP_SLTCTL_PWR_IND_OFF);
@@ -593,7 +593,7 @@ static void slot_plug_in_again(const struct slot *slot)
 	report_errors(AER_SECOND);
 }
 
-/* No call on a device that is gone waits for it to answer. */
+/* No ioctl waits for a device that was pulled out. */
 static void expect_quick(const char *what, double began)
 {
 	double took = now() - began;
@@ -655,7 +655,7 @@ TEST_LIMIT(pulled_out_while_open, 150)
 	expect_quick("VFIO_DEVICE_BIND_IOMMUFD", began);
 	close(second.dev);
 
-	/* Now it does, and waits for us. */
+	/* Now it knows, and waits for us. */
 	slot_report(&slot);
 	if (!signalled(asked, 20000))
 		fail("REQ: expected it within 20 s, got nothing");
@@ -676,7 +676,7 @@ TEST_LIMIT(pulled_out_while_open, 150)
 	expect_ok(ioctl(first.dev, VFIO_DEVICE_RESET));
 	close(first.dev);
 
-	/* Nobody has it open. */
+	/* No process has it open. */
 	slot_pull(&slot);
 	began = now();
 	slot_report(&slot);
@@ -700,7 +700,7 @@ static void aer_open(struct aer *aer, const char *bdf)
 	aer->dev = cdev_open(bdf);
 	expect_ok(dev_bind(aer->dev, aer->iommu, &aer->devid));
 	bus_master(aer->dev, true);
-	/* Before Linux 6.0 that is left to drivers, or to a user. */
+	/* Before Linux 6.0, drivers or the administrator have to do that. */
 	control = config_capability(aer->dev, PCI_CAP_ID_EXP) + PCI_EXP_DEVCTL;
 	config_write(aer->dev, control, 2,
 		     config_read(aer->dev, control, 2) | PCI_EXP_DEVCTL_CERE |
@@ -726,7 +726,7 @@ static void inject(const char *error, unsigned long long *log)
 
 	*log = kmsg_mark();
 	expect(qemu("pcie_aer_inject_error " AER_ID " %s", error));
-	/* The kernel's word that it is through with it */
+	/* The kernel's log line at the end of error handling */
 	while (!kmsg_count(*log, 7, "AER: device recovery", NULL)) {
 		if (now() > end)
 			fail("AER: expected the kernel to handle %s, got nothing in 20 s",
@@ -744,7 +744,7 @@ TEST(aer)
 
 	driver_bind(AER_SECOND);
 	aer_open(&first, AER_FIRST);
-	/* Completion timeout: not fatal; the second is open nowhere */
+	/* Completion timeout: not fatal; the second function is not open */
 	inject("COMP_TIME", &log);
 	expect(signalled(first.errors, 1000));
 	expect_alive(first.dev);
@@ -759,14 +759,14 @@ TEST(aer)
 	expect(!signalled(first.errors, 0));
 	close(second.dev);
 
-	/* One correctable error is none of the user's business. */
+	/* The program is not told of a correctable error. */
 	log = kmsg_mark();
 	expect(qemu("pcie_aer_inject_error " AER_ID " RCVR"));
 	expect(!signalled(first.errors, 200));
 	expect_alive(first.dev);
 	close(first.dev);
 
-	/* Nobody to tell, nor to have turned it on */
+	/* No program is there to be told, or to have turned it on */
 	if (!kernel_is_before(6, 0))
 		inject("COMP_TIME", &log);
 	aer_open(&first, AER_FIRST);
@@ -774,7 +774,7 @@ TEST(aer)
 	close(first.dev);
 }
 
-/* Calls beside removal */
+/* Ioctls during removal */
 
 struct race {
 	int *stop;
@@ -834,7 +834,7 @@ static void race_device(void *arg)
 	}
 }
 
-/* No setup that lasts: opens and closes, and takes what it gets */
+/* Open and close again and again, with any result */
 static void race_open(void *arg)
 {
 	struct race *race = arg;

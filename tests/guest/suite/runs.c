@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * GET_PA_RUNS: the runs behind a range are those that /proc/self/pagemap knows,
- * however many calls it takes to get them and whoever maps meanwhile; and the
- * example's way to use the call gives the same where there is no such call.
+ * GET_PA_RUNS: the runs of a range agree with /proc/self/pagemap, however many
+ * ioctls it takes to get them and whatever is mapped meanwhile; and the example's
+ * function returns the same without this ioctl.
  */
 #include <limits.h>
 #include <pthread.h>
@@ -14,10 +14,10 @@
 #include "../../../examples/noiommu.h"
 #include "harness.h"
 
-/* What no run is */
+/* A value that is no run */
 #define UNTOUCHED	0x5a5a5a5a5a5a5a5aULL
 
-/* A kernel address, and one that nobody has */
+/* A kernel address, and an unmapped one */
 #define KERNEL_POINTER	0xffff888000000000ULL
 
 static void setup_runs(struct setup *s)
@@ -41,7 +41,7 @@ static int get_runs(const struct setup *s, __u64 iova, __u64 *length,
 	return ret;
 }
 
-/* Only whether it fails as it should, and without a trace */
+/* It has to fail with this errno, and without a trace. */
 static void expect_refused(const struct setup *s, __u64 iova, __u64 length,
 			   __u32 num, int err)
 {
@@ -105,7 +105,7 @@ static struct list runs_of(const char *va, __u64 length)
 	return l;
 }
 
-/* All of a range, room entries a call. */
+/* Get a whole range, room entries per ioctl. */
 static void get_all(const char *file, int line, const struct setup *s,
 		    __u64 iova, __u64 length, __u32 room, struct list *l)
 {
@@ -148,7 +148,7 @@ static void same_list(const char *file, int line, const struct list *got,
 			  room, want->nr, got->nr);
 }
 
-/* The range has just those runs, in one call and in many. */
+/* The range has exactly those runs, in one ioctl and in many. */
 static void check_runs(const char *file, int line, const struct setup *s,
 		       __u64 iova, __u64 length, const struct list *want)
 {
@@ -170,8 +170,8 @@ static void check_runs(const char *file, int line, const struct setup *s,
 	check_runs(__FILE__, __LINE__, s, iova, length, want)
 
 /*
- * Pages that are not neighbours in memory though they are in the address space:
- * they get their memory when touched.
+ * Pages that are adjacent in the address space but not in memory, because of the
+ * order in which they are touched.
  */
 static char *scattered(size_t n)
 {
@@ -180,14 +180,14 @@ static char *scattered(size_t n)
 	size_t i;
 
 	madvise(va, n * PAGE, MADV_NOHUGEPAGE);
-	/* 61 is prime: each page has its turn. */
+	/* 61 is prime, so this reaches every page. */
 	expect(n % 61);
 	for (i = 0; i < n; i++)
 		va[i * 61 % n * PAGE] = 1;
 	return va;
 }
 
-/* What comes back */
+/* Results */
 
 TEST(small_pages)
 {
@@ -198,7 +198,7 @@ TEST(small_pages)
 
 	setup_runs(&s);
 	want = runs_of(va, n * PAGE);
-	/* Else it would be no test of the rooms. */
+	/* Otherwise this does not test different rooms. */
 	expect(want.nr > n / 2);
 	expect_ok(map_at(&s, va, n * PAGE, 7 * PAGE));
 	expect_runs(&s, 7 * PAGE, n * PAGE, &want);
@@ -215,7 +215,7 @@ TEST(transparent_huge)
 	want = runs_of(va, HUGE_PAGE);
 	expect_eq(want.nr, 1);
 	expect_runs(&s, 4 * MIB, HUGE_PAGE, &want);
-	/* A part of it, at an IOVA of no alignment */
+	/* A part of it, at an unaligned IOVA */
 	expect_ok(map_at(&s, va + 5 * PAGE, 3 * PAGE, PAGE));
 	want = runs_of(va + 5 * PAGE, 3 * PAGE);
 	expect_runs(&s, PAGE, 3 * PAGE, &want);
@@ -258,7 +258,7 @@ TEST(all_kinds_in_a_range)
 	list_add_va(&want, huge + HUGE_PAGE - 40 * PAGE, 40 * PAGE);
 	next += 40 * PAGE;
 	for (i = 0; i < 70; i++) {
-		/* The same page again and again is as many runs. */
+		/* The same page many times gives as many runs. */
 		expect_ok(map_at(&s, page, PAGE, next));
 		list_add_va(&want, page, PAGE);
 		next += PAGE;
@@ -285,7 +285,7 @@ TEST(neighbours_in_several_areas)
 	expect_eq(want.nr, 1);
 	expect_runs(&s, 0, HUGE_PAGE, &want);
 
-	/* The other way round they are none. */
+	/* In reverse order they are not contiguous. */
 	want.nr = 0;
 	for (i = 0; i < 4; i++) {
 		char *at = va + (3 - i) * part;
@@ -297,7 +297,7 @@ TEST(neighbours_in_several_areas)
 	expect_runs(&s, GIB, HUGE_PAGE, &want);
 }
 
-/* A run of many areas that ends where the kernel's batches do, and nearby */
+/* A run of many areas that ends at a batch of the kernel, or near it */
 TEST(runs_of_many_areas)
 {
 	char *va = hugetlb(1);
@@ -307,7 +307,7 @@ TEST(runs_of_many_areas)
 
 	setup_runs(&s);
 	memset(va, 1, HUGE_PAGE);
-	/* Pages in pairs that belong together, and odd ones before them */
+	/* Contiguous pairs of pages, with single pages before them */
 	for (first = 0; first < 3; first++) {
 		__u64 base = first * GIB, next = base;
 		struct list want = {};
@@ -407,7 +407,7 @@ TEST(holes)
 		expect_refused(&s, at + size, PAGE, 1, ENOENT);
 		expect_refused(&s, at + size, 2 * PAGE, 100, ENOENT);
 		expect_refused(&s, at + size + PAGE - 1, U32_MAX, 1, ENOENT);
-		/* Beyond it */
+		/* Beyond the end */
 		length = U32_MAX;
 		num = 5;
 		expect_ok(get_runs(&s, at + size + PAGE, &length, runs, &num));
@@ -449,7 +449,7 @@ TEST(last_byte)
 	expect_eq(runs[0].length, 2);
 	expect_refused(&s, -PAGE, PAGE + 1, 4, EOVERFLOW);
 	expect_refused(&s, U64_MAX - 1, 3, 4, EOVERFLOW);
-	/* As GET_PA has it */
+	/* As for GET_PA */
 	expect_refused(&s, U64_MAX, 1, 4, EOVERFLOW);
 }
 
@@ -468,7 +468,7 @@ TEST(huge_lengths)
 	setup_runs(&s);
 	expect_ok(map_at(&s, va, 130 * PAGE, 3 * PAGE));
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
-		/* The room is a lie, which is the program's business. */
+		/* The room is larger than the array, which is the program's mistake. */
 		__u32 num = i & 1 ? U32_MAX : 200;
 		struct list got;
 
@@ -483,7 +483,7 @@ TEST(huge_lengths)
 	expect_refused(&s, 0, U64_MAX, 1, ENOENT);
 }
 
-/* When it answers at all */
+/* If it succeeds */
 
 TEST(is_it_there)
 {
@@ -498,10 +498,10 @@ TEST(is_it_there)
 	int iommu = iommu_open();
 	unsigned int i;
 
-	/* Mainline is what a program meets that has to do without. */
+	/* On mainline a program has to do without it. */
 	expect_errno(ioctl(iommu, NOIOMMUFD_IOAS_GET_PA_RUNS, &get),
 		     on_mainline() ? ENOTTY : EINVAL);
-	/* So is any call that we do not know. */
+	/* So is any unknown ioctl. */
 	for (i = 0; i < ARRAY_SIZE(others); i++)
 		expect_errno(ioctl(iommu, others[i], &get), ENOTTY);
 }
@@ -535,7 +535,7 @@ static void ask_without_capability(void *arg)
 
 	drop_cap(CAP_SYS_RAWIO);
 	expect_refused(s, PAGE, PAGE, 1, EPERM);
-	/* Whatever else is wrong */
+	/* Whatever else is wrong with the argument */
 	expect_refused(s, 5 * PAGE, PAGE, 1, EPERM);
 	expect_refused(s, U64_MAX, U64_MAX, 1, EPERM);
 	expect_refused(s, PAGE, 0, 0, EPERM);
@@ -553,7 +553,7 @@ TEST(needs_a_capability)
 	in_child(ask_without_capability, &s);
 }
 
-/* Bad input: what is looked at first, is told first. */
+/* Bad input: errors are reported in the order of the checks. */
 TEST(bad_arguments)
 {
 	struct noiommufd_ioas_get_pa_runs get = { .size = sizeof(get) };
@@ -584,7 +584,7 @@ TEST(bad_arguments)
 	get.iova = PAGE;
 	get.runs = (uintptr_t)&run;
 	expect_errno(ioctl(s.iommu, NOIOMMUFD_IOAS_GET_PA_RUNS, &get), ENOENT);
-	/* Something that is no IOAS, and nothing */
+	/* An object that is no IOAS, and no object */
 	get.ioas_id = s.hwpt;
 	expect_errno(ioctl(s.iommu, NOIOMMUFD_IOAS_GET_PA_RUNS, &get), ENOENT);
 	get.ioas_id = 0;
@@ -643,7 +643,7 @@ TEST(struct_sizes)
 		     EFAULT);
 	expect_errno(ioctl(s.iommu, NOIOMMUFD_IOAS_GET_PA_RUNS, U64_MAX - 8),
 		     EFAULT);
-	/* An answer that has nowhere to go */
+	/* An answer that cannot be written */
 	arg->get.size = size;
 	arg->get.length = PAGE;
 	expect_ok(mprotect(arg, 2 * PAGE, PROT_READ));
@@ -652,8 +652,8 @@ TEST(struct_sizes)
 }
 
 /*
- * An array whose end cannot be written. Room is for that many runs before it,
- * not aligned by that many bytes.
+ * An array whose end cannot be written: it has room for this many runs, and is
+ * misaligned by this many bytes.
  */
 static void array_faults_after(const struct setup *s, size_t room,
 			       unsigned int odd, const struct list *want)
@@ -676,7 +676,7 @@ static void array_faults_after(const struct setup *s, size_t room,
 
 	for (i = 0; page + i < at; i++)
 		expect_eq((unsigned char)page[i], UNTOUCHED & 0xff);
-	/* Right as far as it goes, and then nothing */
+	/* The runs that were written are right, and nothing follows. */
 	for (i = 0; i < room; i++, at += sizeof(none)) {
 		if (!memcmp(at, &none, sizeof(none)))
 			missing = true;
@@ -684,7 +684,7 @@ static void array_faults_after(const struct setup *s, size_t room,
 			fail("room for %zu, entry %zu: expected the run or nothing, got another",
 			     room, i);
 	}
-	/* It stops where the page that faults begins, not a batch before. */
+	/* It stops at the page that faults, not a batch earlier. */
 	if (room >= 128)
 		expect(memcmp(at - 65 * sizeof(none), &none, sizeof(none)));
 	munmap(page, 4 * PAGE);
@@ -740,7 +740,7 @@ TEST(array_cannot_be_written)
 			expect_eq(length, 130 * PAGE);
 		}
 	}
-	/* What is wrong with the range comes first. */
+	/* Errors in the range are reported first. */
 	expect_refused(&s, GIB, PAGE, 1, ENOENT);
 }
 
@@ -766,8 +766,8 @@ TEST(odd_array)
 }
 
 /*
- * A range that is long without much memory: the same pages again and again.
- * Returns its length; it starts at IOVA 0.
+ * A long range with little memory: the same pages again and again. Returns its
+ * length; it starts at IOVA 0.
  */
 static __u64 map_repeated(const struct setup *s, char *va, __u64 size,
 			  unsigned int doublings)
@@ -782,7 +782,7 @@ static __u64 map_repeated(const struct setup *s, char *va, __u64 size,
 	return size;
 }
 
-/* An array for that many runs, with one huge page behind all of it */
+/* An array for this many runs, backed by one huge page */
 static struct noiommufd_run *folded_array(size_t nr)
 {
 	size_t size = (nr * sizeof(struct noiommufd_run) + HUGE_PAGE - 1) &
@@ -856,7 +856,7 @@ static void translate_long_for_ever(void *arg)
 	}
 }
 
-/* A fatal signal stops a call that would go on for long. */
+/* A fatal signal ends a long ioctl. */
 TEST_LIMIT(killed, 180)
 {
 	struct shared *sh = setup_long();
@@ -875,7 +875,7 @@ TEST_LIMIT(killed, 180)
 		took = now() - start;
 		if (sh->calls)
 			fail("expected no call to end, got %lu", sh->calls);
-		/* Rather much, for a host that is busy */
+		/* Generous, for a busy host */
 		if (took > whole / 3 + 0.1)
 			fail("killed in a call of %.1f s: expected an end at once, got %.2f s",
 			     whole, took);
@@ -891,7 +891,7 @@ static void *worker(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 	return arg;
 }
 
-/* MAP and UNMAP go on while another thread is in one long call. */
+/* MAP and UNMAP go on while another thread is in a long ioctl. */
 TEST_LIMIT(long_call_stalls_nobody, 180)
 {
 	struct shared *sh = setup_long();
@@ -914,13 +914,13 @@ TEST_LIMIT(long_call_stalls_nobody, 180)
 	printf("# runs.%s: %lu times MAP and UNMAP in a call of %.1f s, %.3f s at most\n",
 	       "long_call_stalls_nobody", n, sh->seconds, longest);
 	fflush(stdout);
-	/* Would it wait for the call, it would be one. */
+	/* If they waited for the ioctl, this would be 1. */
 	if (n < 50)
 		fail("MAP and UNMAP during a call of %.1f s: expected 50 times at least, got %lu",
 		     sh->seconds, n);
 }
 
-/* Others at work in the same IOAS */
+/* Other threads that use the same IOAS */
 
 #define GROUPS		20
 #define GROUP_SLOTS	5
@@ -929,10 +929,9 @@ TEST_LIMIT(long_call_stalls_nobody, 180)
 #define SLOT		(SLOT_PAGES * PAGE)
 
 /*
- * The first two slots of IOVA in a group are mapped now to their part of one
- * piece of memory, now of another: legal are the addresses of either. Those
- * between them stay mapped, and have to be found whatever happens to the tree
- * that they are in.
+ * The first two IOVA slots of a group are mapped alternately to parts of two pieces
+ * of memory: the addresses of either are right. The slots between them stay mapped,
+ * and have to be found whatever happens to the tree.
  */
 #define CHANGING_SLOTS	2
 
@@ -1077,7 +1076,7 @@ static void change_slots(double seconds)
 	set_flag(&race.stop);
 }
 
-/* Two translate on two processors while a third maps and unmaps. */
+/* Two threads translate on two processors while a third maps and unmaps. */
 TEST_LIMIT(while_others_map, 120)
 {
 	pthread_t runs, pa;
@@ -1091,13 +1090,13 @@ TEST_LIMIT(while_others_map, 120)
 	printf("# runs.while_others_map: %lu GET_PA_RUNS, %lu GET_PA, %lu times UNMAP and MAP\n",
 	       race.runs_calls, race.get_pa_calls, race.changes);
 	fflush(stdout);
-	/* Nobody starves. */
+	/* No thread starves. */
 	expect(race.runs_calls > 100);
 	expect(race.get_pa_calls > 100);
 	expect(race.changes > 100);
 }
 
-/* What GET_PA_RUNS gathers before it writes, IOMMUFD_RUNS_BATCH in src/ */
+/* Batch size of GET_PA_RUNS, IOMMUFD_RUNS_BATCH in src/ */
 #define BATCH		128
 
 struct late {
@@ -1118,8 +1117,8 @@ static void *get_late(void *arg)
 }
 
 /*
- * Asks for n runs of a page and one more page, which is mapped anew, behind the
- * last run, while the call waits to write. Returns how many runs there were.
+ * Ask for n runs of a page and one more page, which is mapped again, right after
+ * the last run, while the ioctl waits to write. Returns the number of runs.
  */
 static __u32 runs_with_late_neighbour(char *va, __u32 n)
 {
@@ -1158,14 +1157,14 @@ static __u32 runs_with_late_neighbour(char *va, __u32 n)
 	return late.num;
 }
 
-/* What becomes a neighbour between two batches joins the run. */
+/* A page that becomes adjacent between two batches joins the run. */
 TEST(neighbour_comes_meanwhile)
 {
 	char *va;
 
 	setup_runs(&race.s);
 	va = hugetlb(1);
-	/* All in one batch: else BATCH is not that of the kernel. */
+	/* All in one batch; otherwise BATCH is not that of the kernel. */
 	expect_eq(runs_with_late_neighbour(va, BATCH - 1), BATCH);
 	expect_eq(runs_with_late_neighbour(va, BATCH), BATCH);
 }
@@ -1180,7 +1179,7 @@ static void *race_attach(void *arg)
 	return arg;
 }
 
-/* The answer ends where translation did, and is right up to there. */
+/* The answer ends where translation ended, and is right up to there. */
 TEST_LIMIT(while_another_attaches, 120)
 {
 	const size_t n = 1000;
@@ -1223,7 +1222,7 @@ static void *race_copy(void *arg)
 	while (!flag(&race.stop)) {
 		__u64 iova = 3 * GIB;
 
-		/* From the huge page into what is scattered behind it */
+		/* From the huge page into the scattered pages after it */
 		expect_ok(ioas_copy(race.s.iommu, race.s.ioas, *source,
 				    MAP_FIXED_RW, 40 * PAGE, &iova,
 				    HUGE_PAGE - 8 * PAGE));
@@ -1258,7 +1257,7 @@ TEST_LIMIT(while_others_pin_the_rest, 120)
 	memset(va, 1, HUGE_PAGE);
 	want = runs_of(va + 100 * PAGE, 5 * PAGE);
 
-	/* Mapped where no device is: pinned only as far as it is copied. */
+	/* Mapped in an IOAS without a device: only the copied part is pinned. */
 	source = new_ioas(race.s.iommu);
 	expect_ok(ioas_map(race.s.iommu, source, va, HUGE_PAGE + 64 * PAGE, 0));
 	worker(&thread, race_copy, &source);
@@ -1318,7 +1317,7 @@ static void example_all(struct noiommu_dev *dev, __u64 iova, __u64 length,
 	free(runs);
 }
 
-/* With the call and without it: the same. Mainline has only the latter. */
+/* The same with and without the ioctl. Mainline does not have it. */
 TEST(example_translates)
 {
 	static const __u32 rooms[] = { 1, 2, 64, 65, 1000 };
@@ -1349,7 +1348,7 @@ TEST(example_translates)
 		expect_eq(slow.get_pa_runs_calls, 0);
 		expect(slow.get_pa_calls >= want.nr);
 		if (on_mainline()) {
-			/* Asked once */
+			/* It probes once */
 			expect_eq(fast.has_runs, NOIOMMU_RUNS_NO);
 			expect_eq(fast.get_pa_runs_calls, 1);
 		} else {
@@ -1359,7 +1358,7 @@ TEST(example_translates)
 	}
 }
 
-/* And the same where there is nothing */
+/* And the same for unmapped IOVAs */
 TEST(example_meets_a_hole)
 {
 	char *va = scattered(10);
@@ -1369,7 +1368,7 @@ TEST(example_meets_a_hole)
 
 	setup_attached(&s);
 	expect_ok(map_at(&s, va, 10 * PAGE, PAGE));
-	/* It says why. */
+	/* It prints the reason. */
 	expect(freopen("/dev/null", "w", stderr));
 	for (i = 0; i < 2; i++) {
 		struct noiommu_dev dev = example_dev(&s);

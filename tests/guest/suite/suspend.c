@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The machine sleeps (suspend to RAM) and wakes up: devices that were open,
- * bound only, or not even bound are there as before. What a device has in
- * registers of its own is lost, as with any driver; its config space is not.
+ * The machine sleeps (suspend to RAM) and wakes up. Devices that were open, only
+ * bound, or not even bound work as before. The contents of a device's registers
+ * are lost, as with any driver, but not its config space.
  */
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -10,13 +10,13 @@
 #include "harness.h"
 
 #define RTC		"/sys/class/rtc/rtc0/wakealarm"
-/* Long enough for falling asleep: an alarm that is early wakes nobody. */
+/* Long enough to fall asleep: an early alarm does not wake the machine. */
 #define SLEEP_S		(5 * slow())
 
 #define EDU_IRQ_RAISE	0x60
 #define EDU_IRQ_ACK	0x64
 
-/* Sleeps until SLEEP_S seconds from now. */
+/* Sleep until SLEEP_S seconds from now. */
 static void sleep_machine(void)
 {
 	unsigned long long log = kmsg_mark();
@@ -126,7 +126,7 @@ TEST(devices_are_there_after_suspend)
 	close(s.dev);
 	expect_pins(pinned - 2);
 
-	/* The one that nobody had open, and both from anew */
+	/* The one that was not open, and both again */
 	expect(driver_has(edu_behind_bridge()));
 	other = cdev_open(edu_behind_bridge());
 	expect_ok(dev_bind(other, s.iommu, &s.devid));

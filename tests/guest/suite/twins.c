@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Twins: two devices of a kind, one of them vfio-pci's, the other one ours. On
- * either the same is done, and the answers have to be the same: results, errno,
- * what comes out, and which eventfds were signalled.
+ * Twins: two devices of the same kind, one with vfio-pci, the other with our
+ * driver. The same is done to both, and the answers must be equal: results, errno,
+ * output, and which eventfds were signalled.
  *
  * Stock kernels have no vfio-pci without an IOMMU, so this runs in a guest with
- * an intel-iommu, which manages some devices (vfio-pci's, by group node) and
- * not others (ours); and on a kernel that has noiommu cdevs of its own.
+ * an intel-iommu that manages some devices (for vfio-pci, by group node) and not
+ * others (ours); and on a kernel with noiommu cdevs.
  *
  * Devices: edu, NVMe, RTL8139.
  */
@@ -58,7 +58,7 @@ static bool has(const char *bdf, const char *what)
 	return !access(path, F_OK);
 }
 
-/* How many bridges are above it */
+/* Number of bridges above it */
 static unsigned int depth(const char *bdf)
 {
 	char path[320], target[512], *at;
@@ -186,12 +186,12 @@ static void open_twins(struct twin *twins, unsigned int vendor,
 	memset(twins, 0, 2 * sizeof(*twins));
 	find_twins(twins, vendor, device);
 	load_vfio_pci();
-	/* The emulated IOMMU does not remap interrupts, where there is one. */
+	/* The emulated IOMMU, if any, does not remap interrupts. */
 	write_file("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
 		   "1");
 	driver_bind_to(twins[THEIRS].bdf, "vfio-pci");
 	driver_bind(twins[OURS].bdf);
-	/* Before Linux 6.6 there is an entry in sysfs, and no node. */
+	/* Before Linux 6.6 it has an entry in sysfs but no node. */
 	if (cdev_name(twins[THEIRS].bdf, name, sizeof(name)) &&
 	    has(twins[THEIRS].bdf, cdev_attribute(name)))
 		twins[THEIRS].dev = open_cdev_of(twins[THEIRS].bdf,
@@ -235,7 +235,7 @@ static unsigned long compared, succeeded;
 		     answer(ours, our_errno, _b));			\
 } while (0)
 
-/* Enough calls, and some that do something: else it compares nothing. */
+/* Enough ioctls, some with an effect; otherwise this compares nothing. */
 static void expect_compared(const char *what, unsigned long calls,
 			    unsigned long good)
 {
@@ -304,7 +304,7 @@ static void set_both(struct twin *twins, __u32 argsz, __u32 flags, __u32 index,
 		     flags, index, start, count);
 }
 
-/* Whichever it is, it is off then. */
+/* Turn off whichever type is on. */
 static void interrupts_off(struct twin *twins)
 {
 	__u32 index;
@@ -330,7 +330,7 @@ static void sizes_of_set_irqs(struct twin *twins, __u32 flags, __u32 index,
 	set_both(twins, 20, flags, index, start, count, size);
 }
 
-/* @on: which type of interrupt is switched on now and then */
+/* @on: the type of interrupt that is enabled from time to time */
 static void sweep_set_irqs(struct twin *twins, __u32 on, __u32 vectors)
 {
 	static const __u32 data[] = {
@@ -502,7 +502,7 @@ static void sweep_ioeventfd(struct twin *twins)
 			for (o = 0; o < ARRAY_SIZE(offsets); o++) {
 				__u64 at = ((__u64)r << 40) + offsets[o];
 
-				/* Made, there already, and taken away */
+				/* Added, already present, and removed */
 				ioeventfd_both(twins, 32, flags[f], at, NULL);
 				ioeventfd_both(twins, 32, flags[f], at, NULL);
 				for (i = 0; i < ARRAY_SIZE(wrong); i++)
@@ -516,7 +516,7 @@ static void sweep_ioeventfd(struct twin *twins)
 	expect_compared("IOEVENTFD", 9000, 10);
 }
 
-/* Regions, by file */
+/* Regions, by pread() and pwrite() */
 
 static void access_both(struct twin *twins, bool write, size_t count, __u64 at,
 			bool same)
@@ -571,7 +571,7 @@ static void sweep_access(struct twin *twins, __u64 safe, bool same)
 			const __u64 at = ((__u64)r << 40) + offsets[o];
 
 			for (c = 0; c < ARRAY_SIZE(counts); c++) {
-				/* Not so much of a BAR: each word takes time. */
+				/* Only a part of a BAR, because each word takes time. */
 				if (counts[c] > 4096 && r < 6 &&
 				    offsets[o] + 4096 < end)
 					continue;
@@ -682,7 +682,7 @@ static void sweep_mmap(struct twin *twins)
 		PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_EXEC,
 		PROT_READ | PROT_WRITE | PROT_EXEC,
 	};
-	/* What has no node in a file system may be "noexec". */
+	/* A file without a node in a file system may be "noexec". */
 	unsigned int nr_prots = twins[THEIRS].by_group ? 3 : 5;
 	unsigned int r, o, s, p, f;
 
@@ -739,7 +739,7 @@ static long touch_in_child(const void *va)
 	return WEXITSTATUS(status);
 }
 
-/* What a child finds that was forked before memory went off */
+/* What a child finds that was forked before memory decoding went off */
 static long touch_in_elder_child(const struct twin *t, const void *va)
 {
 	int go[2], status;
@@ -764,7 +764,7 @@ static long touch_in_elder_child(const struct twin *t, const void *va)
 
 #define STEPS	10
 
-/* Mappings that are taken away, and given back */
+/* Mappings that are revoked and restored */
 static void sweep_faults(struct twin *twins)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -786,7 +786,7 @@ static void sweep_faults(struct twin *twins)
 		*to++ = touch_in_child(va);
 		config_write(t->dev, 4, 2, 7);
 		*to++ = touch(va);
-		/* Some kernels forget about what fork() copied: both do. */
+		/* Some kernels lose track of what fork() copied, with either driver. */
 		*to++ = touch_in_elder_child(t, va);
 		*to++ = touch(va);
 		expect_ok(munmap(va + PAGE, PAGE));
@@ -802,7 +802,7 @@ static void sweep_faults(struct twin *twins)
 	expect_compared("mappings that are taken away", STEPS, STEPS);
 }
 
-/* Opening one may take seconds, if a bus is reset for it: do it all at once. */
+/* Opening one may take seconds if its bus is reset, so do it once. */
 
 TEST_LIMIT(edu, 240)
 {
@@ -851,7 +851,7 @@ TEST_LIMIT(rtl8139, 240)
 	sweep_command(twins);
 	sweep_config(twins);
 	sweep_mmap(twins);
-	/* They have other station addresses by now; no function reset helps. */
+	/* Their station addresses differ by now, and they have no function reset. */
 	for (i = 0; i < 2; i++) {
 		bus_master(twins[i].dev, false);
 		expect_eq(pwrite(twins[i].dev, &reset, 1, RTL_COMMAND +

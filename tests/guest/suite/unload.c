@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Taking the modules out: not while anything is open, and without a trace
- * when nothing is. Runs last; leaves them loaded, in unsafe mode.
+ * Unloading the modules: impossible while anything is open, and without a trace
+ * otherwise. Runs last; leaves them loaded, in unsafe mode.
  */
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -51,7 +51,7 @@ static void load(void)
 	if (!loaded(DRIVER))
 		modprobe("noiommu-vfio-pci", "enable_unsafe_noiommu_mode=1");
 	expect(loaded(DRIVER) && loaded(CORE));
-	/* It was loaded, maybe otherwise. */
+	/* It was loaded, perhaps with other parameters. */
 	expect_ok(write_file(unsafe_parameter(), "Y"));
 }
 
@@ -71,7 +71,7 @@ static void expect_gone(const char *path)
 	expect_eq(errno, ENOENT);
 }
 
-/* Nothing in a list of the kernel's says our name. */
+/* No list of the kernel contains our name. */
 static void expect_no_line(const char *path, const char *word)
 {
 	FILE *file = fopen(path, "re");
@@ -147,7 +147,7 @@ TEST(refused_while_the_iommufd_is_open)
 
 	modules_of_ours();
 	iommu = iommu_open();
-	/* Which is no reason for the driver to stay. */
+	/* This does not keep the driver loaded. */
 	expect_ok(rmmod(DRIVER));
 	expect(!loaded(DRIVER));
 	expect_errno(rmmod(CORE), EWOULDBLOCK);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Under Xen, in dom0: a PV domain, whose physical addresses are not the
- * machine's. No device is taken. The guest is that of tests/all/test_xen.py.
+ * In dom0 of Xen, a PV domain, whose physical addresses are not those of the
+ * machine: no device is taken. tests/all/test_xen.py makes the guest.
  */
 #include "harness.h"
 

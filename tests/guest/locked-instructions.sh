@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# locked-instructions.sh NOIOMMUFD.KO: counts the locked instructions on the read
-# path of a module built for x86-64: GET_PA, and a batch of GET_PA_RUNS, as long
-# as no writer is in the way. Fails if there is one, or if the path calls what
-# nobody has looked at. Its last line says what it counted, or what is wrong.
+# locked-instructions.sh NOIOMMUFD.KO: count the locked instructions on the read
+# path of a module built for x86-64: GET_PA, and a batch of GET_PA_RUNS, without
+# interference by a writer. Fails if there is one, or if the path calls a function
+# that is not on its list. The last line gives the count, or what is wrong.
 set -eu -o pipefail
 
 objdump -dr --no-show-raw-insn "$1" | awk '
 function fault(what) { if (!bad) bad = what }
 
-# Where the branch of the line before leads to, if no relocation said it.
+# The target of the branch in the line before, if it had no relocation.
 function settle() {
 	if (branch != "") calls[f] = calls[f] " " branch
 	branch = ""

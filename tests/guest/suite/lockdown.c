@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Kernel lockdown: no device is taken from then on; what is there stays. There
- * is no way back, so init runs this when all others are through.
+ * Kernel lockdown: from then on no device is taken, but those taken before stay.
+ * It cannot be undone, so init runs this after all other programs.
  */
 #include <sys/mount.h>
 
@@ -38,7 +38,7 @@ TEST(no_device_is_taken_any_more)
 			     "kernel lockdown forbids it: turn Secure Boot off"),
 		  1);
 
-	/* As with the unsafe switch: the node that is there works. */
+	/* As with unsafe mode, the existing node works. */
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 0));
 	expect(pa_of(s.iommu, s.ioas, 0) != 0);
 	again = cdev_open(edu());

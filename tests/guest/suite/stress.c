@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Eight threads, and children of theirs, do at random all that can be done to
- * three contexts and two devices that they share, against a model of what must
- * hold: a translation is of what is mapped there, to the byte, or there is
- * none; an id belongs to one object; what is mapped is nobody else's memory;
- * and when all is unmapped and closed, no pin, charge or table is left.
+ * Eight threads and their children randomly do everything that can be done to
+ * three contexts and two devices that they share, and compare with a model: each
+ * translation is that of the mapped memory, to the byte, or there is none; an id
+ * belongs to one object; no other process has the mapped memory; and after
+ * everything is unmapped and closed, no pin, charge or table is left.
  *
  *	STRESS_SECONDS=n  how long (default: 120 on a kernel with lockdep, 10 on others)
- *	STRESS_SEED=n     what the threads draw (default: the time; it is printed)
+ *	STRESS_SEED=n     seed of the random numbers (default: the time; printed)
  *
- * Both may be on the kernel's command line. How the model can be exact while
- * nothing waits for anybody: what a call may change has a turn. Who begins one
- * while another is inside makes both crowded, and the outcome unknown until
- * somebody alone finds out; who looks on and sees the same turn before and
- * after a call knows what the answer has to be. In all other cases the answer
- * has to be one that could be. The model, and every turn, is guarded by one
- * mutex, which is never held in a call that is tested.
+ * Both may be on the kernel's command line.
+ *
+ * How the model can be exact although no thread waits for another: everything that
+ * an ioctl may change has a turn. A thread that begins one while another is inside
+ * makes both crowded, and the state unknown until a thread that is alone finds it
+ * out. A thread that only reads, and sees the same turn before and after its
+ * ioctl, knows the right answer. In all other cases the answer has to be a
+ * possible one. One mutex guards the model and all turns; it is never held during
+ * an ioctl that is tested.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -32,29 +34,29 @@
 #define MFD_HUGETLB	4
 #endif
 
-/* Seconds until all is closed, and what is left is looked at */
+/* Seconds until everything is closed, and leaks are looked for */
 #define ROUND		5
 #define THREADS		8
 #define CONTEXTS	3
 #define DEVICES		2
 #define SPACES		4
 #define HWPTS		2
-/* Areas of an IOAS: at an IOVA of their own, and where the kernel likes */
+/* Areas of an IOAS: at fixed IOVAs, and at IOVAs that the kernel chooses */
 #define FIXED		12
 #define AUTOMATIC	6
 #define AREAS		(FIXED + AUTOMATIC)
 #define MAX_PAGES	64
 
-/* Above all that the kernel picks */
+/* Above all IOVAs that the kernel chooses */
 #define FIXED_IOVA	GIB
 #define PITCH		MIB
 /*
- * At a fixed IOVA only memory is mapped whose number is congruent to the
- * number of the IOVA's page: that can be told of any answer, whatever races.
+ * At a fixed IOVA, only memory is mapped whose page number is congruent to the page
+ * number of the IOVA. This can be checked for any answer, whatever races.
  */
 #define CLASSES		4
 
-/* Of /proc/kpageflags: until it is freed, a page of a process has it. */
+/* In /proc/kpageflags; a page of a process has it until it is freed. */
 #define KPF_ANON	0x1000
 
 /* Physical pages that the tables below have room for: 16 GiB */
@@ -84,12 +86,12 @@ static const char *const call_name[] = {
 
 #define ERRNOS	134
 
-/* What a child has done, for who waits for it */
+/* Progress of a child, for its parent */
 struct journal {
 	enum { NOTHING, MAPPING, DONE, UNMAPPING } phase;
 	unsigned int pages;
 	__u64 pa[MAX_PAGES];
-	/* What its MAP answered at last; a translation that is not its memory */
+	/* The result of its last MAP; a translation that is not its memory */
 	int err;
 	__u64 wrong, right;
 };
@@ -97,9 +99,9 @@ struct journal {
 /* Shared with children */
 static struct {
 	unsigned long calls[CALLS][ERRNOS];
-	/* Number of the memory's page that a physical page is, or 0 */
+	/* For each physical page, the number of the memory page, or 0 */
 	__u32 number[PFNS];
-	/* Areas that surely have a page pinned whose process is gone */
+	/* Areas that certainly pin a page whose process has ended */
 	__u8 owned[PFNS];
 	struct journal journal[THREADS];
 } *shared;
@@ -125,9 +127,9 @@ struct area {
 	bool writable;
 	/* Of a file; of a process that is gone; none at all */
 	bool file, foreign, bad;
-	/* It is counted in shared->owned. */
+	/* It counts in shared->owned. */
 	bool owned;
-	/* Where it is mapped in this process, if it is */
+	/* Where it is mapped in this process, if at all */
 	const char *va;
 	__u64 pa[MAX_PAGES];
 };
@@ -145,7 +147,7 @@ struct space {
 	struct hwpt hwpts[HWPTS];
 	struct turn allowed_turn;
 	unsigned int allowed;
-	/* How many IOASes were here */
+	/* Number of IOASes that were here */
 	unsigned long births;
 	struct area areas[AREAS];
 };
@@ -153,14 +155,14 @@ struct space {
 struct context {
 	int fd;
 	bool open, closing;
-	/* All memory is of files; the process is charged for it */
+	/* All memory is of files, and charged to the process */
 	bool files_only, by_process;
-	/* Threads inside, and how many of them with each id */
+	/* Threads inside, in total and by id */
 	unsigned int users;
 	unsigned int id_users[IDS];
 	/* Uses of ids that have ended, and which one was an id's last */
 	unsigned long uses, last_use[IDS];
-	/* Calls inside that may make or end an HWPT; and ever */
+	/* Ioctls that may make or end an HWPT: inside, and in total */
 	unsigned int hwpt_calls;
 	unsigned long hwpt_nr;
 	struct space spaces[SPACES];
@@ -177,7 +179,7 @@ struct device {
 	__u32 hwpt;
 	struct hwpt *manual;
 	struct space *automatic;
-	/* One thread is closing it and opening it again; how often */
+	/* A thread is closing it and opening it again; how often that happened */
 	bool moving;
 	unsigned long moves;
 };
@@ -188,7 +190,7 @@ static pthread_mutex_t model = PTHREAD_MUTEX_INITIALIZER;
 static bool stop;
 static unsigned long exact, loose;
 
-/* Memory that is mapped */
+/* Mapped memory */
 struct pool {
 	char *va;
 	int fd;
@@ -206,7 +208,7 @@ struct me {
 	__u64 random;
 };
 
-/* Only the first to see that something is wrong says so. */
+/* Only the first thread that finds a mistake reports it. */
 static void be_the_first(void)
 {
 	static int failed;
@@ -245,7 +247,7 @@ static void unlock(void)
 	pthread_mutex_unlock(&model);
 }
 
-/* What a call answered: 0 or the errno */
+/* Result of an ioctl: 0 or the errno */
 static int answer(enum call call, int ret)
 {
 	int err = ret < 0 ? errno : 0;
@@ -285,7 +287,7 @@ static void turn_begin(struct turn *turn)
 	turn->nr++;
 }
 
-/* Was nobody else inside all the while? */
+/* Was no other thread inside all the time? */
 static bool turn_end(struct turn *turn)
 {
 	bool alone = !turn->crowded;
@@ -295,7 +297,7 @@ static bool turn_end(struct turn *turn)
 	return alone;
 }
 
-/* What somebody looks at who takes no turn */
+/* For a thread that only reads and takes no turn */
 struct look {
 	const struct turn *turn;
 	unsigned long nr;
@@ -361,7 +363,7 @@ static struct space *pick_space(struct me *me, struct context *ctx)
 	return NULL;
 }
 
-/* No object that surely is alive has this id. */
+/* No object that is certainly alive has this id. */
 static void check_new_id(struct context *ctx, __u32 id)
 {
 	unsigned int i, k;
@@ -391,9 +393,9 @@ static void check_new_id(struct context *ctx, __u32 id)
 }
 
 /*
- * Who had the id in hand when its former object went may do to the new one what
- * was meant for that: wait for them. True: they may have, since uses was as
- * given.
+ * A thread that was using the id when its former object went may apply its ioctl to
+ * the new object: wait for these threads. Returns true if that may have happened
+ * since uses had the given value.
  */
 static bool wait_for_users_of_id(struct context *ctx, __u32 id,
 				 unsigned long uses)
@@ -412,10 +414,10 @@ static bool wait_for_users_of_id(struct context *ctx, __u32 id,
 	return stale;
 }
 
-/* What may be said of an IOAS's HWPTs */
+/* What is known of the HWPTs of an IOAS */
 struct hwpt_look {
 	struct context *ctx;
-	/* One that is there */
+	/* One that exists */
 	struct look one;
 	/* There is none, as of the context's hwpt_nr */
 	bool none;
@@ -497,7 +499,7 @@ static void area_disown(struct area *area)
 				   __ATOMIC_SEQ_CST);
 }
 
-/* What is pinned is not freed, though its process is gone. */
+/* A pinned page is not freed, even if its process has ended. */
 static void check_owned(const struct context *ctx)
 {
 	static const char path[] = "/proc/kpageflags";
@@ -573,14 +575,14 @@ static __u64 fixed_iova(const struct space *sp, const struct area *area)
 	return FIXED_IOVA + (area - sp->areas) * PITCH;
 }
 
-/* There would be room in front of one whose first part was unmapped. */
+/* An area whose first part was unmapped leaves room in front of it. */
 static bool is_cut(const struct space *sp, const struct area *area)
 {
 	return area->state == MAPPED && !is_automatic(sp, area) &&
 	       area->iova != fixed_iova(sp, area);
 }
 
-/* An area at a fixed place; for preference one that somebody is busy with */
+/* An area at a fixed IOVA, preferably one that another thread is busy with */
 static struct area *any_fixed_area(struct me *me, struct space *sp)
 {
 	unsigned int i, first = draw(me, FIXED);
@@ -608,7 +610,7 @@ static struct area *pick_area(struct me *me, struct space *sp, int state,
 	return NULL;
 }
 
-/* Below the fixed ones there are automatic ones only where a list says so. */
+/* Automatic IOVAs lie below the fixed ones only if a list demands it. */
 static bool is_place_of_automatic(__u64 iova)
 {
 	static __u64 base;
@@ -619,7 +621,7 @@ static bool is_place_of_automatic(__u64 iova)
 	       (iova >= base && iova - base < FIXED_IOVA);
 }
 
-/* The answer could not be: nobody ever mapped that there. */
+/* An impossible answer: that was never mapped there. */
 static void check_loosely(__u64 iova, __u64 pa, __u64 length)
 {
 	__u32 first, page, i;
@@ -635,7 +637,7 @@ static void check_loosely(__u64 iova, __u64 pa, __u64 length)
 		broken("a translation: expected at most %llu bytes, got %llu",
 		       MAX_PAGES * PAGE, length);
 	first = shared->number[pa / PAGE];
-	/* The page of a child may be another one's by now. */
+	/* The page of a child may belong to another one by now. */
 	if (first >= FOREIGN)
 		return;
 	if (!is_place_of_automatic(iova) && first % CLASSES != iova / PAGE % CLASSES)
@@ -664,7 +666,7 @@ static void area_refresh(struct area *area)
 	}
 }
 
-/* Bytes that are contiguous at a place, as far as an area or two go */
+/* Contiguous bytes at a place, within one or two areas */
 static __u64 contiguous(const struct area *area, __u64 offset, __u64 limit,
 			bool over_split)
 {
@@ -700,7 +702,7 @@ static void check_exactly(struct area *area, __u64 offset, __u64 limit,
 	       contiguous(area, offset, limit, over_split), pa, length);
 }
 
-/* Why there is none, or that there is one */
+/* The errno if there is no translation, or 0 */
 static void check_translated(const char *what, struct area *area,
 			     const struct hwpt_look *hwpts, int err)
 {
@@ -717,12 +719,12 @@ static void check_translated(const char *what, struct area *area,
 	if (!err && area->bad)
 		broken("%s of what is no memory: expected an error, got success",
 		       what);
-	/* Pinned, until somebody does something that may unpin it */
+	/* Pinned, until a thread does something that may unpin it */
 	if (!err && still_one(hwpts))
 		area_own(area);
 }
 
-/* Calls: each begins and ends with the model locked. */
+/* Ioctls: each begins and ends with the model locked. */
 
 struct memory {
 	const char *va;
@@ -769,7 +771,7 @@ static int map_memory(int fd, __u32 ioas, __u32 flags, const struct memory *mem,
 	return ret;
 }
 
-/* Nothing else is where the kernel put it. */
+/* Nothing else is at the IOVA that the kernel chose. */
 static void check_place(const struct space *sp, const struct area *area)
 {
 	__u64 last = area->iova + area->pages * PAGE - 1;
@@ -791,7 +793,7 @@ static void check_place(const struct space *sp, const struct area *area)
 		       iova_base(), area->iova);
 }
 
-/* What ALLOW_IOVAS is given */
+/* Lists for ALLOW_IOVAS */
 static const struct iommu_iova_range allowed_ranges[][2] = {
 	{}, { { 256 * MIB, 512 * MIB - 1 } },
 	{ { 64 * KIB, 72 * KIB - 1 }, { 128 * KIB, 144 * KIB - 1 } },
@@ -821,7 +823,7 @@ static void check_allowed(const struct space *sp, const struct look *look,
 		       area->iova);
 }
 
-/* Behind it there may be the rest of one whose first part was unmapped. */
+/* The rest of an area whose first part was unmapped may follow it. */
 static int state_of_new(int was)
 {
 	return was == UNKNOWN ? UNKNOWN : MAPPED;
@@ -892,7 +894,7 @@ static void map(struct me *me, struct context *ctx, struct space *sp)
 		one_of("MAP at an automatic IOVA", err,
 		       still(&ranges) && allowed < 2 ? -1 : ENOSPC);
 	if (err) {
-		/* A split one may have come half way. */
+		/* One that was split may have been copied by half. */
 		if (alone && was == UNKNOWN && err == EEXIST)
 			area->state = UNKNOWN;
 		return;
@@ -915,13 +917,13 @@ static void map(struct me *me, struct context *ctx, struct space *sp)
 		check_allowed(sp, &ranges, allowed, area, err);
 }
 
-/* Memory that may be gone by now, or nobody may be charged for */
+/* Memory that may have gone, or that no process can be charged for */
 static bool is_unpinnable(int err)
 {
 	return err == EFAULT || err == ENOMEM;
 }
 
-/* Whether there may be such memory in an IOAS that would have to be pinned */
+/* May an IOAS have such memory that would have to be pinned? */
 struct pin_look {
 	bool may_fail;
 	unsigned long nr;
@@ -937,7 +939,7 @@ static struct pin_look look_at_pins(const struct space *sp)
 
 		look.nr += area->turn.nr;
 		look.may_fail |= area->turn.inside || area->state == UNKNOWN;
-		/* What is pinned stays so. */
+		/* Pinned memory stays pinned. */
 		look.may_fail |= area->state == MAPPED && !area->owned &&
 				 (area->bad || area->foreign);
 	}
@@ -1057,7 +1059,7 @@ static void unmap(struct me *me, struct context *ctx, struct space *sp)
 		area = pick_area(me, sp, UNKNOWN, 0, FIXED);
 	else
 		area = pick_area(me, sp, MAPPED, 0, AREAS);
-	/* A stale automatic IOVA may be somebody else's. */
+	/* A stale automatic IOVA may belong to another area. */
 	if (!area || (is_automatic(sp, area) && area->state != MAPPED))
 		return;
 	was = area->state;
@@ -1107,7 +1109,7 @@ static void unmap(struct me *me, struct context *ctx, struct space *sp)
 	}
 }
 
-/* All of it: one call, or area by area as who cleans up does */
+/* Everything: by one ioctl, or area by area as a program cleans up */
 static void unmap_all(struct me *me, struct context *ctx, struct space *sp)
 {
 	bool known = true, alone = true;
@@ -1225,7 +1227,7 @@ static void translate_runs(struct me *me, struct context *ctx, struct space *sp)
 	lock();
 	unuse_id(ctx, id);
 	one_of("GET_PA_RUNS", err, 0, ENOENT, EOPNOTSUPP, EBADF);
-	/* At an automatic IOVA there may be neighbours. */
+	/* An area at an automatic IOVA may have neighbours. */
 	sure = still(&look) && area->state != UNKNOWN && !ctx->closing &&
 	       !is_automatic(sp, area);
 	if (sure)
@@ -1258,7 +1260,7 @@ static void translate_runs(struct me *me, struct context *ctx, struct space *sp)
 		       done);
 }
 
-/* What was meant for an object that had the id before is undone. */
+/* Undo what was meant for the object that had the id before. */
 static void clean_up(struct context *ctx, __u32 id)
 {
 	struct iommu_option option = {
@@ -1311,13 +1313,13 @@ static void allocate_ioas(struct me *me, struct context *ctx)
 	sp->alive = true;
 	sp->births++;
 	sp->allowed = 0;
-	/* Who began on the old one will say so at the end. */
+	/* A thread that began with the old one reports that at its end. */
 	for (i = 0; i < AREAS; i++)
 		if (!sp->areas[i].turn.inside)
 			sp->areas[i].state = FREE;
 }
 
-/* Never two at a time: the second one might get what has the id next. */
+/* Never two at a time: the second might destroy the next object with that id. */
 static void destroy_ioas(struct me *me, struct context *ctx, struct space *sp)
 {
 	struct hwpt_look hwpts = look_at_hwpts(ctx, sp);
@@ -1347,7 +1349,7 @@ static void destroy_ioas(struct me *me, struct context *ctx, struct space *sp)
 	if (err)
 		return;
 	sp->alive = false;
-	/* Its HWPTs went before, or it would be in use. */
+	/* Its HWPTs have gone, otherwise it would be in use. */
 	for (i = 0; i < HWPTS; i++)
 		sp->hwpts[i].alive = false;
 }
@@ -1388,11 +1390,11 @@ static void allocate_hwpt(struct me *me, struct context *ctx, struct space *sp)
 			hwpt->alive = true;
 			hwpt->id = new;
 		} else {
-			/* Of another IOAS that has the id by now */
+			/* It belongs to another IOAS, which has the id by now */
 			unlock();
 			err = object_destroy(ctx->fd, new);
 			lock();
-			/* Somebody attached it: there always is one now. */
+			/* A device was attached, so there always is an HWPT from now on. */
 			if (err)
 				hwpt_call_begin(ctx);
 		}
@@ -1401,7 +1403,7 @@ static void allocate_hwpt(struct me *me, struct context *ctx, struct space *sp)
 	unuse_id(ctx, id);
 	hwpt_call_end(ctx);
 	turn_end(&hwpt->turn);
-	/* Or it would be so for ever. */
+	/* Otherwise it would be so for ever. */
 	if (is_unpinnable(err) && sp->alive && !ctx->closing)
 		unmap_all(me, ctx, sp);
 }
@@ -1432,7 +1434,7 @@ static void destroy_hwpt(struct me *me, struct context *ctx, struct space *sp)
 		}
 	}
 	maybe |= ctx->hwpt_calls;
-	/* Nothing keeps its memory pinned then. */
+	/* Then nothing keeps its memory pinned. */
 	if (!bound)
 		space_disown(sp);
 	turn_begin(&hwpt->turn);
@@ -1496,7 +1498,7 @@ static void allow_iovas(struct me *me, struct context *ctx, struct space *sp)
 	__u32 id = sp->id;
 	int err;
 
-	/* Who comes second would not know which one is in force. */
+	/* The second thread would not know which list is in force. */
 	if (sp->allowed_turn.inside)
 		return;
 	turn_begin(&sp->allowed_turn);
@@ -1599,7 +1601,7 @@ static void fault_queue(struct me *me, struct context *ctx)
 
 /* Devices */
 
-/* A number that no file had before: who comes too late finds none there. */
+/* A new file number, so that a thread that is late finds no file. */
 static int to_fresh_fd(int fd)
 {
 	static int next = 100;
@@ -1642,7 +1644,7 @@ static void move_device(struct me *me, struct device *dev)
 			one_of("BIND", err, 0, EINVAL, EBADF);
 			if (!err && !new->closing)
 				break;
-			/* Others may be inside with the old file. */
+			/* Other threads may be inside with the old file. */
 			if (!err) {
 				close(fd);
 				fd = to_fresh_fd(cdev_open(dev->bdf));
@@ -1671,7 +1673,7 @@ static void move_device(struct me *me, struct device *dev)
 	ctx_put(new);
 }
 
-/* An IOAS has one HWPT for all devices that are attached to the IOAS itself. */
+/* All devices that are attached to the IOAS itself share one HWPT. */
 static void check_automatic_hwpt(const struct device *dev, __u32 id)
 {
 	unsigned int i;
@@ -1774,7 +1776,7 @@ static void use_device(struct me *me)
 
 	if (dev->moving)
 		return;
-	/* For preference one that nobody is busy with */
+	/* Preferably one that no other thread is busy with */
 	if (dev->turn.inside && !one_in(me, 4))
 		return;
 	if (!ctx || one_in(me, 60)) {
@@ -1814,7 +1816,7 @@ static void ctx_open(struct me *me, struct context *ctx)
 	ctx->open = true;
 }
 
-/* Both files, or one and then the other, with others inside */
+/* Both files, or one after the other, with other threads inside */
 static void close_context(struct me *me, struct context *ctx)
 {
 	unsigned int i, when = draw(me, DEVICES + 1);
@@ -1823,7 +1825,7 @@ static void close_context(struct me *me, struct context *ctx)
 	ctx->closing = true;
 	ctx_disown(ctx);
 	for (i = 0; i < DEVICES; i++) {
-		/* One that is moving will have gone. */
+		/* One that is being moved will have gone. */
 		if (devices[i].ctx != ctx || devices[i].moving)
 			continue;
 		mine[i] = &devices[i];
@@ -1860,9 +1862,9 @@ static void close_context(struct me *me, struct context *ctx)
 	ctx->users = 1;
 }
 
-/* Children: they have all files, map memory of their own, and are gone. */
+/* Children: they have all files, map memory of their own, and end. */
 
-/* Memory that was never given to anybody before it was given back */
+/* Memory that nobody else gets before it is freed */
 static char *fresh_memory(unsigned int pages)
 {
 	char *va = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE,
@@ -1899,7 +1901,7 @@ struct task {
 	unsigned int nr;
 };
 
-/* Where its memory is */
+/* The pages of its memory */
 static void child_look(const struct task *task, const char *va)
 {
 	struct journal *journal = task->journal;
@@ -1952,7 +1954,7 @@ static void child_unmap(const struct task *task)
 	if (journal->phase != DONE)
 		return;
 	child_is(task, UNMAPPING);
-	/* Somebody else may have; the parent knows. */
+	/* Another process may have done so, which the parent knows. */
 	ioas_unmap(task->ctx->fd, task->ioas, task->iova,
 		   journal->pages * PAGE, NULL);
 	child_is(task, NOTHING);
@@ -2004,7 +2006,7 @@ static void wait_for_child(struct me *me, pid_t pid, bool kill_it)
 		broken("a child: expected to wait for it, got an error");
 	answer(kill_it ? CALL_CHILD_KILL : CALL_CHILD_EXIT, 0);
 	if (WIFEXITED(status) && WEXITSTATUS(status)) {
-		/* Its verdict is there already. */
+		/* The verdict has been written already. */
 		be_the_first();
 		_exit(WEXITSTATUS(status));
 	}
@@ -2071,7 +2073,7 @@ static void use_child(struct me *me, struct context *ctx, struct space *sp)
 		area_own(area);
 }
 
-/* Takes memory from the kernel and gives it back. */
+/* Allocate memory and free it. */
 static void take_memory(struct me *me)
 {
 	unsigned int pages = 1 + draw(me, 32);
@@ -2142,7 +2144,7 @@ static void *thread(void *arg)
 	return NULL;
 }
 
-/* Nobody is inside any more: what the model says has to hold. */
+/* No thread is inside any more, so the model has to hold. */
 
 static void audit_area(struct context *ctx, struct space *sp, struct area *area)
 {
@@ -2168,7 +2170,7 @@ static void audit_area(struct context *ctx, struct space *sp, struct area *area)
 	} while (offset < area->pages * PAGE);
 }
 
-/* Waits up to two seconds, as RCU may have to. */
+/* Wait up to two seconds, because RCU may need that. */
 static void check_tables(void)
 {
 	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
@@ -2190,8 +2192,8 @@ static void check_no_charge(void)
 }
 
 /*
- * What the user is charged for cannot be read; but what is left of the limit
- * can be found out, of which there has to be all.
+ * The charge of a user cannot be read. But the rest of the limit can be found out,
+ * and has to be all of it.
  */
 static void check_whole_limit(void)
 {
@@ -2296,7 +2298,7 @@ static void make_pool(unsigned int nr, char *va, int fd, unsigned int pages)
 			     PFNS * PAGE / GIB, pool->pa[i]);
 		shared->number[pool->pa[i] / PAGE] = number + i;
 	}
-	/* No page continues another pool's. */
+	/* No page number continues that of another pool. */
 	number += pages + CLASSES;
 }
 
@@ -2318,7 +2320,7 @@ static void make_pools(void)
 	const unsigned int huge = HUGE_PAGE / PAGE;
 	char *va;
 
-	/* Of use where there are any; 6.12 wants more than are mapped. */
+	/* If there are any; 6.12 needs more than are mapped. */
 	write_file("/proc/sys/vm/compact_memory", "1");
 	write_file("/proc/sys/vm/nr_hugepages", "6");
 	make_file_pool(SMALL_FILE, 0, 1024);
@@ -2326,7 +2328,7 @@ static void make_pools(void)
 		make_file_pool(HUGE_FILE, MFD_HUGETLB, 2 * huge);
 
 	va = mem(1024 * PAGE);
-	/* Or a page would move when it is written to after a fork. */
+	/* Otherwise a page would move when it is written to after a fork. */
 	madvise(va, 1024 * PAGE, MADV_DONTFORK);
 	make_pool(SMALL, va, -1, 1024);
 
@@ -2342,7 +2344,7 @@ static void make_pools(void)
 			      MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
-/* A kind of call that never did what it is for, or NULL */
+/* A kind of ioctl that never succeeded, or NULL */
 static const char *never_succeeded(void)
 {
 	unsigned int call;
@@ -2405,7 +2407,7 @@ TEST_LIMIT(eight_threads, 600)
 	drop_cap(CAP_IPC_LOCK);
 	before = pins();
 	end += now();
-	/* A slow machine has a minute more to do everything once. */
+	/* A slow machine gets one more minute to do everything once. */
 	do {
 		round_of_threads(&me);
 		audit(&me, before);

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Documents: what they refer to is there."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.machine import TOP
+
+TREES = "src|include|lib|compat|docs|examples|tests|scripts|tools|man|debian|rpm|udev"
+# Of the kernel's tree, or made by a build
+OTHERS = r"(?:include/(?:linux|uapi|config|generated)|tools/testing|scripts/(?!checks|dkms)|compat/probe/features)"
+PREFIXES = "iopt|iommufd|noiommufd|noiommu|swpt"
+
+
+def documents() -> list[Path]:
+    """Markdown and manual pages."""
+    found = [path for path in TOP.rglob("*.md") if TOP / "build" not in path.parents]
+    return sorted(found) + sorted(path for path in (TOP / "man").iterdir())
+
+
+def slugs(path: Path) -> set[str]:
+    """The anchors of its headings, as GitHub and GitLab make them."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            for title in re.findall(r"^#+ (.*)", path.read_text(), re.M)}
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(TOP)))
+def test_references(path: Path) -> None:
+    """Links lead somewhere, files that are named are there, and no line of one is."""
+    text = path.read_text().replace("\\-", "-")
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        if not re.match(r"\w+:", target):
+            there = path.parent / name if name else path
+            if not there.exists() or anchor and anchor not in slugs(there):
+                wrong.append(target)
+    for name in re.findall(rf"(?<![\w/.<~-])((?:{TREES})/[\w./*-]*[\w/*])", text):
+        # PROGRAM.c is any
+        name = re.sub(r"(?<=/)(?!README)[A-Z]{2,}\b", "*", name)
+        if not re.match(OTHERS, name) and \
+                not any(list(place.glob(name + end)) for place in (TOP, path.parent) for end in ("", ".md")):
+            wrong.append(name)
+    wrong += re.findall(r"[\w/-]+\.(?:[ch]|py|md|sh):\d+", text)
+    assert not wrong
+
+
+def source() -> str:
+    """All that names things."""
+    return "\n".join(path.read_text() for tree in ("src", "compat", "include", "examples", "tests/kunit")
+                     for path in (TOP / tree).rglob("*") if path.suffix in (".c", ".h"))
+
+
+def test_functions_exist() -> None:
+    """Those of ours that documents speak of."""
+    known = set(re.findall(r"\w+", source()))
+    assert not [f"{path.name}: {name}" for path in documents()
+                for name in re.findall(rf"`((?:__)?(?:{PREFIXES})_\w*[^\W_])(?:\(\))?`", path.read_text())
+                if name not in known]

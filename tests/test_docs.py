@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Documents: what they refer to is there."""
+"""Documents: what they refer to is there, and what a user is told of is described."""
 from __future__ import annotations
 
 import re
@@ -60,3 +60,27 @@ def test_functions_exist() -> None:
     assert not [f"{path.name}: {name}" for path in documents()
                 for name in re.findall(rf"`((?:__)?(?:{PREFIXES})_\w*[^\W_])(?:\(\))?`", path.read_text())
                 if name not in known]
+
+
+def sentences(tree: str, pattern: str) -> list[str]:
+    """What the source has in such places, as far as it is the same each time: its first part."""
+    text = "\n".join(re.sub(r'"\s*\n\s*"', "", path.read_text()) for path in sorted((TOP / tree).rglob("*.c")))
+    return [next(part for part in re.split(r"[:(,;]|(?:0x)?%#?\w+|\\n", said) if len(part) > 5).strip()
+            for said in re.findall(pattern, text)]
+
+
+def test_refusals_are_described() -> None:
+    """Each reason not to take a device is in docs/troubleshooting.md, as the log has it."""
+    reasons = sentences("src/vfio", r'\breturn "([^"]*)') + sentences("src/vfio", r'\brefuse\(reach,\s*"([^"]*)"')
+    described = (TOP / "docs/troubleshooting.md").read_text()
+    assert len(reasons) >= 12
+    assert not [reason for reason in reasons if reason not in described]
+
+
+def test_log_is_described() -> None:
+    """Whatever else the modules log is there, too."""
+    said = [line for tree in ("src", "compat") for line in
+            sentences(tree, r'\b(?:pci|pr|dev)_(?:warn|notice|err)\w*\([^"]*"([^"]*)"')]
+    described = (TOP / "docs/troubleshooting.md").read_text()
+    assert len(said) >= 9
+    assert not [line for line in said if line not in described]

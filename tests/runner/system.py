@@ -28,6 +28,7 @@ After=multi-user.target
 WantedBy=multi-user.target
 [Service]
 ExecStart=/commands/run
+KillMode=mixed
 Environment=HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """

@@ -59,11 +59,12 @@ jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 help:
 	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
 	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...] [MODULE_SIG_KEY=...]'
-	@echo 'make deb                         build/noiommufd-dkms_..._all.deb'
-	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm'
+	@echo 'make deb                         build/noiommufd-dkms_..._all.deb and noiommufd-tools_....deb'
+	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm and noiommufd-tools-....rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
-	@echo 'make install-files [DESTDIR=...] [prefix=...]  headers, commands, manual pages, documents: all but the modules'
+	@echo 'make install-files [DESTDIR=...] [prefix=...]  headers, manual pages, documents: all but what is built'
+	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
@@ -128,7 +129,7 @@ endif
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
 shipped := Kbuild Makefile COPYING README.md CHANGELOG.md SECURITY.md dkms.conf src include compat debian scripts \
-	   tools man udev docs examples
+	   lib tools man udev docs examples
 
 # A copy of what a package needs, in directory $(1).
 define source_copy
@@ -141,9 +142,9 @@ deb: version-check
 	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
 	$(call source_copy,build/deb)
 	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
-	@rm -f build/noiommufd-dkms_*.deb
-	@cp build/deb/noiommufd-dkms_$(PKGVER)_all.deb build/
-	@echo 'Built: $(CURDIR)/build/noiommufd-dkms_$(PKGVER)_all.deb'
+	@rm -f build/noiommufd-*_*.deb
+	@cp build/deb/noiommufd-dkms_$(PKGVER)_all.deb build/deb/noiommufd-tools_$(PKGVER)_*.deb build/
+	@cd build && for f in noiommufd-*_$(PKGVER)_*.deb; do echo "Built: $(CURDIR)/build/$$f"; done
 
 # The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros,
 # $(3) what older packages of it in build/ are called.
@@ -160,6 +161,7 @@ endef
 
 rpm: version-check
 	$(call rpmbuild,noiommufd-dkms,,build/noiommufd-dkms-*.rpm)
+	$(call rpmbuild,noiommufd-tools,,build/noiommufd-tools-*.rpm)
 
 rpm-kmod: version-check kdir-check
 	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/noiommufd-common-*.rpm 'build/kmod-noiommufd-$(KREL)'-[0-9]*.rpm)
@@ -167,6 +169,7 @@ rpm-kmod: version-check kdir-check
 # What users get beside the modules: the one list, for each package and for
 # dkms-install. Directories are named as GNU does.
 prefix = /usr
+libdir = $(prefix)/lib
 sbindir = $(prefix)/sbin
 includedir = $(prefix)/include
 mandir = $(prefix)/share/man
@@ -176,13 +179,27 @@ sysconfdir = /etc
 conf = $(sysconfdir)/modprobe.d/noiommufd.conf
 
 install-files:
-	install -D -m 755 -t '$(DESTDIR)$(sbindir)' tools/noiommufd-run
 	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd' include/noiommufd/*.h
-	for n in 4 7 8; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
+	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd/compat/linux' include/noiommufd/compat/linux/*.h
+	install -d '$(DESTDIR)$(prefix)/share/pkgconfig'
+	sed 's|@includedir@|$(includedir)|; s|@version@|$(PKGVER)|' include/noiommufd.pc.in >'$(DESTDIR)$(prefix)/share/pkgconfig/noiommufd.pc'
+	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
 	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
 	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
 	cp -r docs examples '$(DESTDIR)$(docdir)'
+
+# What is built for this machine: noiommufd-run and its library.
+library = $(libdir)/noiommufd/libnoiommufd-vfio.so
+
+tools:
+	@$(MAKE) --no-print-directory -C lib O='$(CURDIR)/build/tools'
+	@$(MAKE) --no-print-directory -C tools O='$(CURDIR)/build/tools' LIBRARY='$(library)'
+
+install-tools: tools
+	install -D -m 755 -t '$(DESTDIR)$(sbindir)' build/tools/noiommufd-run
+	install -D -m 644 build/tools/libnoiommufd-vfio.so '$(DESTDIR)$(library)'
+	install -D -m 644 -t '$(DESTDIR)$(mandir)/man8' man/noiommufd-run.8
 
 # The source that dkms builds, where dkms looks for it.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)
@@ -210,6 +227,8 @@ dkms-install: root-check package-check version-check
 	@scripts/dkms-setup remove '$(conf)'
 	@rm -rf $(stage)
 	@umask 022 && $(MAKE) --no-print-directory install-files install-source DESTDIR='$(CURDIR)/$(stage)'
+	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run is left out: it needs a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
+		umask 022 && $(MAKE) --no-print-directory install-tools DESTDIR='$(CURDIR)/$(stage)'
 	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . -type f ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
 	umask 022 && cp -r $(stage)/. /
 	@test -e '$(conf)' || install -D -m 644 debian/noiommufd.conf '$(conf)'
@@ -266,4 +285,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-files install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-files tools install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

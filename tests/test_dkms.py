@@ -24,7 +24,7 @@ for m in noiommufd noiommu-vfio-pci; do
 done
 """
 WAYS = {"hand": "make -C /tmp/small/{0} dkms-install",
-        "deb": "apt-get install -y --allow-downgrades /tmp/small/{0}/build/*.deb",
+        "deb": "apt-get install -y --allow-downgrades /tmp/small/{0}/build/noiommufd-dkms_*.deb",
         "rpm": "rpm -U --nodeps --oldpackage --replacepkgs /tmp/small/{0}/build/noiommufd-dkms-*.rpm"}
 
 
@@ -40,7 +40,7 @@ def fixture_root(first: str) -> Iterator[Root]:
     """With the packages of all versions, in /tmp/small/VERSION/build."""
     root = Root.of_role(first, f"{first}-dkms")
     with root.opened() as layer:
-        root.sh("apt-get update; apt-get install -y --no-install-recommends rpm", log=LOG)
+        root.sh("apt-get update; apt-get install -y --no-install-recommends rpm gcc libc6-dev", log=LOG)
         for version in VERSIONS:
             place = layer / "tmp/small" / version
             source_copy(place)
@@ -120,7 +120,7 @@ def test_by_hand_as_the_package(root: Root) -> None:
     conf, before = root.path / "etc/modprobe.d/noiommufd.conf", files(root)
     install(root, "hand", "7.1", "7.2")
     ours = {re.sub("^/usr/src/[^/]*/(installed|noiommufd.conf)$", "", name) for name in files(root) - before} - {""}
-    said = root.sh("dpkg-deb --fsys-tarfile /tmp/small/7.2/build/*.deb | tar -t")
+    said = root.sh("for deb in /tmp/small/7.2/build/*.deb; do dpkg-deb --fsys-tarfile $deb | tar -t; done")
     package = {re.sub(r"(/share/doc/noiommufd)-dkms|\.gz$", r"\1", name[1:]) for name in said.splitlines()}
     assert ours == {name for name in package if name[-1] != "/" and not re.search("/(copyright|changelog)$", name)}
     for name in ("/usr/include/noiommufd/vfio.h", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/sbin/noiommufd-run",

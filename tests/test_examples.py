@@ -8,8 +8,8 @@ from typing import Iterator
 
 import pytest
 
-from runner.machine import TOP, run
-from runner.root import example
+from runner.machine import run
+from runner.root import example, tools
 
 pytestmark = pytest.mark.xdist_group("examples")
 BDF = "0000:00:05.0"
@@ -70,6 +70,6 @@ def test_run_without_namespaces() -> None:
         mount -t tmpfs tmpfs /dev
         touch /dev/noiommufd /dev/iommu
         mknod -m 666 /dev/null c 1 3
-        exec setpriv --bounding-set=-sys_admin {TOP}/tools/noiommufd-run -- echo it ran"""],
+        exec setpriv --bounding-set=-sys_admin {tools()}/noiommufd-run -- echo it ran"""],
                           check=False, text=True, capture_output=True)
     assert done.returncode == 125 and not done.stdout and "a mount namespace is not allowed here" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Both RPMs, by the rpmbuild of the first kernel's distribution."""
+"""The RPMs, by the rpmbuild of the first kernel's distribution."""
 from __future__ import annotations
 
 import re
@@ -16,11 +16,14 @@ MODULES = ("noiommufd", "noiommu-vfio-pci")
 # What both have beside the modules, and what lies deeper
 COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
           *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
-          "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/sbin/noiommufd-run", "/usr/share/doc/noiommufd",
+          "/usr/include/noiommufd/compat",
+          "/usr/include/noiommufd/compat/linux",
+          *(f"/usr/include/noiommufd/compat/linux/{name}.h" for name in ("iommufd", "vfio")),
+          "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
           *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
                                                             "examples")),
-          *(f"/usr/share/man/man{page[-1]}/{page}"
-            for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7", "noiommufd-run.8"))]
+          *(f"/usr/share/man/man{page[-1]}/{page}" for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7")),
+          "/usr/share/pkgconfig/noiommufd.pc"]
 DEEPER = "/(docs|examples)/"
 
 
@@ -30,8 +33,8 @@ def fixture_root(first: str) -> Iterator[Root]:
     root = Root.of_role(first, f"{first}-rpm")
     with root.opened() as layer:
         source_copy(layer / "tmp/source")
-        for command in ("apt-get update", "apt-get install -y --no-install-recommends rpm", "make -C /tmp/source rpm",
-                        "make -C /tmp/source rpm-kmod KDIR=/lib/modules/$K/build"):
+        for command in ("apt-get update", "apt-get install -y --no-install-recommends rpm gcc libc6-dev",
+                        "make -C /tmp/source rpm", "make -C /tmp/source rpm-kmod KDIR=/lib/modules/$K/build"):
             root.sh(command, log=LOG)
         yield root
 
@@ -53,7 +56,8 @@ def installs(root: Root, where: str, *packages: str) -> None:
 
 def test_build(root: Root) -> None:
     found = "".join(sorted(f"{path.name}\n" for path in (root.path / "tmp/source/build").glob("*.rpm")))
-    assert re.fullmatch(rf"kmod-noiommufd-{root.kver}-.*\nnoiommufd-common-.*\nnoiommufd-dkms-.*\n", found)
+    names = (f"kmod-noiommufd-{root.kver}", "noiommufd-common", "noiommufd-dkms", "noiommufd-tools")
+    assert re.fullmatch("".join(rf"{name}-.*\n" for name in names), found)
 
 
 def test_dkms_files(root: Root) -> None:
@@ -69,6 +73,15 @@ def test_kmod_files(root: Root) -> None:
     assert files(root, "noiommufd-common") == sorted(COMMON)
     said = root.sh("rpm -qp --scripts /tmp/source/build/kmod-noiommufd-*.rpm")
     assert [line for line in said.splitlines() if not line.startswith("post")] == [f"depmod -a {root.kver} || :"] * 2
+
+
+def test_tools(root: Root) -> None:
+    """Installed beside the others, they are found."""
+    assert files(root, "noiommufd-tools", "/licenses/|/.build-id") == [
+        "/usr/lib/noiommufd", "/usr/lib/noiommufd/libnoiommufd-vfio.so", "/usr/sbin/noiommufd-run",
+        "/usr/share/man/man8/noiommufd-run.8"]
+    root.sh("rpm -i --nodeps /tmp/source/build/noiommufd-tools-*.rpm; noiommufd-run --help", log=LOG)
+    root.sh("LD_PRELOAD=/usr/lib/noiommufd/libnoiommufd-vfio.so ls /; rpm -e noiommufd-tools", log=LOG)
 
 
 def test_changelog(root: Root) -> None:

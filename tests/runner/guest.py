@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Iterator
 
 from .ktap import Frames, Program, Result
-from .machine import BESIDE_OTHERS, GUEST, LOGS, TOP, Failed, run, table, tell
-from .root import Root, programs
+from .machine import BESIDE_OTHERS, GUEST, LOGS, Failed, run, table, tell
+from .root import Root, programs, tools
 
 TROUBLE = re.compile(
     r"WARNING|BUG|Oops|Call Trace|INFO: (possible|suspicious|task|rcu)|possible (circular|recursive)"
@@ -66,6 +66,8 @@ class Spec:
     # interrupts more often if each has more.
     devices: list[str] = field(default_factory=list)
     append: str = ""
+    cpu: str = "qemu64"
+    memory: str = "2G"
     thread: str = "single" if BESIDE_OTHERS else "multi"
     # Another machine: QEMU's words, in which {kernel} and {image} stand for the files. Nobody watches it.
     command: str = ""
@@ -86,10 +88,10 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
     if spec.command:
         return [*common, *shlex.split(spec.command.format(kernel=kernel, image=image))]
     accel = os.environ.get("ACCEL", "tcg")
-    machine = f"-accel tcg,thread={spec.thread},tb-size=512 -cpu qemu64" if accel == "tcg" else \
+    machine = f"-accel tcg,thread={spec.thread},tb-size=512 -cpu {spec.cpu}" if accel == "tcg" else \
         f"-accel {accel} -cpu host"
     return [*common, *machine.split(), *spec.devices,
-            *f"-m 2G -smp 2 -kernel {kernel} -initrd {image}".split(),
+            *f"-m {spec.memory} -smp 2 -kernel {kernel} -initrd {image}".split(),
             *devices("devices", files=files, sockets=sockets), "-append",
             "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr tsc=reliable random.trust_cpu=on "
             f"printk.devkmsg=on no_timer_check {spec.append}"]
@@ -123,11 +125,11 @@ class Guest:
         """What is laid over the base, which all guests of its kernel have."""
         files, more = self.dir / "image", dict(self.spec.files)
         shutil.rmtree(files, ignore_errors=True)
-        more |= {"init": GUEST / "init", "sbin/noiommufd-run": TOP / "tools/noiommufd-run",
+        more |= {"init": GUEST / "init", "sbin/noiommufd-run": tools() / "noiommufd-run",
                  **{f"tests/{path.name}": path for path in programs(self.spec.programs)}}
         for name, source in more.items():
             (files / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, files / name)
+            shutil.copy(source, files / name, follow_symlinks=False)
         (files / "plan").write_text(self.spec.plan)
         return files
 

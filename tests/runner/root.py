@@ -206,6 +206,14 @@ def compiled(name: str, *words: str | Path) -> Path:
     return out
 
 
+def tools() -> Path:
+    """Where noiommufd-run is, and the library that it gives to programs."""
+    with locked(BUILD / ".lock-tools"):
+        for name in ("lib", "tools"):
+            run("make", "-s", "-C", TOP / name, f"O={BUILD}/tools", log=LOGS / f"{name}.log")
+    return BUILD / "tools"
+
+
 def example() -> Path:
     """examples/nvme."""
     return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl", "noiommu")))

@@ -11,7 +11,7 @@ from . import conformance, kunit, selftests
 from .guest import Guest, Spec, devices
 from .kernels import BuiltRoot, built_check, debug_kernel
 from .machine import BUILD, GUEST, LOGS, Failed, locked, remove, run, source_copy
-from .root import PackageRoot, Root, example
+from .root import PackageRoot, Root, example, tools
 
 # Programs that have guests of their own; lockdown is what the guest of the suite ends with.
 OWN_GUEST = {"twins": "twins", "suspend": "suspend"}
@@ -117,6 +117,8 @@ class Session:
         spec.append, spec.limit = " ".join(more), spec.limit * (1 if kind == "suspend" else spec.slow)
         if "conformance" in names:
             spec.files |= conformance.files()
+        if "preload" in names:
+            spec.files["lib/libnoiommufd-vfio.so"] = tools() / "libnoiommufd-vfio.so"
         if "noiommu_cdev" in names:
             spec.files |= selftests.files()
         lines = [f"export KILLS={kills} SLOW={spec.slow}", f"LEAKS={leaks}", "frame guest-load load"]

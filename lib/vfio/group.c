@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * VFIO's containers and groups. A container is a file of noiommufd, whose type1
+ * ioctls work on its compatibility IOAS. A group is a file of a device's node:
+ * SET_CONTAINER is BIND and ATTACH to that IOAS, UNSET_CONTAINER is DETACH, and
+ * the fd of the device is another one of the same file.
+ *
+ * What VFIO would know beyond that is in status flags of the open files:
+ *
+ * IS_SET	of a group: it has a container; of a container: it has a type
+ * IS_NOIOMMU	of a container: the type is VFIO_NOIOMMU_IOMMU, and maps nothing
+ *
+ * They mean nothing to these nodes. (fcntl(2) can set few others.) Every process
+ * that has the files shares them, so both can be inherited, and sent to another
+ * one by SCM_RIGHTS.
+ */
+#undef _FORTIFY_SOURCE
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <noiommufd/iommufd.h>
+#include <noiommufd/vfio.h>
+
+#include "preload.h"
+
+#define IS_SET		O_APPEND
+#define IS_NOIOMMU	O_NONBLOCK
+
+/* Looking for an IOAS and making one are two steps of SET_CONTAINER. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void drop_lock(void) { pthread_mutex_unlock(&lock); }
+
+__attribute__((constructor)) static void prepare_fork(void)
+{
+	pthread_atfork(take_lock, drop_lock, drop_lock);
+}
+
+#define kernel(...) NEXT(ioctl)(__VA_ARGS__)
+
+static int flags_of(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? 0 : flags;
+}
+
+static int set_flags(int fd, int clear, int set)
+{
+	return fcntl(fd, F_SETFL, (flags_of(fd) & ~clear) | set);
+}
+
+/* Has BIND been done, by whatever process? No other ioctl is answered before. */
+static bool is_bound(int group)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+
+	return kernel(group, VFIO_DEVICE_GET_INFO, &info) == 0;
+}
+
+/* 0: it has no compatibility IOAS, or cannot say. */
+static __u32 compat_ioas(int container)
+{
+	struct iommu_vfio_ioas get = { .size = sizeof(get), .op = IOMMU_VFIO_IOAS_GET };
+
+	return kernel(container, IOMMU_VFIO_IOAS, &get) ? 0 : get.ioas_id;
+}
+
+static int destroy(int container, __u32 id)
+{
+	struct iommu_destroy cmd = { .size = sizeof(cmd), .id = id };
+
+	return kernel(container, IOMMU_DESTROY, &cmd);
+}
+
+static __u32 make_ioas(int container)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	return kernel(container, IOMMU_IOAS_ALLOC, &alloc) ? 0 : alloc.out_ioas_id;
+}
+
+static int attach(int group, __u32 ioas)
+{
+	struct vfio_device_attach_iommufd_pt cmd = { .argsz = sizeof(cmd), .pt_id = ioas };
+
+	return kernel(group, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &cmd);
+}
+
+static int detach(int group)
+{
+	struct vfio_device_detach_iommufd_pt cmd = { .argsz = sizeof(cmd) };
+
+	return kernel(group, VFIO_DEVICE_DETACH_IOMMUFD_PT, &cmd);
+}
+
+/*
+ * The IOAS that devices of @container are attached to. When the last group has
+ * left, VFIO drops a container's type and maps with it: an IOAS that can be
+ * destroyed has no device.
+ */
+static __u32 container_ioas(int container)
+{
+	struct iommu_vfio_ioas set = { .size = sizeof(set), .op = IOMMU_VFIO_IOAS_SET };
+	__u32 id = compat_ioas(container);
+
+	if (id && destroy(container, id))
+		return id;
+
+	set_flags(container, IS_SET | IS_NOIOMMU, 0);
+	id = make_ioas(container);
+	set.ioas_id = id;
+	if (id && kernel(container, IOMMU_VFIO_IOAS, &set)) {
+		destroy(container, id);
+		id = 0;
+	}
+	return id;
+}
+
+/*
+ * Is @group, which is bound and attached to nothing, bound to this container?
+ * Nothing says so, but a device keeps an IOAS from being destroyed if it is
+ * attached to that one, and not to one that has the same id elsewhere.
+ */
+static bool is_bound_to(int group, int container)
+{
+	__u32 probe = make_ioas(container);
+	bool same;
+
+	if (!probe)
+		return false;
+	same = attach(group, probe) == 0 && destroy(container, probe) < 0;
+	detach(group);
+	if (same)
+		destroy(container, probe);
+	return same;
+}
+
+static int bind_group(int group, int container)
+{
+	struct vfio_device_bind_iommufd bind = {
+		.argsz = sizeof(bind), .iommufd = container };
+
+	if (is_bound(group)) {
+		if (is_bound_to(group, container))
+			return 0;
+		errno = EINVAL;
+		report("%s",
+		       "a device that was taken out of its container can be put into the same one again, but into another one only when all of its files were closed");
+		return -1;
+	}
+	if (kernel(group, VFIO_DEVICE_BIND_IOMMUFD, &bind) == 0)
+		return 0;
+	if (errno == EINVAL)
+		return fail(EBUSY, "SET_CONTAINER: another program has the device");
+	return fail(errno, "SET_CONTAINER: the device cannot be taken: %m");
+}
+
+static int set_container(int group, int container)
+{
+	char address[NAME_MAX + 1];
+	__u32 ioas;
+	int ret;
+
+	if (flags_of(group) & IS_SET)
+		return fail(EINVAL, "SET_CONTAINER: the group has a container");
+	if (fcntl(container, F_GETFD) < 0)
+		return fail(EBADF, "SET_CONTAINER: %d is not open", container);
+	if (file_kind(container, address) != FILE_CONTAINER)
+		return fail(EINVAL,
+			    "SET_CONTAINER: fd %d is no container of noiommufd; a device without an IOMMU and one that the kernel's vfio has cannot share one",
+			    container);
+
+	take_lock();
+	ret = bind_group(group, container);
+	if (!ret) {
+		ioas = container_ioas(container);
+		ret = ioas ? attach(group, ioas) : -1;
+		if (ret)
+			fail(errno,
+			     "SET_CONTAINER: the device cannot be given the container's memory: %m");
+		else
+			set_flags(group, 0, IS_SET);
+	}
+	drop_lock();
+	return ret;
+}
+
+static int unset_container(int group)
+{
+	int ret;
+
+	if (!(flags_of(group) & IS_SET))
+		return fail(EINVAL, "UNSET_CONTAINER: the group has no container");
+	ret = detach(group);
+	if (!ret)
+		set_flags(group, IS_SET, 0);
+	return ret;
+}
+
+/* @name may have a VF token behind it, which a noiommu device has no use for. */
+static int get_device(int group, const char *name, const char *address)
+{
+	size_t length = strcspn(name, " ");
+
+	if (!(flags_of(group) & IS_SET))
+		return fail(EINVAL, "GET_DEVICE_FD: the group has no container");
+	if (strlen(address) != length || strncmp(name, address, length))
+		return fail(ENODEV, "GET_DEVICE_FD: %s is not the group's device, which is %s",
+			    name, address);
+	return fcntl(group, F_DUPFD_CLOEXEC, 0);
+}
+
+static int group_status(int group, struct vfio_group_status *status)
+{
+	if (status->argsz < sizeof(*status))
+		return fail(EINVAL, "GET_STATUS: argsz is %u", status->argsz);
+	status->flags = VFIO_GROUP_FLAGS_VIABLE;
+	if (flags_of(group) & IS_SET)
+		status->flags |= VFIO_GROUP_FLAGS_CONTAINER_SET;
+	return 0;
+}
+
+static int group_ioctl(int fd, unsigned int request, void *arg,
+		       const char *address)
+{
+	switch (request) {
+	case VFIO_GROUP_GET_STATUS:
+		return group_status(fd, arg);
+	case VFIO_GROUP_SET_CONTAINER:
+		return set_container(fd, *(int *)arg);
+	case VFIO_GROUP_UNSET_CONTAINER:
+		return unset_container(fd);
+	case VFIO_GROUP_GET_DEVICE_FD:
+		return get_device(fd, arg, address);
+	default:
+		return kernel(fd, request, arg);
+	}
+}
+
+static int set_iommu(int container, unsigned long type)
+{
+	if (flags_of(container) & IS_SET)
+		return fail(EINVAL, "SET_IOMMU: the container has a type");
+	if (!compat_ioas(container))
+		return fail(EINVAL, "SET_IOMMU: the container has no group");
+	if (type == VFIO_NOIOMMU_IOMMU)
+		return set_flags(container, 0, IS_SET | IS_NOIOMMU);
+	if (kernel(container, VFIO_SET_IOMMU, type))
+		return fail(errno, "SET_IOMMU: type %lu: %m", type);
+	return set_flags(container, IS_NOIOMMU, IS_SET);
+}
+
+#define MAP_DMA_ELSEWHERE \
+	"MAP_DMA: the memory at %#llx is at the physical address %#llx, and the program takes it for %#llx: it has to use physical addresses as IOVAs (DPDK: --iova-mode=pa), of memory that is contiguous and cannot move (huge pages outside of ZONE_MOVABLE)"
+
+/*
+ * The program gives the device the IOVA, so that has to be the address of the
+ * memory; and one that it looked up before may have gone stale by the pin.
+ */
+static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
+{
+	struct iommu_ioas_noiommu_get_pa pa = {
+		.size = sizeof(pa),
+		.ioas_id = compat_ioas(container),
+		.iova = map->iova,
+		.length = map->size,
+	};
+
+	if (kernel(container, IOMMU_IOAS_NOIOMMU_GET_PA, &pa))
+		return fail(errno, "MAP_DMA: no physical address is to be had: %m");
+	if (pa.out_phys == map->iova && pa.length == map->size)
+		return 0;
+
+	if (pa.out_phys == map->iova) {
+		/* What follows? */
+		pa.iova += pa.length;
+		pa.length = map->size - pa.length;
+		if (kernel(container, IOMMU_IOAS_NOIOMMU_GET_PA, &pa))
+			return fail(errno, "MAP_DMA: no physical address is to be had: %m");
+	}
+	errno = EFAULT;
+	report(MAP_DMA_ELSEWHERE,
+	       map->vaddr + (pa.iova - map->iova), pa.out_phys, pa.iova);
+	return -1;
+}
+
+static int map_dma(int container, struct vfio_iommu_type1_dma_map *map)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap) };
+	int error;
+
+	if (kernel(container, VFIO_IOMMU_MAP_DMA, map))
+		return fail(errno, "MAP_DMA: %#llx, %#llx bytes at IOVA %#llx: %m",
+			    map->vaddr, map->size, map->iova);
+	if (check_map(container, map) == 0)
+		return 0;
+
+	error = errno;
+	unmap.iova = map->iova;
+	unmap.size = map->size;
+	kernel(container, VFIO_IOMMU_UNMAP_DMA, &unmap);
+	errno = error;
+	return -1;
+}
+
+static int container_ioctl(int fd, unsigned int request, void *arg)
+{
+	int flags;
+
+	switch (request) {
+	case VFIO_SET_IOMMU:
+		return set_iommu(fd, (unsigned long)arg);
+	case VFIO_IOMMU_GET_INFO:
+	case VFIO_IOMMU_MAP_DMA:
+	case VFIO_IOMMU_UNMAP_DMA:
+		flags = flags_of(fd);
+		if (!(flags & IS_SET))
+			return fail(EINVAL, "the container has no type: SET_IOMMU comes first");
+		if (flags & IS_NOIOMMU)
+			return fail(ENOTTY,
+				    "a container of the type VFIO_NOIOMMU_IOMMU maps nothing");
+		if (request == VFIO_IOMMU_MAP_DMA)
+			return map_dma(fd, arg);
+		break;
+	}
+	return kernel(fd, request, arg);
+}
+
+/*
+ * A group of the kernel's own vfio, put into a container that was opened as one
+ * of ours and has no group yet: it becomes the kernel's.
+ */
+static int give_kernel(int group, int container)
+{
+	char address[NAME_MAX + 1];
+	int fd, ret;
+
+	if (file_kind(container, address) == FILE_CONTAINER &&
+	    !compat_ioas(container)) {
+		fd = NEXT(open)("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return -1;
+		ret = dup3(fd, container, fcntl(container, F_GETFD) & FD_CLOEXEC ?
+			   O_CLOEXEC : 0);
+		close(fd);
+		if (ret < 0)
+			return -1;
+	}
+	return kernel(group, VFIO_GROUP_SET_CONTAINER, &container);
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	char address[NAME_MAX + 1];
+	va_list args;
+	void *arg;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+
+	/* As the kernel: of a request that was an int, the rest is its sign. */
+	request = (unsigned int)request;
+	if (_IOC_TYPE(request) != VFIO_TYPE || _IOC_NR(request) < VFIO_BASE)
+		return kernel(fd, request, arg);
+
+	if (iova_is_pa())
+		return file_kind(fd, address) == FILE_OTHER ? kernel(fd, request, arg) :
+							      iova_pa_ioctl(fd, request, arg);
+
+	switch (file_kind(fd, address)) {
+	case FILE_CONTAINER:
+		return container_ioctl(fd, request, arg);
+	case FILE_GROUP:
+		return group_ioctl(fd, request, arg, address);
+	default:
+		if (request == VFIO_GROUP_SET_CONTAINER)
+			return give_kernel(fd, *(int *)arg);
+		return kernel(fd, request, arg);
+	}
+}

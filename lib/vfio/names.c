@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * The files by which a program finds devices, under the names that it knows:
+ *
+ * BDF/driver				a link to a driver vfio-pci
+ * /sys/module/vfio, vfio_pci		those of noiommu-vfio-pci, for what is missing
+ * .../vfio/parameters/enable_unsafe_noiommu_mode	the switch of noiommu-vfio-pci
+ *
+ * With --vfio-group
+ *
+ * /dev/vfio/vfio			noiommufd's node
+ * /dev/vfio/N, /dev/vfio/noiommu-N	the node of device N - FIRST_GROUP
+ * BDF/iommu_group			a link to a group N
+ * /proc/self/fd/N			a container is called /dev/vfio/vfio there
+ *
+ * and with --iova-pa
+ *
+ * /dev/iommu				noiommufd's node
+ * /dev/vfio/devices/vfioN		the node of device N
+ * BDF/vfio-dev/vfioN			its directory, which readdir() finds there
+ *
+ * Only absolute paths are looked at. What is not ours is left to libc.
+ */
+#undef _FORTIFY_SOURCE
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "preload.h"
+
+#define MODULE "/sys/module/noiommu_vfio_pci"
+#define CONTAINER "/dev/vfio/vfio"
+
+bool debugging(void)
+{
+	/* A program with rights of its own takes nothing from its caller. */
+	const char *value = secure_getenv("NOIOMMUFD_DEBUG");
+
+	return value && strcmp(value, "1") == 0;
+}
+
+bool iova_is_pa(void)
+{
+	const char *value = secure_getenv("NOIOMMUFD_PRELOAD");
+
+	return value && strcmp(value, "iova-pa") == 0;
+}
+
+void report(const char *format, ...)
+{
+	int error = errno;
+	char line[512];
+	va_list args;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(line, sizeof(line) - 1, format, args);
+	va_end(args);
+	if (length >= (int)sizeof(line) - 1)
+		length = sizeof(line) - 2;
+	if (length > 0) {
+		line[length] = '\0';
+		/* One write: lines of several processes do not mix. */
+		dprintf(STDERR_FILENO, "noiommufd: %s\n", line);
+	}
+	errno = error;
+}
+
+static bool exists(const char *path)
+{
+	int error = errno;
+	bool there = NEXT(faccessat)(AT_FDCWD, path, F_OK, 0) == 0;
+
+	errno = error;
+	return there;
+}
+
+/* The node of noiommufd, or NULL: /dev/iommu may be the kernel's own iommufd. */
+const char *iommufd_node(void)
+{
+	if (exists("/dev/noiommufd"))
+		return "/dev/noiommufd";
+	if (exists("/sys/module/noiommufd") && !exists("/sys/class/misc/noiommufd"))
+		return "/dev/iommu";
+	return NULL;
+}
+
+/* The last component of what the link @path points to, in @name; or NULL. */
+static const char *link_name(const char *path, char name[PATH_MAX])
+{
+	int error = errno;
+	ssize_t length = NEXT(readlink)(path, name, PATH_MAX - 1);
+	const char *slash;
+
+	errno = error;
+	if (length <= 0)
+		return NULL;
+	name[length] = '\0';
+	slash = strrchr(name, '/');
+	return slash ? slash + 1 : name;
+}
+
+/*
+ * What is open, by its device number: the node may have another name, or none,
+ * where this process can see it. Of a group, @address is the device's.
+ */
+enum file_kind file_kind(int fd, char address[NAME_MAX + 1])
+{
+	char path[64], target[PATH_MAX];
+	enum file_kind kind = FILE_OTHER;
+	int error = errno;
+	const char *name;
+	struct stat st;
+
+	if (NEXT(fstat)(fd, &st) || !S_ISCHR(st.st_mode))
+		goto out;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u", major(st.st_rdev),
+		 minor(st.st_rdev));
+	name = link_name(path, target);
+	if (!name)
+		goto out;
+	if (strncmp(name, OUR_NODE, strlen(OUR_NODE)) == 0) {
+		/* .../ADDRESS/vfio-dev/noiommu-vfioN */
+		char *end = strstr(target, "/vfio-dev/"), *start;
+
+		if (!end)
+			goto out;
+		*end = '\0';
+		start = strrchr(target, '/');
+		snprintf(address, NAME_MAX + 1, "%.*s", NAME_MAX,
+			 start ? start + 1 : target);
+		kind = FILE_GROUP;
+	} else if (strcmp(name, "noiommufd") == 0 ||
+		   (strcmp(name, "iommu") == 0 && exists("/sys/module/noiommufd") &&
+		    !exists("/sys/class/misc/noiommufd"))) {
+		kind = FILE_CONTAINER;
+	}
+out:
+	errno = error;
+	return kind;
+}
+
+/* N of DIR/vfio-dev/noiommu-vfioN, of the device with this directory; or -1. */
+static int device_index(const char *dir, size_t length)
+{
+	char path[PATH_MAX];
+	int error = errno;
+	struct dirent *entry;
+	int index = -1;
+	DIR *list;
+
+	if (snprintf(path, sizeof(path), "%.*s/vfio-dev", (int)length, dir) >=
+	    (int)sizeof(path))
+		return -1;
+	list = NEXT(opendir)(path);
+	while (list && index < 0 && (entry = NEXT(readdir)(list)))
+		if (sscanf(entry->d_name, OUR_NODE "%d", &index) != 1)
+			index = -1;
+	if (list)
+		closedir(list);
+	errno = error;
+	return index;
+}
+
+/* Is @path the link @name of a PCI device's directory? */
+static bool is_link(const char *path, const char *name)
+{
+	const char *slash;
+
+	if (strncmp(path, "/sys/", 5))
+		return false;
+	slash = strrchr(path, '/');
+	return strcmp(slash + 1, name) == 0;
+}
+
+/* The N of a group of ours without a link in sysfs, or -1. */
+static long group_of(const char *path)
+{
+	int index;
+
+	if (iova_is_pa() || !is_link(path, "iommu_group") || exists(path))
+		return -1;
+	index = device_index(path, strrchr(path, '/') - path);
+	return index < 0 ? -1 : (long)FIRST_GROUP + index;
+}
+
+/* The device's node that is group @number, with nothing after the number. */
+static const char *group_node(const char *number, char to[PATH_MAX])
+{
+	unsigned long group;
+	char *end;
+
+	if (*number < '1' || *number > '9')
+		return NULL;
+	group = strtoul(number, &end, 10);
+	if (*end || group < FIRST_GROUP || group > UINT_MAX)
+		return NULL;
+	snprintf(to, PATH_MAX, "/dev/vfio/devices/" OUR_NODE "%lu",
+		 group - FIRST_GROUP);
+	return to;
+}
+
+/* What a file of VFIO's groups is, or NULL */
+static const char *group_path(const char *path, char to[PATH_MAX])
+{
+	if (strcmp(path, CONTAINER) == 0)
+		return iommufd_node();
+	if (strncmp(path, "/dev/vfio/noiommu-", 18) == 0)
+		return group_node(path + 18, to);
+	if (strncmp(path, "/dev/vfio/", 10) == 0)
+		return group_node(path + 10, to);
+	if (group_of(path) < 0)
+		return NULL;
+	/* It is looked at, not into. */
+	snprintf(to, PATH_MAX, "%.*s/vfio-dev", (int)(strrchr(path, '/') - path), path);
+	return to;
+}
+
+/* What a file of a device's own node is, or NULL */
+static const char *device_path(const char *path, char to[PATH_MAX])
+{
+	const char *name;
+
+	if (strcmp(path, "/dev/iommu") == 0)
+		return iommufd_node();
+	name = strstr(path, strncmp(path, "/sys/", 5) ? "/devices/vfio" : "/vfio-dev/vfio");
+	if (!name || exists(path))
+		return NULL;
+	name = strchr(name + 1, '/') + 1;
+	if (snprintf(to, PATH_MAX, "%.*snoiommu-%s", (int)(name - path), path, name) >= PATH_MAX)
+		return NULL;
+	return to;
+}
+
+/* What to open or look at in the place of @path; @path itself if not ours. */
+static const char *real_path(const char *path, char to[PATH_MAX])
+{
+	const char *other = NULL;
+
+	if (!path || *path != '/')
+		return path;
+
+	if (strcmp(path, "/sys/module/vfio" SWITCH) == 0) {
+		if (exists(MODULE))
+			other = MODULE SWITCH;
+	} else if (strcmp(path, "/sys/module/vfio") == 0 ||
+		   strcmp(path, "/sys/module/vfio_pci") == 0) {
+		if (!exists(path))
+			other = MODULE;
+	} else if (iova_is_pa()) {
+		other = device_path(path, to);
+	} else {
+		other = group_path(path, to);
+	}
+
+	if (other && strcmp(other, path) && debugging())
+		report("%s is %s", path, other);
+	return other ?: path;
+}
+
+/* A link's contents, as much of it as there is room for. */
+static ssize_t answer(const char *text, char *buf, size_t size)
+{
+	size_t length = strlen(text);
+
+	if (length > size)
+		length = size;
+	memcpy(buf, text, length);
+	return length;
+}
+
+/* After readlink() of @path gave @length, or -1: what the program is told. */
+static ssize_t seen_link(const char *path, char *buf, size_t size, ssize_t length)
+{
+	char text[PATH_MAX], address[NAME_MAX + 1];
+	const char *name;
+	int error = errno;
+	long group;
+
+	if (!path || *path != '/')
+		return length;
+
+	if (length < 0) {
+		group = errno == ENOENT ? group_of(path) : -1;
+		errno = error;
+		if (group < 0)
+			return length;
+		snprintf(text, sizeof(text), "../../../kernel/iommu_groups/%ld", group);
+		return answer(text, buf, size);
+	}
+
+	if (is_link(path, "driver")) {
+		name = link_name(path, text);
+		if (name && strcmp(name, OUR_DRIVER) == 0) {
+			snprintf(text + (name - text), strlen(OUR_DRIVER), "vfio-pci");
+			return answer(text, buf, size);
+		}
+	} else if (!iova_is_pa() && strncmp(path, "/proc/self/fd/", 14) == 0 && path[14] &&
+		   file_kind(atoi(path + 14), address) == FILE_CONTAINER) {
+		return answer(CONTAINER, buf, size);
+	}
+	return length;
+}
+
+EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
+{
+	return seen_link(path, buf, size, NEXT(readlink)(path, buf, size));
+}
+
+EXPORT ssize_t readlinkat(int dir, const char *path, char *buf, size_t size)
+{
+	return seen_link(path, buf, size, NEXT(readlinkat)(dir, path, buf, size));
+}
+
+/*
+ * The checked forms, which a program calls that was compiled with
+ * _FORTIFY_SOURCE: libc ends it if @size is more than there is.
+ */
+ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
+ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t size,
+			 size_t room);
+
+EXPORT ssize_t __readlink_chk(const char *path, char *buf, size_t size,
+			      size_t room)
+{
+	return seen_link(path, buf, size,
+			 NEXT(__readlink_chk)(path, buf, size, room));
+}
+
+EXPORT ssize_t __readlinkat_chk(int dir, const char *path, char *buf,
+				size_t size, size_t room)
+{
+	return seen_link(path, buf, size,
+			 NEXT(__readlinkat_chk)(dir, path, buf, size, room));
+}
+
+#define READDIR(name, type)					\
+EXPORT struct type *name(DIR *dir)				\
+{								\
+	struct type *entry = NEXT(name)(dir);			\
+								\
+	if (entry && iova_is_pa() &&				\
+	    strncmp(entry->d_name, OUR_NODE, strlen(OUR_NODE)) == 0)	\
+		memmove(entry->d_name, entry->d_name + 8,	\
+			strlen(entry->d_name + 8) + 1);		\
+	return entry;						\
+}
+
+READDIR(readdir, dirent)
+READDIR(readdir64, dirent64)
+
+/* The mode is there only if a file may be made. */
+#define MODE(flags) ({						\
+	mode_t mode_ = 0;					\
+	if ((flags) & O_CREAT || ((flags) & O_TMPFILE) == O_TMPFILE) {	\
+		va_list args_;					\
+		va_start(args_, flags);				\
+		mode_ = va_arg(args_, mode_t);			\
+		va_end(args_);					\
+	}							\
+	mode_; })
+
+#define OPEN(name)						\
+EXPORT int name(const char *path, int flags, ...)		\
+{								\
+	char to[PATH_MAX];					\
+								\
+	return NEXT(name)(real_path(path, to), flags, MODE(flags));	\
+}
+
+#define OPENAT(name)						\
+EXPORT int name(int dir, const char *path, int flags, ...)	\
+{								\
+	char to[PATH_MAX];					\
+								\
+	return NEXT(name)(dir, real_path(path, to), flags, MODE(flags)); \
+}
+
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int __openat_2(int dir, const char *path, int flags);
+int __openat64_2(int dir, const char *path, int flags);
+
+/* With a type, a name, parameters and arguments, of which @path is one. */
+#define ON_PATH(type, name, parameters, ...)			\
+EXPORT type name parameters					\
+{								\
+	char to[PATH_MAX];					\
+								\
+	return NEXT(name)(__VA_ARGS__);				\
+}
+
+#define THERE real_path(path, to)
+
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
+ON_PATH(int, __open_2, (const char *path, int flags), THERE, flags)
+ON_PATH(int, __open64_2, (const char *path, int flags), THERE, flags)
+ON_PATH(int, __openat_2, (int dir, const char *path, int flags), dir, THERE, flags)
+ON_PATH(int, __openat64_2, (int dir, const char *path, int flags), dir, THERE, flags)
+ON_PATH(FILE *, fopen, (const char *path, const char *mode), THERE, mode)
+ON_PATH(FILE *, fopen64, (const char *path, const char *mode), THERE, mode)
+ON_PATH(DIR *, opendir, (const char *path), THERE)
+ON_PATH(int, access, (const char *path, int mode), THERE, mode)
+ON_PATH(int, faccessat,
+	(int dir, const char *path, int mode, int flags),
+	dir, THERE, mode, flags)
+ON_PATH(int, euidaccess, (const char *path, int mode), THERE, mode)
+ON_PATH(int, stat, (const char *path, struct stat *st), THERE, st)
+ON_PATH(int, stat64, (const char *path, struct stat64 *st), THERE, st)
+ON_PATH(int, lstat, (const char *path, struct stat *st), THERE, st)
+ON_PATH(int, lstat64, (const char *path, struct stat64 *st), THERE, st)
+ON_PATH(int, fstatat,
+	(int dir, const char *path, struct stat *st, int flags),
+	dir, THERE, st, flags)
+ON_PATH(int, fstatat64,
+	(int dir, const char *path, struct stat64 *st, int flags),
+	dir, THERE, st, flags)
+ON_PATH(int, statx,
+	(int dir, const char *path, int flags, unsigned int mask, struct statx *st),
+	dir, THERE, flags, mask, st)
+
+/* What the stat() of a program is that was linked with glibc 2.32 or older. */
+int __xstat(int version, const char *path, struct stat *st);
+int __xstat64(int version, const char *path, struct stat64 *st);
+int __lxstat(int version, const char *path, struct stat *st);
+int __lxstat64(int version, const char *path, struct stat64 *st);
+int __fxstatat(int version, int dir, const char *path, struct stat *st, int flags);
+int __fxstatat64(int version, int dir, const char *path, struct stat64 *st, int flags);
+
+ON_PATH(int, __xstat, (int version, const char *path, struct stat *st), version, THERE, st)
+ON_PATH(int, __xstat64, (int version, const char *path, struct stat64 *st), version, THERE, st)
+ON_PATH(int, __lxstat, (int version, const char *path, struct stat *st), version, THERE, st)
+ON_PATH(int, __lxstat64,
+	(int version, const char *path, struct stat64 *st),
+	version, THERE, st)
+ON_PATH(int, __fxstatat,
+	(int version, int dir, const char *path, struct stat *st, int flags),
+	version, dir, THERE, st, flags)
+ON_PATH(int, __fxstatat64,
+	(int version, int dir, const char *path, struct stat64 *st, int flags),
+	version, dir, THERE, st, flags)

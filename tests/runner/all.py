@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """make check-all: every kernel that is to be had as a package or can be built of one, the whole suite on each;
-mainline's own noiommu cdev; every compiler; a dom0 of Xen's. That takes hours, and some 20 GB in CACHE. All parts run,
-whatever became of those before; the results are rows of docs/kernels.md.
+mainline's own noiommu cdev; every compiler; programs of others; a dom0 of Xen's. That takes hours, and some 20 GB in
+CACHE. All parts run, whatever became of those before; the results are rows of docs/kernels.md.
 
     python3 -m runner.all [PART...]
 """
@@ -22,6 +22,7 @@ PARTS = {
     "reference": {"make conformance": ["reference/test_conformance_7_3.py"],
                   "make selftests": ["reference/test_selftests_7_3.py"]},
     "compilers": {"compilers": ["all/test_compilers.py"], "vmlinux with iommufd": ["all/test_vmlinux.py"]},
+    "clients": {"programs of others": ["all/test_dpdk.py"]},
     "xen": {"xen": ["all/test_xen.py"]},
 }
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each DPDK that Debian has, on each kernel, with all that programs do to it."""
+from __future__ import annotations
+
+import pytest
+
+from test_clients import dpdk
+
+ALL = "forward killed legacy_mem in_memory single_file secondary interrupt replug"
+
+
+@pytest.mark.parametrize("kind", ["virtio", "legacy", "e1000e"])
+@pytest.mark.parametrize("suite", ["bookworm", "trixie", "sid"])
+@pytest.mark.parametrize("role", ["6.1", "6.12", "newest"])
+def test_dpdk(role: str, suite: str, kind: str) -> None:
+    """Its own libraries on that kernel."""
+    dpdk(role, suite, kind, ALL)
+
+
+@pytest.mark.parametrize("role", ["6.12", "newest"])
+def test_dpdk_movable(role: str) -> None:
+    """Huge pages that a pin moves, so that their address has to be looked up after it."""
+    dpdk(role, "trixie", "virtio", "forward killed", "movablecore=3G")
+
+
+@pytest.mark.parametrize("role", ["6.1", "6.12", "newest"])
+def test_dpdk_gib_pages(role: str) -> None:
+    """Pages of 1 GiB."""
+    dpdk(role, "trixie", "virtio", "gib_pages", "hugepagesz=1G hugepages=1")

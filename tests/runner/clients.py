@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Programs of others on our nodes: DPDK of a Debian release, with all that it needs of it."""
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from .archive import apt_proxies, ask, cached, maker, source_line
+from .guest import Spec
+from .machine import LOGS, TESTS, remove, run
+from .root import tools
+
+# What of DPDK the tests run, and the drivers that it loads by itself
+PROGRAMS = ("testpmd", "proc-info")
+DRIVERS = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_virtio")
+# The devices: each guest has two of a kind.
+KINDS = {"virtio": "virtio-net-pci,disable-legacy=on", "legacy": "virtio-net-pci,disable-modern=on",
+         "e1000e": "e1000e", "igb": "igb"}
+
+
+@maker
+def dpdk_make(place: Path, suite: str) -> None:
+    """The programs, and the files that they are linked with and load."""
+    tree, log = place.with_suffix(".tree"), LOGS / f"dpdk-{suite}.log"
+    options = [*apt_proxies(), 'Acquire::Check-Valid-Until "false"']
+    run("mmdebstrap", "--mode=root", "--variant=extract", "--format=directory",
+        *(f"--aptopt={option}" for option in options), "--include=dpdk,dpdk-dev,librte-meta-allpmds,libc-bin",
+        suite, tree, source_line(suite), log=log, why=f"unpacking the DPDK of {suite} failed: see {log}")
+    lib = next(tree.glob("usr/lib/*/dpdk/pmds-*"))
+    begin = [tree / f"usr/bin/dpdk-{name}" for name in PROGRAMS] + \
+        [path for name in DRIVERS for path in lib.glob(f"librte_{name}.so*")]
+    # There is no shell for ldd.
+    loader = next(tree.glob("**/ld-linux-x86-64.so.2"))
+    said = "".join(run("chroot", tree, f"/{loader.relative_to(tree)}", "--list", f"/{path.relative_to(tree)}")
+                   for path in begin)
+    files = {*begin, *tree.glob("**/libgcc_s.so.1"), *(tree / name for name in re.findall(r"/(\S+) \(0x", said))}
+    # A driver finds another one by the link that lies with the libraries.
+    files |= {path for path in lib.parent.parent.glob("librte_*.so*") if (lib / path.name) in files}
+    for _ in range(2):
+        files |= {path.parent / path.readlink() for path in files if path.is_symlink()}
+    for path in files:
+        # Old releases have files in /lib, and new ones a link there.
+        to = place / "usr" / str(path.parent.resolve().relative_to(tree)).removeprefix("usr/") / path.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, to, follow_symlinks=False)
+    (place / "usr/lib64").mkdir(exist_ok=True)
+    shutil.copy2(loader, place / "usr/lib64", follow_symlinks=True)
+    for name in ("bin", "lib", "lib64"):
+        (place / name).symlink_to(f"usr/{name}")
+    remove(tree)
+
+
+def dpdk(suite: str) -> Path:
+    """The DPDK of a release."""
+    version = "".join(ask(suite, "dpdk")[:1])
+    return cached(f"dpdk-{suite}_{version}", dpdk_make, suite, what=f"unpacking the DPDK of {suite}", mib=600)
+
+
+def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
+    """A guest whose two ports of that kind a hub joins. DPDK wants SSE4.2."""
+    words = [f"-netdev hubport,id=hub{slot}.0,hubid=0 -device {KINDS[kind]},netdev=hub{slot}.0,bus=pcie.0,addr=0x{slot}"
+             for slot in (10, 11)]
+    tree = dpdk(suite)
+    files = {f"dpdk/{path.relative_to(tree)}": path for path in tree.rglob("*")
+             if not path.is_dir() or path.is_symlink()}
+    files |= {"dpdk/usr/sbin/noiommufd-run": tools() / "noiommufd-run", "tests/dpdk": TESTS / "clients/dpdk",
+              "dpdk/usr/lib/noiommufd/libnoiommufd-vfio.so": tools() / "libnoiommufd-vfio.so"}
+    return Spec("frame guest-load load\nmodprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1\n"
+                f"frame dpdk /tests/dpdk bind {tests} -- 0000:00:10.0 0000:00:11.0\nframe guest-unload unload\n",
+                ["guest-load", "dpdk", "guest-unload"], files=files, devices=" ".join(words).split(),
+                cpu="Nehalem,+pdpe1gb", memory="4G", append=append, limit=900)

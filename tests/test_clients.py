@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""DPDK as Debian has it, unmodified: it forwards packets, and leaves nothing."""
+from __future__ import annotations
+
+import pytest
+
+from conftest import ended, expect
+from runner import clients
+from runner.guest import Guest
+from runner.root import Root
+
+
+def dpdk(role: str, suite: str, kind: str, tests: str, append: str = "") -> None:
+    """A guest that runs these tests."""
+    name = f"dpdk-{suite}-{kind}{append and '-' + append.partition('=')[0]}"
+    guest = Guest(f"{role}-{name}", Root.of_role(role, f"{role}-{name}"), clients.spec(suite, kind, append, tests))
+    ended(guest)
+    programs = [guest.program(name) for name in guest.spec.frames]
+    wrong = [f"{program.name}: {fault}" for program in programs for fault in program.faults]
+    wrong += ["\n".join([f"{result.name}: {result.why}", *result.lines]) for program in programs
+              for result in program.results.values() if result.skip or not result.passed]
+    expect(not wrong, "\n".join(wrong))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where all of a kernel is tested that has the DPDK of its own release."""
+    option = metafunc.config.option
+    kinds = ["virtio", "e1000e"] if "6.12" in option.kernel.split() and option.package else []
+    metafunc.parametrize("kind", [pytest.param(kind, marks=pytest.mark.xdist_group("clients")) for kind in kinds])
+
+
+def test_dpdk(kind: str) -> None:
+    """Packets go round, and SIGKILL leaves nothing."""
+    dpdk("6.12", "trixie", kind, "forward killed")

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory for code under test, which includes this after all headers of its own:
- * each allocation can be made to fail, and what is out is counted. The count is
- * atomic, for some is freed by a worker; failing is for single-threaded tests.
+ * The allocator of the code under test, which includes this after all its own
+ * headers: any allocation can be made to fail, and those not yet freed are
+ * counted. The count is atomic because a worker frees some of them; only
+ * single-threaded tests make allocations fail.
  */
 #ifndef __NOIOMMUFD_TEST_ALLOC_H
 #define __NOIOMMUFD_TEST_ALLOC_H
@@ -13,24 +14,24 @@
 #include <linux/slab.h>
 
 extern atomic_long_t noiommufd_test_allocated;
-/* Allocations until one fails; negative: none does. */
+/* How many allocations succeed before one fails; negative: all succeed. */
 extern long noiommufd_test_fail_after;
 
 bool noiommufd_test_alloc_fails(void);
 void *noiommufd_test_alloc(size_t size, gfp_t gfp);
 void noiommufd_test_free(const void *mem);
 
-/* All suites' exit: nothing is allocated. Whatever frees it has settled. */
+/* For the exit of every suite, after deferred frees: nothing is allocated. */
 static inline void test_expect_none_allocated(struct kunit *test)
 {
 	noiommufd_test_fail_after = -1;
 	KUNIT_EXPECT_EQ(test, 0L, atomic_long_read(&noiommufd_test_allocated));
-	/* Let others not suffer. */
+	/* A leak of this test must not fail the next one. */
 	atomic_long_set(&noiommufd_test_allocated, 0);
 }
 
 #ifdef NOIOMMUFD_COVERAGE
-/* One copy of a function, so that its branches are counted together. */
+/* Keep one copy of each function, so that its branches are counted together. */
 #undef __always_inline
 #define __always_inline inline
 #endif
@@ -50,7 +51,7 @@ static inline void test_expect_none_allocated(struct kunit *test)
 #define kfree(mem)			noiommufd_test_free(mem)
 #define kvfree(mem)			noiommufd_test_free(mem)
 
-/* The same for what code under test frees by kfree_rcu(). */
+/* Count what the code under test frees with kfree_rcu(). */
 #define TEST_FREE_RCU(fn, type)                                          \
 	static void fn(type ptr)                                         \
 	{                                                                \

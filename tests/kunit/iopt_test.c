@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit suites of the IO address space: areas, allowed ranges and automatic
- * IOVA, and when memory is pinned. They compile it in, on top of a pinning that
- * only counts. The software page table beside it is the real one.
+ * KUnit suites of the IO address space: areas, allowed ranges, automatic IOVAs,
+ * and when memory is pinned. They include io_pagetable.c, on top of pinning
+ * functions that only count. The software page table is the real one.
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
@@ -37,7 +37,7 @@ TEST_FREE_RCU(test_free_pages, struct noiommu_pages *)
 #undef kfree_rcu
 #define kfree_rcu(ptr, ...)	test_free_area(ptr)
 
-/* Waits for a lock that a fatal signal ends: how many until one is; or -1. */
+/* How many killable waits succeed before a signal ends one; -1: all do. */
 static long test_killed_after = -1;
 
 static bool test_killed(void)
@@ -55,7 +55,7 @@ static int test_down_write(struct rw_semaphore *sem)
 	return test_killed() ? -EINTR : down_write_killable(sem);
 }
 
-/* Somebody is about to wait for an area that is busy. */
+/* Completed when a thread is about to wait for a busy area. */
 static DECLARE_COMPLETION(test_waits);
 
 #undef wait_event_killable
@@ -79,7 +79,7 @@ static int test_mutex_lock(struct mutex *lock)
 	return 0;
 }
 
-/* Looks for a fatal signal until there is one; or -1. */
+/* How many checks find no fatal signal before one is pending; -1: all do. */
 static long test_signal_after = -1;
 
 static bool test_fatal_signal(void)
@@ -93,7 +93,7 @@ static bool test_fatal_signal(void)
 
 #define fatal_signal_pending(task)	((void)(task), test_fatal_signal())
 
-/* In the middle of a lookup. */
+/* Called in the middle of a lookup. */
 static void (*test_lookup_hook)(struct swpt *swpt);
 
 static int test_swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys,
@@ -134,8 +134,8 @@ struct iopt_test {
 };
 
 /*
- * Pins that are out, pages objects, fills until one fails, and who is called
- * in a fill, where the address space is not locked.
+ * Pins held, pages objects, how many fills succeed before one fails (-1: all
+ * do), and what to call during a fill, when the address space is not locked.
  */
 static long test_pinned;
 static long test_objects;
@@ -181,7 +181,7 @@ static void test_release(void *arg, const u64 *words, unsigned int nr,
 	test_pinned -= nr * npages;
 }
 
-/* Page n of a pages object is PFN start / PAGE_SIZE + n. */
+/* The PFN of page n of a pages object is start / PAGE_SIZE + n. */
 static int test_fill(struct swpt_pages *pages, struct noiommu_area *area)
 {
 	u64 first = area->swpt.first_index, last = area->swpt.last_index, end;
@@ -221,7 +221,7 @@ int noiommu_area_fill(struct noiommu_area *area)
 		return -EFAULT;
 
 	if (hook) {
-		/* Once. */
+		/* The hook runs once. */
 		test_fill_hook = NULL;
 		hook(test_fill_test);
 	}
@@ -231,7 +231,7 @@ int noiommu_area_fill(struct noiommu_area *area)
 	return rc;
 }
 
-/* Called while an area is unpinned, which nobody holds up. */
+/* Called while an area is being unpinned, which no signal can end. */
 static void (*test_unfill_hook)(struct kunit *test);
 
 void noiommu_area_unfill(struct noiommu_area *area)
@@ -265,7 +265,7 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 	return 0;
 }
 
-/* Files are tested in the guests; here fd 0 is one, and no other is there. */
+/* Files are tested in the guests; here fd 0 is the only one. */
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 					       bool writable, u8 account_mode)
 {
@@ -279,10 +279,10 @@ struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 	return pages;
 }
 
-/* Calls for pages objects, and those until one fails. */
+/* Calls for a pages object; how many succeed before one fails (-1: all do). */
 static long test_changed, test_restored, test_forgotten;
 static long test_change_fails_after = -1;
-/* Called while charges go over. */
+/* Called while charges are being transferred. */
 static void (*test_change_hook)(struct kunit *test);
 
 int noiommu_pages_change_process(struct noiommu_pages *pages)
@@ -305,7 +305,7 @@ void noiommu_pages_forget_process(struct noiommu_pages *pages)
 	test_forgotten++;
 }
 
-/* What noiommu_iova_base was before the first test. */
+/* The noiommu_iova_base from before the first test. */
 static u64 test_iova_base;
 
 static int iopt_test_init(struct kunit *test)
@@ -330,7 +330,7 @@ static int iopt_test_init(struct kunit *test)
 	test_lookup_hook = NULL;
 	if (!test_iova_base)
 		test_iova_base = noiommu_iova_base;
-	/* As mainline has it, which is easier to read. */
+	/* As in mainline: the IOVAs are easier to read. */
 	noiommu_iova_base = PAGE_SIZE;
 	mutex_init(&t->ictx.change_process);
 	noiommu_init_table(&t->iopt, &t->ictx);
@@ -345,7 +345,7 @@ static void iopt_test_exit(struct kunit *test)
 
 	if (!t)
 		return;
-	/* So that a test which failed leaves nothing behind. */
+	/* A test that failed must not affect the next one. */
 	test_killed_after = -1;
 	test_signal_after = -1;
 	noiommufd_test_fail_after = -1;
@@ -366,7 +366,7 @@ static int test_map_at(struct io_pagetable *iopt, u64 iova, unsigned long va,
 				      NULL);
 }
 
-/* The IOVA that is chosen, or an errno as a huge number. */
+/* Returns the chosen IOVA, or a negative errno as a huge number. */
 static u64 test_map_auto(struct io_pagetable *iopt, unsigned long va,
 			 u64 length)
 {
@@ -382,7 +382,7 @@ static int test_unmap(struct io_pagetable *iopt, u64 iova, u64 length)
 	u64 unmapped;
 	int rc = noiommu_unmap_iova(iopt, iova, length, &unmapped);
 
-	/* Nothing there is an error of the ioctl call. */
+	/* The ioctl handler makes an empty range an error. */
 	if (!rc && !unmapped)
 		return -ENOENT;
 	return rc ?: unmapped >> PAGE_SHIFT;
@@ -425,14 +425,14 @@ static void iopt_test_auto_iova(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
 
-	/* Never 0; the first that fits; the offset in the page is kept. */
+	/* The first IOVA that fits, never 0, with the offset in the page. */
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
 			test_map_auto(iopt, 0x7000, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 2,
 			test_map_auto(iopt, 0x7000, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 3 + 0x123,
 			test_map_auto(iopt, 0x7123, 8));
-	/* As aligned as the address is, up to a huge page. */
+	/* Aligned like the address, up to the size of a huge page. */
 	KUNIT_EXPECT_EQ(test, (u64)PMD_SIZE,
 			test_map_auto(iopt, 1 << 30, 1 << 22));
 	KUNIT_EXPECT_EQ(test, 2, test_unmap(iopt, PAGE_SIZE, 2 * PAGE_SIZE));
@@ -464,7 +464,7 @@ static void iopt_test_auto_iova_full(struct kunit *test)
 	/* A fixed IOVA may be anywhere. */
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x1000, 0x1000));
 
-	/* The list is lifted. */
+	/* An empty list allows everything again. */
 	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	noiommu_free_allowed(&allowed);
 	KUNIT_EXPECT_EQ(test, 0x1000ULL, test_map_auto(iopt, 0x1000, 0x1000));
@@ -488,7 +488,7 @@ static void iopt_test_allowed_list(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, RB_EMPTY_ROOT(&allowed.rb_root));
 }
 
-/* Against a bitmap of pages: the answer is the first place that fits. */
+/* Compare with a map of pages: the IOVA is the first place that fits. */
 static void iopt_test_auto_iova_random(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
@@ -513,7 +513,7 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 	for (step = 0; step < (IS_ENABLED(CONFIG_KASAN) ? 1000 : 4000); step++) {
 		n = 1 + prandom_u32_state(&rnd) % 24;
 		if (prandom_u32_state(&rnd) % 2) {
-			/* Take one away: number n of those there are. */
+			/* Unmap the n-th area. */
 			for (i = 1; i < npages && n; i++)
 				if (taken[i] && taken[i] != taken[i - 1])
 					n--;
@@ -534,14 +534,14 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 			if (i == n)
 				break;
 		}
-		/* An odd page: no alignment beyond it. */
+		/* The address of an odd page asks for no more alignment. */
 		iova = test_map_auto(iopt, 0x7f001000, n * PAGE_SIZE);
 		if (start >= npages) {
 			KUNIT_ASSERT_EQ(test, (u64)-ENOSPC, iova);
 			continue;
 		}
 		KUNIT_ASSERT_EQ(test, (u64)start * PAGE_SIZE, iova);
-		/* Neighbours have to differ. */
+		/* Adjacent areas must have different marks. */
 		memset(taken + start, 1 + step % 250, n);
 		if (taken[start - 1] == taken[start] ||
 		    taken[start + n] == taken[start])
@@ -550,24 +550,24 @@ static void iopt_test_auto_iova_random(struct kunit *test)
 	noiommu_free_allowed(&allowed);
 }
 
-/* Where nothing fits, by alignment or at the ends of what there is. */
+/* Nothing fits, because of the alignment or at either end of the IOVA space. */
 static void iopt_test_auto_iova_edges(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
 	struct rb_root_cached allowed = RB_ROOT_CACHED;
 	const u64 top = -(u64)PAGE_SIZE;
 
-	/* The last page is never given, nor what reaches into it. */
+	/* The last page is never allocated, not even in part. */
 	KUNIT_ASSERT_EQ(test, 0,
 			noiommu_add_allowed(&allowed, top - 0x3000, U64_MAX));
 	KUNIT_ASSERT_EQ(test, 0, noiommu_add_allowed(&allowed, 0, 0x1fff));
 	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
 	KUNIT_EXPECT_EQ(test, top - 0x3000,
 			test_map_auto(iopt, 0, 2 * PAGE_SIZE));
-	/* Aligned, it would begin after the end, or wrap. */
+	/* Aligned, it would begin past the end, or wrap. */
 	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC, test_map_auto(iopt, 0, 1 << 30));
 	KUNIT_EXPECT_EQ(test, 0x1000ULL, test_map_auto(iopt, 0, PAGE_SIZE));
-	/* One page is left: the offset does not fit in, then it does. */
+	/* One page is left: too small with the offset, then large enough. */
 	KUNIT_EXPECT_EQ(test, (u64)-ENOSPC,
 			test_map_auto(iopt, 0x801, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, top - 0x1000 + 0x801,
@@ -577,7 +577,7 @@ static void iopt_test_auto_iova_edges(struct kunit *test)
 	noiommu_free_allowed(&allowed);
 }
 
-/* With pinned memory less than a page cannot be placed. */
+/* With an HWPT, only whole pages can be mapped. */
 static void iopt_test_auto_iova_pinned(struct kunit *test)
 {
 	struct io_pagetable *iopt = &((struct iopt_test *)test->priv)->iopt;
@@ -591,7 +591,7 @@ static void iopt_test_auto_iova_pinned(struct kunit *test)
 	test_remove_hwpt(iopt);
 }
 
-/* Where no memory is, as long as there is room, and as it is allowed. */
+/* IOVAs where there is no memory, while that range has room and is allowed. */
 static void iopt_test_auto_iova_base(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -605,11 +605,11 @@ static void iopt_test_auto_iova_base(struct kunit *test)
 			test_map_auto(iopt, 0x7000, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, base + PMD_SIZE,
 			test_map_auto(iopt, 1 << 30, 1 << 22));
-	/* One that is freed is taken again. */
+	/* A freed IOVA is used again. */
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, base, PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, base, test_map_auto(iopt, 0x7000, PAGE_SIZE));
 
-	/* Not a part of it is allowed, then the end of it is. */
+	/* First no part of the range is allowed, then only its end. */
 	KUNIT_ASSERT_EQ(test, 0,
 			noiommu_add_allowed(&allowed, 0x10000, 0x1ffff));
 	KUNIT_ASSERT_EQ(test, 0, noiommu_set_allow_iova(iopt, &allowed));
@@ -625,14 +625,14 @@ static void iopt_test_auto_iova_base(struct kunit *test)
 			test_map_auto(iopt, 0x7000, 0x3000));
 	KUNIT_EXPECT_EQ(test, base + size - 0x1000,
 			test_map_auto(iopt, 0x7000, PAGE_SIZE));
-	/* There is room, but beyond. */
+	/* What room is left is past the end of the range. */
 	KUNIT_EXPECT_EQ(test, 0x11000ULL, test_map_auto(iopt, 0x7000, PAGE_SIZE));
 
-	/* All of it is taken. */
+	/* The whole range is mapped. */
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->other, base, 1 << 30, size));
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE,
 			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
-	/* A parameter that leaves no room is as good as none. */
+	/* A parameter that leaves no room is ignored. */
 	noiommu_iova_base = U64_MAX;
 	KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE * 2,
 			test_map_auto(&t->other, 0x7000, PAGE_SIZE));
@@ -688,7 +688,7 @@ static void iopt_test_unmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_unmap(iopt, 0x2000, 0));
 	KUNIT_EXPECT_EQ(test, -EOVERFLOW, test_unmap(iopt, 0x2000, U64_MAX));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0, 0x2000));
-	/* A part of one, at either end or after a whole one: all stay. */
+	/* A part of an area, also after a whole one: nothing is unmapped. */
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x2000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x3000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_unmap(iopt, 0x2000, 0x3000));
@@ -725,7 +725,7 @@ static void iopt_test_copy(struct kunit *test)
 			noiommu_clone_areas(&t->iopt, 0x15000, 0x2000, &areas));
 	KUNIT_EXPECT_TRUE(test, list_empty(&areas));
 
-	/* Across both: two areas, nothing pinned again. */
+	/* A range across both: two areas, and nothing is pinned again. */
 	KUNIT_ASSERT_EQ(test, 0,
 			noiommu_clone_areas(&t->iopt, 0x12000, 0x2000, &areas));
 	KUNIT_ASSERT_EQ(test, 0,
@@ -737,7 +737,7 @@ static void iopt_test_copy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->other, 0x101000, &phys));
 	KUNIT_EXPECT_EQ(test, 0x9000ULL, phys);
 
-	/* The copied pages alone stay. */
+	/* Only the copied pages stay pinned. */
 	KUNIT_EXPECT_EQ(test, 6, test_unmap(&t->iopt, 0x10000, 0x6000));
 	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->other, 0x101000, &phys));
@@ -789,7 +789,7 @@ static void iopt_test_lazy(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x20000, 0x9000, 0x1000));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 
-	/* The device may still be at it. */
+	/* The device may still access the memory. */
 	test_remove_hwpt(iopt);
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, test_phys(iopt, 0x11000, &phys));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
@@ -797,7 +797,7 @@ static void iopt_test_lazy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x30000, 0x9000, 0x1000));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
-	/* UNMAP is the program's word. */
+	/* With UNMAP, the program says that the device is done with it. */
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x20000, 0x1000));
 	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
 
@@ -809,7 +809,7 @@ static void iopt_test_lazy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, test_phys(iopt, 0x11000, &phys));
 
-	/* No device: nothing to wait for. */
+	/* Without a device, the memory is unpinned at once. */
 	test_add_hwpt(test, iopt, 0);
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 	test_remove_hwpt(iopt);
@@ -824,7 +824,7 @@ static void iopt_test_fill_fails(struct kunit *test)
 	int i;
 
 	atomic_set(&t->ictx.nr_devices, 1);
-	/* One that is pinned from before stays so. */
+	/* An area that was pinned before stays pinned. */
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x50000, 0x5000, 0x2000));
 	test_add_hwpt(test, iopt, 0);
 	test_remove_hwpt(iopt);
@@ -876,7 +876,8 @@ static void iopt_test_alignment(struct kunit *test)
 }
 
 /*
- * Calls that meet: what another thread can see or do while memory is pinned.
+ * Concurrent ioctls: what another thread sees and can do while memory is being
+ * pinned.
  */
 
 static void test_hook_in_map(struct kunit *test)
@@ -885,7 +886,7 @@ static void test_hook_in_map(struct kunit *test)
 	u64 phys, unmapped;
 	LIST_HEAD(areas);
 
-	/* The range is taken, and more cannot be said of it. */
+	/* The range is in use, but nothing else can be done with it yet. */
 	KUNIT_EXPECT_EQ(test, -EEXIST,
 			test_map_at(&t->iopt, 0x11000, 0x1000, 0x1000));
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_unmap(&t->iopt, 0x10000, 0x2000));
@@ -893,7 +894,7 @@ static void test_hook_in_map(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOENT,
 			noiommu_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_EXPECT_EQ(test, -ENOENT, test_phys(&t->iopt, 0x10000, &phys));
-	/* Another HWPT has no need to wait for it. */
+	/* Another HWPT need not wait for it. */
 	test_add_hwpt(test, &t->iopt, 0);
 	KUNIT_EXPECT_EQ(test, 1L, test_pinned);
 	t->hooked = true;
@@ -927,7 +928,7 @@ static void test_hook_remove_hwpt(struct kunit *test)
 	test_remove_hwpt(&t->iopt);
 }
 
-/* The last HWPT goes while memory is pinned for a MAP. */
+/* The last HWPT is destroyed while a MAP pins memory. */
 static void iopt_test_hwpt_goes_in_map(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -938,7 +939,7 @@ static void iopt_test_hwpt_goes_in_map(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(&t->iopt, 0x10000, 0x5000,
 					     0x2000));
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
-	/* With a device it stays pinned. */
+	/* With a device, the memory stays pinned. */
 	atomic_set(&t->ictx.nr_devices, 1);
 	test_add_hwpt(test, &t->iopt, 0);
 	test_fill_hook = test_hook_remove_hwpt;
@@ -971,7 +972,7 @@ static void test_hook_in_hwpt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
 	test_killed_after = 1;
 	KUNIT_EXPECT_EQ(test, -EINTR, test_unmap(&t->iopt, 0x10000, 0x2000));
-	/* This one waits until it is pinned. */
+	/* This UNMAP waits until the area is pinned. */
 	reinit_completion(&test_waits);
 	queue_work(system_unbound_wq, &t->work);
 	KUNIT_EXPECT_NE(test, 0UL,
@@ -1007,7 +1008,7 @@ static void test_hook_last_device(struct kunit *test)
 	t->hooked = true;
 }
 
-/* The last device goes while an HWPT is made, and then that fails. */
+/* The last device goes away while an HWPT is being made, which then fails. */
 static void iopt_test_device_goes_in_add_hwpt(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1030,7 +1031,7 @@ static void iopt_test_device_goes_in_add_hwpt(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
 }
 
-/* What becomes of a MAP and an HWPT while another HWPT is about to be ready. */
+/* What a MAP and an HWPT do while another HWPT is about to be ready. */
 static void (*test_ready_hook)(struct kunit *test);
 static int test_ready_rc;
 
@@ -1061,7 +1062,9 @@ static int test_add_ready_hwpt(struct kunit *test, int rc)
 	return rc;
 }
 
-/* Nobody can translate by an HWPT that is not ready, and it leaves nothing. */
+/*
+ * An HWPT translates nothing until it is ready, and leaves nothing if it fails.
+ */
 static void iopt_test_hwpt_ready(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1079,7 +1082,7 @@ static void iopt_test_hwpt_ready(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->iopt, 0x20000, &phys));
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(&t->iopt, 0x20000, 0x1000));
 
-	/* What was translated stays, though the HWPT it was for has gone. */
+	/* What was translated stays pinned, though its HWPT is gone. */
 	test_ready_hook = test_hook_remove_hwpt;
 	KUNIT_EXPECT_EQ(test, -EFAULT, test_add_ready_hwpt(test, -EFAULT));
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
@@ -1087,7 +1090,7 @@ static void iopt_test_hwpt_ready(struct kunit *test)
 	noiommu_unpin_unused(&t->iopt);
 }
 
-/* A COPY of many areas can be killed, also if all of them are pinned already. */
+/* A COPY of many areas can be killed, even if all are pinned already. */
 static void iopt_test_killed_in_copy(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1118,13 +1121,13 @@ static void iopt_test_killed_in_copy(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, -ENOENT,
 				test_phys(&t->other, iova, &phys));
 	} while (killed++ < 100);
-	/* For each of them when it is placed, and when it is pinned. */
+	/* Each area checks for a signal when it is placed, and pinned. */
 	KUNIT_EXPECT_EQ(test, 8U, killed);
 	test_remove_hwpt(&t->iopt);
 	test_remove_hwpt(&t->other);
 }
 
-/* Every wait that a signal can end is ended: nothing has changed. */
+/* A signal ends every wait that it can end, and nothing has changed then. */
 static void iopt_test_killed(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1181,7 +1184,7 @@ static int test_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 	return rc;
 }
 
-/* A writer in the way: before, in the middle. */
+/* A lookup meets a writer, before it begins or in the middle. */
 static void iopt_test_lookup_retry(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1234,7 +1237,7 @@ static void iopt_test_lookup_runs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0U, runs.nr);
 
 	test_add_hwpt(test, iopt, 0);
-	/* Without a lock, or with one since a writer is in the way each time. */
+	/* Without the lock; then with it, since each attempt meets a writer. */
 	for (i = 0; i < 2; i++) {
 		test_lookup_hook = i ? test_hook_writer : NULL;
 		runs.nr = 0;
@@ -1255,9 +1258,7 @@ static void iopt_test_lookup_runs(struct kunit *test)
 	test_remove_hwpt(iopt);
 }
 
-/*
- * Failures half way.
- */
+/* Failures halfway. */
 
 static void iopt_test_copy_fails(struct kunit *test)
 {
@@ -1297,7 +1298,7 @@ static void iopt_test_copy_fails(struct kunit *test)
 	test_remove_hwpt(&t->other);
 }
 
-/* Every allocation of MAP, COPY, IOAS_ALLOW_IOVAS and HWPT_ALLOC in turn. */
+/* Fail each allocation of MAP, COPY, ALLOW_IOVAS and HWPT_ALLOC in turn. */
 static void iopt_test_alloc_fails(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1361,7 +1362,7 @@ static void iopt_test_alloc_fails(struct kunit *test)
 					test_unmap(&t->other, 0x20000 << part,
 						   0x3000));
 		}
-		/* The two of COPY are runs of one; the others allocate. */
+		/* At least one allocation failed. */
 		KUNIT_EXPECT_GT(test, n, 0L);
 	}
 	noiommu_free_allowed(&allowed);
@@ -1370,8 +1371,8 @@ static void iopt_test_alloc_fails(struct kunit *test)
 }
 
 /*
- * A random walk of map, copy, unmap, lookup and HWPTs that come and go in two
- * address spaces, against arrays of pages.
+ * A random walk in two address spaces (map, copy, unmap, look up, add and
+ * remove an HWPT), checked against arrays of pages.
  */
 
 #define WALK_PAGES	96
@@ -1402,7 +1403,7 @@ static bool walk_is_free(const struct walk_page *page, unsigned int n)
 	return true;
 }
 
-/* Distinct pages of those address spaces that have an HWPT. */
+/* How many distinct pages the address spaces with an HWPT have. */
 static long walk_pinned(const struct walk *w)
 {
 	unsigned int i, j, which;
@@ -1491,7 +1492,7 @@ static void walk_unmap(struct kunit *test, struct walk *w, unsigned int which)
 	int found = 0;
 
 	if (walk_random(w, 2)) {
-		/* Whole areas, rather. */
+		/* Extend the range to whole areas. */
 		while (at && page[at].area && page[at].area == page[at - 1].area) {
 			at--;
 			n++;
@@ -1584,7 +1585,7 @@ static int test_cut(struct io_pagetable *iopt, u64 last)
 	return noiommu_cut_iova(iopt, &last, 1);
 }
 
-/* An area in parts is what it was: pinned once, found at every page. */
+/* After a cut, the area is still pinned once and found at every page. */
 static void iopt_test_cut(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1599,7 +1600,7 @@ static void iopt_test_cut(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
 	KUNIT_EXPECT_EQ(test, 6L, test_pinned);
 
-	/* Nothing there, at either end, and within a page. */
+	/* At an unmapped IOVA, at either end, and within a page. */
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x20000));
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10000));
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x13fff));
@@ -1657,11 +1658,11 @@ static void test_hook_in_cut(struct kunit *test)
 	struct io_pagetable *iopt = &t->iopt;
 	u64 phys;
 
-	/* Found as before, with and without a lock, which nobody holds. */
+	/* Lookups find the area as before. The lock is not held. */
 	KUNIT_EXPECT_EQ(test, 0, test_phys(iopt, 0x11000, &phys));
 	KUNIT_EXPECT_EQ(test, 0x6000ULL, phys);
 	KUNIT_EXPECT_EQ(test, 0, test_map_at(iopt, 0x1000, 0x5000, 0x1000));
-	/* The area stays: UNMAP waits for the cut. */
+	/* UNMAP waits for the cut. */
 	test_killed_after = 1;
 	KUNIT_EXPECT_EQ(test, -EINTR, test_unmap(iopt, 0x10000, 0x2000));
 	reinit_completion(&test_waits);
@@ -1671,7 +1672,7 @@ static void test_hook_in_cut(struct kunit *test)
 	t->hooked = true;
 }
 
-/* The address space is not locked while the parts come to cover the pages. */
+/* The address space is not locked while the parts take over the pages. */
 static void iopt_test_in_cut(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1683,7 +1684,7 @@ static void iopt_test_in_cut(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, noiommu_set_large_pages(iopt, false));
 	test_add_hwpt(test, iopt, 0);
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(iopt, 0x10000, 0x5000, 0x4000));
-	/* Killed in any of its waits: nothing has changed. */
+	/* A signal ends each of its waits in turn: nothing has changed. */
 	for (test_killed_after = 0; test_cut(iopt, 0x11fff) == -EINTR;
 	     test_killed_after = t->rc) {
 		KUNIT_EXPECT_EQ(test, 4L, test_pinned);
@@ -1706,7 +1707,7 @@ static void iopt_test_in_cut(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0x7000ULL, phys);
 	KUNIT_EXPECT_EQ(test, 3L, test_pinned);
 
-	/* The HWPT goes while the area is busy: the parts are unpinned, too. */
+	/* The HWPT goes while the area is busy: the parts are unpinned. */
 	test_fill_hook = test_hook_remove_hwpt;
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x12fff));
 	KUNIT_EXPECT_EQ(test, 0L, test_pinned);
@@ -1714,9 +1715,7 @@ static void iopt_test_in_cut(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x13000, 0x1000));
 }
 
-/*
- * The user is told the IOVA before anybody can find what is there.
- */
+/* The IOVA is reported to the user before the area can be found there. */
 
 static void (*test_answer_hook)(struct iopt_test *t);
 static u64 test_answered;
@@ -1775,7 +1774,7 @@ static void iopt_test_answer(struct kunit *test)
 	}
 	test_remove_hwpt(&t->iopt);
 
-	/* An HWPT is made meanwhile: the memory is pinned for it, or cannot be. */
+	/* An HWPT is made meanwhile: memory is pinned for it, or MAP fails. */
 	test_answer_hook = test_hook_add_hwpt;
 	KUNIT_EXPECT_EQ(test, 0, test_map_answer(t, 0, 0));
 	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
@@ -1788,7 +1787,7 @@ static void iopt_test_answer(struct kunit *test)
 	test_remove_hwpt(&t->iopt);
 }
 
-/* Destroyed by id while calls are at it: what they map goes, too. */
+/* Destroyed by ID during a MAP: what that maps is destroyed as well. */
 static void iopt_test_shut(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1837,7 +1836,7 @@ static void test_hook_in_unfill(struct kunit *test)
 	t->hooked = true;
 }
 
-/* An area that is being unpinned is waited for, and pinned or cut after that. */
+/* Pinning or cutting an area waits until it has been unpinned. */
 static void iopt_test_in_unpin(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1867,7 +1866,7 @@ static void iopt_test_in_unpin(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, test_unmap(iopt, 0x11000, 0x1000));
 }
 
-/* Each walk over areas can be ended at each of them, and leaves all as it was. */
+/* A signal can end a walk over areas at each of them: nothing has changed. */
 static void iopt_test_signal_in_walks(struct kunit *test)
 {
 	struct iopt_test *t = test->priv;
@@ -1897,7 +1896,7 @@ static void iopt_test_signal_in_walks(struct kunit *test)
 	noiommu_free_areas(&areas);
 	EXPECT_WALK(3, noiommu_set_large_pages(iopt, false));
 	iova = 0;
-	/* Each area, the place behind the last, and one to be placed */
+	/* Each area, the place after the last, and the new area */
 	EXPECT_WALK(5,
 		    noiommu_map_user_pages(iopt, &iova, 0x5000, PAGE_SIZE, true,
 					   IOPT_ALLOC_IOVA, NULL, NULL));
@@ -1907,7 +1906,7 @@ static void iopt_test_signal_in_walks(struct kunit *test)
 #undef EXPECT_WALK
 }
 
-/* What CHANGE_PROCESS does, in two address spaces. */
+/* Do what CHANGE_PROCESS does, with two address spaces. */
 static int test_change(struct iopt_test *t)
 {
 	LIST_HEAD(pages);
@@ -1947,7 +1946,7 @@ static void iopt_test_change_process(struct kunit *test)
 			noiommu_map_file_pages(&t->iopt, &iova, 1, 0, 0x1000,
 					       true, IOPT_ALLOC_IOVA, NULL,
 					       NULL));
-	/* A copy has the same memory. */
+	/* A copy shares the memory, which is transferred only once. */
 	KUNIT_ASSERT_EQ(test, 0,
 			noiommu_clone_areas(&t->iopt, 0x10000, 0x1000, &areas));
 	KUNIT_ASSERT_EQ(test, 0,
@@ -1957,13 +1956,13 @@ static void iopt_test_change_process(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 3L, test_changed);
 	KUNIT_EXPECT_EQ(test, 3L, test_forgotten);
 	KUNIT_EXPECT_EQ(test, 0L, test_restored);
-	/* The second one is over the limit. */
+	/* The second transfer exceeds the limit. */
 	test_change_fails_after = 1;
 	KUNIT_EXPECT_EQ(test, -ENOMEM, test_change(t));
 	KUNIT_EXPECT_EQ(test, 1L, test_changed);
 	KUNIT_EXPECT_EQ(test, 0L, test_forgotten);
 	KUNIT_EXPECT_EQ(test, 3L, test_restored);
-	/* Memory of a process cannot go over, and keeps all from it. */
+	/* A process's own memory cannot be transferred, so nothing is. */
 	KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, 0x90000, 0x5000,
 					     0x1000));
 	KUNIT_EXPECT_EQ(test, -EINVAL, test_change(t));
@@ -1984,8 +1983,8 @@ static void test_hook_unmap(struct kunit *test)
 }
 
 /*
- * Unmapped while its charge goes over: a COPY that is on its way has the memory
- * then, or nobody has.
+ * A file is unmapped while its charge is being transferred. Then only a COPY in
+ * progress still has its memory, or nothing has.
  */
 static void iopt_test_change_process_unmapped(struct kunit *test)
 {

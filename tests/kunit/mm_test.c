@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit suite of how memory is pinned on older kernels, by the VMA that it is in.
- * It compiles in compat/mm.c as for the oldest, with a find_vma() of its own; no
- * page is pinned.
+ * KUnit suite of how older kernels pin memory, which depends on the VMA. It
+ * includes compat/mm.c as the oldest kernel would have it, with its own
+ * find_vma(); no page is pinned.
  */
-/* Another test has these names; the header shall declare ours. */
+/* Another test defines these names; have the header declare ours. */
 #define noiommufd_pin_user_pages_fast	test_mm_pin_user_pages_fast
 #define noiommufd_pin_user_pages_remote	test_mm_pin_user_pages_remote
 
@@ -15,7 +15,7 @@
 
 #define NOIOMMUFD_OLDEST_KERNEL
 
-/* As on an arm64 that ignores the top byte. */
+/* As on arm64, where the top byte of an address is ignored. */
 #undef untagged_addr
 #define untagged_addr(addr)	((addr) & ~(0xffUL << 56))
 
@@ -34,7 +34,7 @@ static struct vm_area_struct *test_find_vma(struct mm_struct *mm,
 #define is_vm_hugetlb_page(vma)		((vma) == test_vma && test_vma_hugetlb)
 #undef mmap_assert_locked
 #define mmap_assert_locked(mm)		((void)(mm))
-/* Which newer kernels do not have; no page is looked at. */
+/* Newer kernels lack this. No page is looked at. */
 #undef page_mapcount
 #define page_mapcount(page)		((void)(page), 1)
 
@@ -74,7 +74,7 @@ static void plan_desc(const struct plan_case *c, char *desc)
 
 KUNIT_ARRAY_PARAM(plan, plan_cases, plan_desc);
 
-/* By an address with a tag, as one without. */
+/* A tagged address has the plan of the untagged one. */
 static void mm_test_plan(struct kunit *test)
 {
 	static const unsigned long tags[] = { 0, 0x5aUL << 56, 0xffUL << 56 };
@@ -100,7 +100,7 @@ static void mm_test_plan(struct kunit *test)
 	}
 }
 
-/* Before and after what is mapped: GUP finds out. */
+/* Addresses before and after the VMA are left for GUP to report. */
 static void mm_test_plan_no_vma(struct kunit *test)
 {
 	struct vm_area_struct vma = {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit suite of the objects of a context: who finds one, who keeps it, and when
- * it is destroyed. It compiles in object.c and main.c, with objects that do nothing
- * but count, and with neither a node nor an export.
+ * KUnit suite of the objects of a context: how one is found, what keeps it, and
+ * when it is destroyed. It includes object.c and main.c, with objects that only
+ * count what happens to them, and with neither a device node nor exported
+ * symbols.
  */
 #define __DISABLE_EXPORTS
 
@@ -58,7 +59,7 @@ static int test_xa_alloc(struct xarray *xa, u32 *id, void *entry,
 #include "../../src/iommufd/object.c"
 #include "../../src/iommufd/main.c"
 
-/* Calls that main.c would hand on. */
+/* The ioctls that main.c would pass on. */
 static int test_no_ioctl(struct noiommufd_ucmd *ucmd)
 {
 	return -EOPNOTSUPP;
@@ -152,7 +153,7 @@ void noiommufd_device_destroy(struct noiommufd_object *obj)
 	test_destroy(obj);
 }
 
-/* An HWPT gives up all that it has. */
+/* An HWPT gives up everything before its destruction. */
 void noiommufd_hwpt_paging_pre_destroy(struct noiommufd_object *obj)
 {
 	test_pre_destroy(obj);
@@ -247,7 +248,7 @@ static int test_find(struct kunit *test, u32 id,
 	return 0;
 }
 
-/* The lowest one that is free, from 1 on. */
+/* An object gets the lowest free ID, starting at 1. */
 static void object_test_ids(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
@@ -266,7 +267,7 @@ static void object_test_ids(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 2, atomic_read(&test_destroyed));
 }
 
-/* What is not finalized has its id, but nobody finds it. */
+/* An object that is not finalized has an ID but cannot be found by it. */
 static void object_test_not_final(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
@@ -308,7 +309,10 @@ static void object_test_types(struct kunit *test)
 	}
 }
 
-/* Destroyed once: with the last reference. What it has goes with the id. */
+/*
+ * An object gives up what it has when its ID is removed, and is destroyed once,
+ * with the last reference.
+ */
 static void object_test_references(struct kunit *test)
 {
 	struct noiommufd_ctx *ictx = test_ctx(test);
@@ -327,7 +331,7 @@ static void object_test_references(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_given_up));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&test_destroyed));
 
-	/* Another one has the id: the old one is not taken for it. */
+	/* Another object has the ID now, and is not taken for the old one. */
 	KUNIT_EXPECT_EQ(test, 1U, test_make(test, IOMMUFD_OBJ_IOAS)->obj.id);
 	KUNIT_EXPECT_EQ(test, -ENOENT, noiommufd_object_use(obj[1]));
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
@@ -350,7 +354,7 @@ static void object_test_users(struct kunit *test)
 	noiommufd_object_unuse(&object->obj, true);
 	KUNIT_EXPECT_EQ(test, -EBUSY, noiommufd_object_remove(ictx, 1));
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
-	/* The last one leaves it there, or takes it along. */
+	/* The last user leaves the object in place, or removes it. */
 	noiommufd_object_unuse(&object->obj, false);
 	KUNIT_EXPECT_EQ(test, 0, test_find(test, 1, IOMMUFD_OBJ_IOAS));
 	KUNIT_EXPECT_EQ(test, 0, noiommufd_object_use(&object->obj));
@@ -360,7 +364,7 @@ static void object_test_users(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, atomic_read(&test_destroyed));
 }
 
-/* Close, with chains of users, the first of which has the lowest id or not. */
+/* Close destroys chains of objects that use each other, in any order of IDs. */
 static void object_test_close(struct kunit *test)
 {
 	struct test_object *object[6];
@@ -403,8 +407,8 @@ static void object_test_alloc_fails(struct kunit *test)
 }
 
 /*
- * Workers that make, use and destroy the same few objects. What each does may
- * fail, but nothing is destroyed twice, or is left.
+ * Workers make, use and destroy the same few objects. Any step may fail, but no
+ * object is destroyed twice or left over.
  */
 struct test_racer {
 	struct work_struct work;
@@ -421,7 +425,7 @@ static void test_race(struct work_struct *work)
 	unsigned int i;
 	u32 id;
 
-	/* All at once, if there is a CPU for each. */
+	/* All start at once, if there is a CPU for each. */
 	atomic_dec(racer->start);
 	for (i = 0; i < 1000 && atomic_read(racer->start); i++)
 		cond_resched();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit suite of pinning user memory: runs, hugetlb pages, what is charged, and
- * what a failure half way leaves. It compiles in pages.c, on memory that is a
- * table of runs; a struct page is never looked into. The software page table
- * beside it is the real one.
+ * what a failure halfway leaves. It includes pages.c, on memory that is a table
+ * of runs; the contents of a struct page are never read. The software page
+ * table is the real one.
  */
 #include <kunit/test.h>
 #include <linux/cred.h>
@@ -27,18 +27,21 @@ TEST_FREE_RCU(test_free_pages, struct noiommu_pages *)
 
 #define TEST_VA		0x10000000UL
 
-/* User memory: runs of pages that follow each other, some of them huge. */
+/* User memory: runs of consecutive pages, some of them huge. */
 struct test_memory {
 	unsigned long npages;
 	unsigned long pfn;
-	unsigned int order;	/* of the hugetlb pages in it; 0: none */
+	unsigned int order;	/* of its hugetlb pages; 0: none */
 };
 
 static const struct test_memory *test_memory;
-/* Pins on a page that are out; each on the head if it is huge. */
+/* Pins held, by page; those of a huge page count on its head. */
 static struct xarray test_pins;
 static long test_pinned;
-/* Pages pinned at most at a time, calls until one fails, signals. */
+/*
+ * The most pages that one call pins, and how many calls succeed before one
+ * fails.
+ */
 static long test_pin_max, test_pin_fails_after;
 static int test_pin_error;
 static bool test_pin_remote, test_signal;
@@ -68,7 +71,7 @@ static unsigned int test_order(unsigned long pfn)
 	return 0;
 }
 
-/* One pin more or less. */
+/* Add @n pins, or remove them if negative. */
 static void test_count_pin(unsigned long pfn, long n)
 {
 	unsigned long head = pfn >> test_order(pfn) << test_order(pfn);
@@ -161,13 +164,13 @@ static bool test_folio_is_at(struct page *page, unsigned long index)
 					test_unpin_range(page, n)
 #define fatal_signal_pending(...)	test_signal
 #define capable(...)			false
-/* Pinning the memory of files is tested in the guests, here what is made of it. */
+/* The guests test how a file's memory is pinned; here, what is made of it. */
 #undef folio_page
 #define folio_page(folio, n)						\
 	test_pfn_to_page(test_page_to_pfn((struct page *)(folio)) + (n))
 #define folio_order(folio)		test_order(test_page_to_pfn((struct page *)(folio)))
 #define folio_nr_pages(folio)		(1UL << folio_order(folio))
-/* Page n of the file is what test_memory has there. */
+/* Page n of the file is page n of test_memory. */
 #define noiommufd_memfd_folio_is_at(file, folio, index) \
 	((void)(file), test_folio_is_at((struct page *)(folio), index))
 #define noiommufd_memfd_can_pin(...) false
@@ -198,7 +201,7 @@ static int pages_test_init(struct kunit *test)
 
 	if (!t)
 		return -ENOMEM;
-	/* Nothing of these is used but counters. */
+	/* Only the counters of these are used. */
 	t->mm = kunit_kzalloc(test, sizeof(*t->mm), GFP_KERNEL);
 	t->user = kunit_kzalloc(test, sizeof(*t->user), GFP_KERNEL);
 	if (!t->mm || !t->user)
@@ -254,7 +257,7 @@ static int test_fill(struct pages_test *t, unsigned int i, u64 first,
 	return noiommu_area_fill(area);
 }
 
-/* What the area's pages are filed as: "length+" a run and "order:" before it. */
+/* Write the runs of the area's pages to @text, each as "PFN+length ". */
 static void test_runs(struct pages_test *t, char *text, size_t size)
 {
 	struct swpt swpt;
@@ -291,7 +294,7 @@ struct runs_case {
 	long pins;
 };
 
-/* Pages that continue each other are one run, however they were pinned. */
+/* Consecutive pages are one run, however they were pinned. */
 static const struct runs_case runs_cases[] = {
 	{ "one page", { { 1, 7 } }, 99, "7+1 ", 1 },
 	{ "one run", { { 100, 7 } }, 9999, "7+100 ", 100 },
@@ -350,7 +353,7 @@ static void pages_test_runs(struct kunit *test)
 	noiommu_area_unfill(&t->area[0]);
 }
 
-/* Several areas: nothing is pinned or charged twice, or given back early. */
+/* Areas share pages: nothing is pinned or charged twice, or released early. */
 static void pages_test_shared(struct kunit *test)
 {
 	static const struct test_memory memory[] = {
@@ -360,7 +363,7 @@ static void pages_test_shared(struct kunit *test)
 	atomic_long_t *charge = &t->user->locked_vm;
 
 	test_memory = memory;
-	/* So that a batch ends with the first page of a huge one. */
+	/* A batch ends with the first page of a huge page. */
 	test_pin_max = 25;
 	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 0, 0, 50));
 	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 1, 25, 50));
@@ -373,7 +376,7 @@ static void pages_test_shared(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 602L, atomic_long_read(charge));
 	KUNIT_EXPECT_EQ(test, 104L, test_pinned);
 
-	/* The huge page stays for its last pages, but is not charged for. */
+	/* The huge page stays pinned, but only its last pages are charged. */
 	noiommu_area_unfill(&t->area[2]);
 	KUNIT_EXPECT_EQ(test, 87L, atomic_long_read(charge));
 	KUNIT_EXPECT_EQ(test, 78L, test_pinned);
@@ -406,7 +409,7 @@ static void test_fill_fails(struct kunit *test, int rc)
 	KUNIT_ASSERT_EQ(test, 20LL, (s64)atomic64_read(&t->mm->pinned_vm));
 }
 
-/* A fault, a signal, no memory: what was pinned before stays, and no more. */
+/* After a fault, a signal or no memory, only earlier pins are left. */
 static void pages_test_fill_fails(struct kunit *test)
 {
 	struct pages_test *t = test->priv;
@@ -425,11 +428,11 @@ static void pages_test_fill_fails(struct kunit *test)
 	test_fill_fails(test, -EINTR);
 	test_signal = false;
 
-	/* Memory that ends too early. */
+	/* The memory ends too early. */
 	KUNIT_EXPECT_EQ(test, -EFAULT, test_fill(t, 0, 0, PAGES_NPAGES + 1));
 	KUNIT_EXPECT_EQ(test, 20L, test_pinned);
 
-	/* Over the limit. */
+	/* The limit is exceeded. */
 	atomic_long_set(&t->user->locked_vm, LONG_MAX / 2);
 	KUNIT_EXPECT_EQ(test, -ENOMEM, test_fill(t, 0, 0, PAGES_NPAGES));
 	atomic_long_set(&t->user->locked_vm, 20);
@@ -468,7 +471,7 @@ struct folios_case {
 	long pins;
 };
 
-/* Files 1024 to 1535, 7, 2048 to 2559 from 0 on. */
+/* The file's pages from 0 on are PFNs 1024 to 1535, 7, and 2048 to 2559. */
 static const struct folios_case folios_cases[] = {
 	{ "all", { 1024, 7, 2048 }, 0, 1025, 0, 1025, 3 },
 	{ "a part at either end", { 1024, 7, 2048 }, 12, 600, 0, 600, 3 },
@@ -486,7 +489,7 @@ static void folios_desc(const struct folios_case *c, char *desc)
 
 KUNIT_ARRAY_PARAM(folios, folios_cases, folios_desc);
 
-/* Folios are filed as long as each is the next of the file; others are unpinned. */
+/* Folios are added while each continues the file; the others are unpinned. */
 static void pages_test_folios(struct kunit *test)
 {
 	static const struct test_memory memory[] = {

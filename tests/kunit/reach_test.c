@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit suite of what keeps a device from memory: the sentence for each fact, and
- * which ranges of a bus are as good as none. The facts are those of machines that
- * there are.
+ * KUnit suite of what keeps a device from memory: the message for each fact,
+ * and which bus ranges restrict nothing. The facts are those of real machines.
  */
 #include <kunit/test.h>
 #include <linux/dma-direct.h>
@@ -36,16 +35,16 @@ static void reach_test_memory(struct kunit *test)
 		    "a reserved part of memory only" KERNEL_DRIVER);
 	test_memory(test, (struct noiommu_vfio_reach){ .incoherent = true },
 		    "does not snoop the CPU's caches");
-	/* What is farthest from being mended comes first. */
+	/* The fact that is hardest to change comes first. */
 	test_memory(test, (struct noiommu_vfio_reach){
 			    .xen_pv = true, .encrypted = true,
 			    .restricted = true, .incoherent = true,
 		    }, "Xen PV domain");
-	/* That is for the other one. */
+	/* A limit is reported by the function for RAM. */
 	test_memory(test, (struct noiommu_vfio_reach){ .limit = 1 }, NULL);
 }
 
-/* @why: of the first RAM that is out of reach; NULL: all is reached. */
+/* @why: message for the first RAM out of reach; NULL: all is within reach. */
 static void test_ram(struct kunit *test, u64 limit,
 		     const struct bus_dma_region *ranges,
 		     const struct test_ram *ram, const char *why)
@@ -67,7 +66,7 @@ static const struct test_ram pc[] = {
 	{},
 };
 
-/* Of a board whose RAM begins at 0, in pieces */
+/* A board whose RAM begins at 0, in pieces */
 static const struct test_ram board[] = {
 	{ 0, 0x3b3fffff }, { SZ_1G, 0xfbffffff }, { SZ_4G, 2 * SZ_4G - 1 }, {},
 };
@@ -82,11 +81,11 @@ static void reach_test_nothing_in_the_way(struct kunit *test)
 
 static void reach_test_limit(struct kunit *test)
 {
-	/* A bus of 32 bits, and one of 48 */
+	/* A bus of 32 bits, and one of 48 bits */
 	test_ram(test, U32_MAX, NULL, pc,
 		 "does not reach RAM at 0x100000000-0x17fffffff (the limit is 0xffffffff): boot with mem=");
 	test_ram(test, BIT_ULL(48) - 1, NULL, pc, NULL);
-	/* To the byte */
+	/* Exact to the byte */
 	test_ram(test, SZ_4G + SZ_2G - 1, NULL, pc, NULL);
 	test_ram(test, SZ_4G + SZ_2G - 2, NULL, pc,
 		 "RAM at 0x17fffffff-0x17fffffff (the limit is 0x17ffffffe)");
@@ -101,7 +100,7 @@ static void reach_test_same_address(struct kunit *test)
 	static const struct bus_dma_region to_the_end[] = {
 		{ .size = U64_MAX }, {},
 	};
-	/* Its parts, in no order; the second piece of RAM is in two of them */
+	/* In parts, unordered; the second piece of RAM spans two of them */
 	static const struct bus_dma_region parts[] = {
 		{ .cpu_start = SZ_4G, .dma_start = SZ_4G, .size = SZ_4G },
 		{ .cpu_start = SZ_2G, .dma_start = SZ_2G, .size = SZ_2G },
@@ -135,7 +134,7 @@ static void reach_test_not_all_ram(struct kunit *test)
 		 "RAM at 0xc0000000-0xfbffffff (the limit is 0xbfffffff)");
 	test_ram(test, 0, pi4, board,
 		 "RAM at 0xc0000000-0xfbffffff (the limit is 0xbfffffff)");
-	/* A bus that carries less than its ranges */
+	/* The bus limit is below the end of the ranges */
 	test_ram(test, SZ_2G - 1, pi4, board,
 		 "RAM at 0x80000000-0xfbffffff (the limit is 0x7fffffff)");
 	test_ram(test, 0, hole, board,
@@ -154,7 +153,7 @@ static void reach_test_offset(struct kunit *test)
 		{ .cpu_start = 0x1f00000000, .size = SZ_4M },
 		{ .size = 0x1000000000 }, {},
 	};
-	/* Some of the RAM */
+	/* Only part of the RAM is at another address */
 	static const struct bus_dma_region half[] = {
 		{ .size = SZ_4G },
 		{ .cpu_start = SZ_4G, .dma_start = 0, .size = SZ_4G }, {},

@@ -20,7 +20,9 @@
 
 #include "alloc.h"
 
-/* Writers that came without the lock of the pages' owner, as lockdep sees it. */
+/*
+ * Write accesses without the lock of the pages' owner, which lockdep would see.
+ */
 static long test_unlocked;
 #undef rcu_dereference_protected
 #define rcu_dereference_protected(p, c)	\
@@ -38,7 +40,7 @@ bool noiommufd_test_alloc_fails(void)
 	return noiommufd_test_fail_after >= 0 && !noiommufd_test_fail_after--;
 }
 
-/* The real ones again. */
+/* From here on, the real functions. */
 #undef kfree
 #undef kvfree
 
@@ -79,17 +81,17 @@ enum test_shape {
 struct test_pages {
 	struct swpt_pages swpt;
 	enum test_shape shape;
-	u64 base;		/* sets its PFNs apart from those of others */
+	u64 base;		/* keeps its PFNs apart from others' */
 	u64 skew;		/* index at which its first block starts */
-	long pinned;		/* pins that are out */
-	u64 sum;		/* of their PFNs, or numbers of their blocks */
+	long pinned;		/* pins held */
+	u64 sum;		/* of their PFNs, or block numbers */
 	long pins;		/* pins ever taken */
 };
 
 #define TEST_BLOCK_ORDER	9
 #define TEST_BLOCK		BIT_ULL(TEST_BLOCK_ORDER)
 
-/* The run word at an index, and how far its run goes. */
+/* Returns the run word at an index, and the length of the run in @npages. */
 static u64 test_word(const struct test_pages *pages, u64 index, u64 *npages)
 {
 	u64 base = pages->base, at, run, i;
@@ -131,7 +133,7 @@ static u64 test_pfn(const struct test_pages *pages, u64 index)
 	return swpt_word_pfn(test_word(pages, index, &npages));
 }
 
-/* Note pins that come or go. */
+/* Count pins that are taken or released. */
 static void test_pin(struct test_pages *pages, u64 word, u64 npages, bool pin)
 {
 	unsigned int order = swpt_word_order(word);
@@ -158,7 +160,7 @@ static void test_no_release(void *arg, const u64 *words, unsigned int nr,
 {
 }
 
-/* All pins were given back, and no others. */
+/* All pins were released, and no others. */
 static void test_expect_unpinned(struct kunit *test,
 				 const struct test_pages *pages)
 {
@@ -173,7 +175,7 @@ static void test_pages_init(struct test_pages *pages, enum test_shape shape,
 	swpt_pages_init(&pages->swpt, NULL);
 }
 
-/* What noiommu_area_fill() does, with a function for memory. */
+/* Do what noiommu_area_fill() does, with test_word() for memory. */
 static int test_hold(struct test_pages *pages, struct swpt_area *area)
 {
 	u64 first = area->first_index, last = area->last_index, hole_last;
@@ -257,7 +259,7 @@ static int test_lookup(struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
 	return rc;
 }
 
-/* Contiguous bytes from index on, asked page by page; at most max. */
+/* Contiguous bytes from @pos on, counted page by page; at most @max. */
 static u64 test_contig(const struct test_pages *pages, unsigned int shift,
 		       u64 pos, u64 max)
 {
@@ -294,7 +296,7 @@ static u64 test_contig(const struct test_pages *pages, unsigned int shift,
 						      &__length));        \
 	} while (0)
 
-/* What is to be freed after a grace period is free. */
+/* Wait for everything that is freed after a grace period. */
 static void test_settle(void)
 {
 	rcu_barrier();
@@ -353,7 +355,7 @@ static void swpt_test_single_page(struct kunit *test)
 	test_expect_unpinned(test, &pages);
 }
 
-/* The ends of the IOVA space, and the last physical page there can be. */
+/* Both ends of the IOVA space, and the highest possible physical page. */
 static void swpt_test_ends(struct kunit *test)
 {
 	unsigned int shift = *(const unsigned int *)test->param_value;
@@ -403,7 +405,7 @@ static void test_shape_desc(const enum test_shape *shape, char *desc)
 
 KUNIT_ARRAY_PARAM(test_shape, test_shapes, test_shape_desc);
 
-/* Every page of a mapping that starts and ends in the middle of something. */
+/* Every page of a mapping that starts and ends within a block or run. */
 static void swpt_test_every_page(struct kunit *test)
 {
 	const u64 npages = 5000, at = 1 << 20, skip = 77;
@@ -430,7 +432,7 @@ static void swpt_test_every_page(struct kunit *test)
 	test_expect_unpinned(test, &pages);
 }
 
-/* Never over the end of an area, even where the next one continues it. */
+/* A lookup stops at the end of an area, even if the next one continues it. */
 static void swpt_test_areas_end_runs(struct kunit *test)
 {
 	struct test_pages pages[2];
@@ -462,7 +464,7 @@ static void swpt_test_areas_end_runs(struct kunit *test)
 	test_unmap(&swpt, &area[1], &pages[1]);
 }
 
-/* What is only reserved, or not pinned, is told apart. */
+/* Lookups of reserved and of unpinned IOVAs have different errors. */
 static void swpt_test_not_held(struct kunit *test)
 {
 	struct test_pages pages;
@@ -505,8 +507,8 @@ static void swpt_test_seq(struct kunit *test)
 }
 
 /*
- * All runs of two mappings that follow each other, in answers of every size:
- * together they are the pages one by one, and no two neighbours continue.
+ * All runs of two adjacent mappings, looked up with every size of answer: the
+ * runs match the pages one by one, and no run continues the one before.
  */
 static void swpt_test_runs(struct kunit *test)
 {
@@ -527,7 +529,7 @@ static void swpt_test_runs(struct kunit *test)
 					  (skip + n) << 12, at + (n << 12),
 					  n << 12));
 	for (room = 1; room <= ARRAY_SIZE(run); room++) {
-		/* Not at the beginning of a page, and not to its end. */
+		/* Start and end within a page. */
 		u64 iova = at + 5, last = end - 7;
 
 		while (iova <= last) {
@@ -587,17 +589,17 @@ static void swpt_test_runs_end(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area, &pages, 0, -0x2000ULL,
 					  0x2000));
 	rcu_read_lock();
-	/* To the last byte that there is. */
+	/* Up to the last IOVA. */
 	KUNIT_EXPECT_EQ(test, 0, swpt_lookup_runs(&swpt, U64_MAX, &runs));
 	KUNIT_EXPECT_EQ(test, 1U, runs.nr);
 	KUNIT_EXPECT_EQ(test, 0x2000ULL, run[0].length);
 	KUNIT_EXPECT_EQ(test, 0ULL, runs.iova);
-	/* Nothing there. */
+	/* Nothing is mapped there. */
 	runs.nr = 0;
 	runs.iova = 0x5000;
 	KUNIT_EXPECT_EQ(test, -ENOENT, swpt_lookup_runs(&swpt, 0x5fff, &runs));
 	KUNIT_EXPECT_EQ(test, 0U, runs.nr);
-	/* Continues what is there, also when there is no room left. */
+	/* The last run is continued, even when there is no room for another. */
 	runs.iova = -0x1000ULL;
 	runs.nr = 1;
 	runs.room = 1;
@@ -615,7 +617,7 @@ static void swpt_test_runs_end(struct kunit *test)
 	swpt_remove(&swpt, &area);
 }
 
-/* A middle one of many areas gives way to its parts, in one change. */
+/* An area in the middle of many is replaced by its parts in one change. */
 static void swpt_test_split(struct kunit *test)
 {
 	struct swpt_area area[16], part[2];
@@ -665,7 +667,7 @@ static void swpt_test_split(struct kunit *test)
 	}
 }
 
-/* A run of no length is nothing, wherever it is added. */
+/* Adding an empty run changes nothing, wherever it is added. */
 static void swpt_test_empty_run(struct kunit *test)
 {
 	struct swpt_area area = { .iova = 0x1000, .last = 0x2fff,
@@ -704,7 +706,9 @@ static void swpt_test_empty_run(struct kunit *test)
 	test_settle();
 }
 
-/* Where the pages have a lock, no writer gets at the runs without it. */
+/*
+ * If the pages have a lock, write accesses to the runs without it are noticed.
+ */
 static void swpt_test_lock(struct kunit *test)
 {
 	static DEFINE_MUTEX(lock);
@@ -714,7 +718,7 @@ static void swpt_test_lock(struct kunit *test)
 	unsigned int i;
 
 	test_unlocked = 0;
-	/* Without it, with it, and pages that have none. */
+	/* Without the lock, with it, and for pages without a lock. */
 	for (i = 0; i < 3; i++) {
 		if (i == 1)
 			mutex_lock(&lock);
@@ -726,7 +730,7 @@ static void swpt_test_lock(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_unlocked);
 		swpt_pages_add_area(&pages, &area);
 		swpt_pages_remove_area(&pages, &area, test_no_release, NULL);
-		/* To find the runs, and to forget them */
+		/* To find the runs, and to clear them */
 		KUNIT_EXPECT_EQ(test, i ? 0L : 3L, test_unlocked);
 		if (i == 1)
 			mutex_unlock(&lock);
@@ -756,9 +760,7 @@ static struct kunit_suite swpt_lookup_suite = {
 	.test_cases = swpt_lookup_cases,
 };
 
-/*
- * Sharing: several areas on the same pages.
- */
+/* Several areas share the same pages. */
 
 static void swpt_test_copy_part(struct kunit *test)
 {
@@ -787,7 +789,7 @@ static void swpt_test_copy_part(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, npages - n,
 			swpt_pages_nr_uncovered(&pages.swpt, 0, npages - 1));
 	if (shape == TEST_HUGE || shape == TEST_HUGE_CONTIG)
-		/* The blocks that it has a part of, 512 to 1535. */
+		/* The blocks that overlap the copy, 512 to 1535. */
 		KUNIT_EXPECT_EQ(test, 2L, pages.pinned);
 	else
 		KUNIT_EXPECT_EQ(test, (long)n, pages.pinned);
@@ -798,7 +800,7 @@ static void swpt_test_copy_part(struct kunit *test)
 	test_expect_unpinned(test, &pages);
 }
 
-/* Parts that come and go in an order that leaves holes to builder again. */
+/* Parts are mapped and unmapped in an order that leaves holes to fill again. */
 static void swpt_test_fill_holes(struct kunit *test)
 {
 	static const struct {
@@ -816,7 +818,7 @@ static void swpt_test_fill_holes(struct kunit *test)
 	test_pages_init(&pages, *(const enum test_shape *)test->param_value,
 			1 << 18);
 	for (drop = 1; drop <= ARRAY_SIZE(parts); drop++) {
-		/* Each round takes one part in drop out and puts it back. */
+		/* Each round unmaps one part in @drop and maps it again. */
 		for (i = 0; i < ARRAY_SIZE(parts); i++)
 			KUNIT_ASSERT_EQ(test, 0,
 					test_map(&swpt, &area[i], &pages,
@@ -859,13 +861,13 @@ static struct kunit_suite swpt_share_suite = {
 };
 
 /*
- * A long random walk against a plain model: an xarray from IOVA granule to
- * where that comes from.
+ * A long random walk, checked against a simple model: an xarray that maps each
+ * IOVA granule to its area.
  */
 
 #define WALK_AREAS	48
 #define WALK_PAGES	4
-/* Fewer where each takes long. */
+/* Fewer steps with KASAN, which makes each one slow. */
 #define WALK_STEPS	(IS_ENABLED(CONFIG_KASAN) ? 1500 : 6000)
 
 struct walk_case {
@@ -980,7 +982,7 @@ static void walk_lookup(struct kunit *test, struct walk_state *w)
 				    min(limit, area->swpt.last - iova + 1)));
 }
 
-/* Pins that the areas of a pages object need, counted from scratch. */
+/* How many pins the areas of a pages object need, counted from scratch. */
 static long walk_count_pins(struct walk_state *w, struct test_pages *pages)
 {
 	u64 granules = w->walk->granules, granule = w->walk->granule;
@@ -1052,8 +1054,8 @@ static void swpt_test_random_walk(struct kunit *test)
 }
 
 /*
- * Readers beside a writer: what they read is right, or they are told that it
- * may not be. Areas are freed under them.
+ * Readers run beside a writer: what they read is right, or the lookup reports
+ * that it may not be. Areas are freed meanwhile.
  */
 
 #define RACE_AREAS	4
@@ -1141,7 +1143,7 @@ static void race_writer(struct work_struct *work)
 	struct race_area *area[RACE_AREAS][2] = {};
 	unsigned int i, j, round;
 
-	/* Area 1 maps a part of what area 0 does: its pages stay in use. */
+	/* Area 1 maps some pages of area 0, so that they stay in use. */
 	for (round = 0; round < RACE_ROUNDS + 2 * RACE_AREAS; round++) {
 		i = round % RACE_AREAS;
 		j = round / RACE_AREAS % 2;
@@ -1212,9 +1214,7 @@ static struct kunit_suite swpt_walk_suite = {
 	.test_cases = swpt_walk_cases,
 };
 
-/*
- * Allocations that fail, and what lookups and memory cost.
- */
+/* Failing allocations, and the cost of lookups and memory. */
 
 static void swpt_test_alloc_fails(struct kunit *test)
 {
@@ -1230,7 +1230,7 @@ static void swpt_test_alloc_fails(struct kunit *test)
 
 	swpt_init(&swpt, 12);
 	test_pages_init(&pages, shape, 1 << 18);
-	/* With something there already, so that commit has to merge. */
+	/* Some runs exist already, so that the commit has to merge. */
 	for (i = 0; i < ARRAY_SIZE(held); i++)
 		KUNIT_ASSERT_EQ(test, 0,
 				test_map(&swpt, &held[i], &pages,
@@ -1266,7 +1266,7 @@ static void swpt_test_alloc_fails(struct kunit *test)
 	test_expect_unpinned(test, &pages);
 }
 
-/* Steps of a lookup: the logarithm of the size, and a few for each run. */
+/* A lookup takes the logarithm of the size in steps, and a few for each run. */
 static void swpt_test_steps(struct kunit *test)
 {
 	enum test_shape shape = *(const enum test_shape *)test->param_value;
@@ -1301,7 +1301,7 @@ static void swpt_test_steps(struct kunit *test)
 	test_unmap(&swpt, &area, &pages);
 }
 
-/* Words where memory is scattered, runs where it is not. */
+/* Scattered memory takes a word for each page, other memory a run. */
 static void swpt_test_footprint(struct kunit *test)
 {
 	static const struct {
@@ -1322,7 +1322,7 @@ static void swpt_test_footprint(struct kunit *test)
 		struct swpt_dir *dir;
 		unsigned long bytes = 0, before;
 
-		/* What the round before had may still wait to be freed. */
+		/* Memory of the last round may still be waiting to be freed. */
 		rcu_barrier();
 		flush_workqueue(swpt_free_wq);
 		before = swpt_table_bytes();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * noiommufd-run: run a program that looks for other names than ours. See
+ * noiommufd-run: run a program that expects other names than ours. See
  * noiommufd-run(8).
  */
 #define _GNU_SOURCE
@@ -19,7 +19,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* As of chroot(1) and env(1): ours, not executable, not there. */
+/*
+ * The statuses of chroot(1) and env(1): our own error, not executable, not
+ * found.
+ */
 #define EXIT_OURS	125
 #define EXIT_CANNOT	126
 #define EXIT_NOT_FOUND	127
@@ -34,7 +37,7 @@
 	fprintf(stderr, "\n");			\
 	exit(status); })
 
-/* What the library is to do, as it finds it in its environment; NULL: no library */
+/* What the library is to do, by its environment; NULL: no library is used */
 static const char *how;
 
 static const struct argp_option options[] = {
@@ -77,15 +80,16 @@ static bool exists(const char *path)
 }
 
 /*
- * Where the kernel has an iommufd, ours lies over it in a mount namespace of
- * the program's own. (The library leads a program to ours by name.)
+ * If the kernel has an iommufd, mount our node over its node, in a mount
+ * namespace of the program's own. (With the library, this is not needed: it
+ * redirects the program to our node by name.)
  */
 static void mount_node(char **argv)
 {
 	if (!exists("/dev/noiommufd")) {
 		if (!exists("/sys/module/noiommufd"))
 			die(EXIT_OURS, "noiommufd is not loaded: modprobe noiommu-vfio-pci");
-		/* The kernel has none: /dev/iommu is ours. */
+		/* If the kernel has no iommufd, /dev/iommu is our node. */
 		if (!exists("/sys/class/misc/iommu") || exists("/sys/class/misc/noiommufd"))
 			die(EXIT_OURS,
 			    "/dev/noiommufd is not in this /dev: a container gets it by --device /dev/noiommufd:/dev/iommu, and does not need this");
@@ -100,13 +104,15 @@ static void mount_node(char **argv)
 	if (unshare(CLONE_NEWNS))
 		die(EXIT_OURS,
 		    "a mount namespace is not allowed here: give the program /dev/noiommufd as /dev/iommu (in a container: --device /dev/noiommufd:/dev/iommu)");
-	/* Nobody else sees this mount. */
+	/* No other process sees this mount. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("/dev/noiommufd", "/dev/iommu", NULL, MS_BIND, NULL))
 		die(EXIT_OURS, "/dev/noiommufd cannot be put over /dev/iommu: %m");
 }
 
-/* The file that execvp() would run; NULL: that will say why there is none. */
+/*
+ * The file that execvp() would run; NULL: none, and execvp() will report why.
+ */
 static const char *find(const char *name, char path[PATH_MAX])
 {
 	const char *dir = getenv("PATH") ?: "/usr/bin:/bin", *end;
@@ -124,8 +130,8 @@ static const char *find(const char *name, char path[PATH_MAX])
 }
 
 /*
- * Does the dynamic linker load a library of this machine's into it? Of a script,
- * its interpreter is not looked at.
+ * Is it a static program, into which the dynamic linker loads no library? The
+ * interpreter of a script is not checked.
  */
 static bool is_static(int fd, const Elf64_Ehdr *header)
 {
@@ -140,7 +146,7 @@ static bool is_static(int fd, const Elf64_Ehdr *header)
 	return true;
 }
 
-/* A program that would run without the library is told of before it starts. */
+/* Report a program that would run without the library before it starts. */
 static void check_preload(const char *name)
 {
 	char found[PATH_MAX];
@@ -181,7 +187,7 @@ static void check_preload(const char *name)
 	close(fd);
 }
 
-/* In front of what is preloaded already. */
+/* Put the library in front of those that are preloaded already. */
 static void preload(const char *library)
 {
 	const char *more = getenv("LD_PRELOAD");

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * VFIO's containers and groups. A container is a file of noiommufd, whose type1
- * ioctls work on its compatibility IOAS. A group is a file of a device's node:
- * SET_CONTAINER is BIND and ATTACH to that IOAS, UNSET_CONTAINER is DETACH, and
- * the fd of the device is another one of the same file.
+ * VFIO's containers and groups. A container is an open file of noiommufd, whose
+ * type1 ioctls work on its compatibility IOAS. A group is an open file of a
+ * device's node: SET_CONTAINER does BIND and then ATTACH to that IOAS,
+ * UNSET_CONTAINER does DETACH, and the device's fd duplicates the group's.
  *
- * What VFIO would know beyond that is in status flags of the open files:
+ * What else VFIO would have to remember is in status flags of the open files:
  *
  * IS_SET	of a group: it has a container; of a container: it has a type
  * IS_NOIOMMU	of a container: the type is VFIO_NOIOMMU_IOMMU, and maps nothing
  *
- * They mean nothing to these nodes. (fcntl(2) can set few others.) Every process
- * that has the files shares them, so both can be inherited, and sent to another
- * one by SCM_RIGHTS.
+ * The nodes ignore these flags, which are among the few that fcntl(2) can set.
+ * All processes that have the file open share them, so a file can be inherited,
+ * or sent to another process by SCM_RIGHTS.
  */
 #undef _FORTIFY_SOURCE
 #define _GNU_SOURCE
@@ -32,7 +32,7 @@
 #define IS_SET		O_APPEND
 #define IS_NOIOMMU	O_NONBLOCK
 
-/* Looking for an IOAS and making one are two steps of SET_CONTAINER. */
+/* Held by SET_CONTAINER, which takes two steps to find or make an IOAS. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void take_lock(void) { pthread_mutex_lock(&lock); }
@@ -57,7 +57,7 @@ static int set_flags(int fd, int clear, int set)
 	return fcntl(fd, F_SETFL, (flags_of(fd) & ~clear) | set);
 }
 
-/* Has BIND been done, by whatever process? No other ioctl is answered before. */
+/* Has any process done BIND? Before that, the device answers no other ioctl. */
 static bool is_bound(int group)
 {
 	struct vfio_device_info info = { .argsz = sizeof(info) };
@@ -65,7 +65,7 @@ static bool is_bound(int group)
 	return kernel(group, VFIO_DEVICE_GET_INFO, &info) == 0;
 }
 
-/* 0: it has no compatibility IOAS, or cannot say. */
+/* Returns 0 if there is no compatibility IOAS, or if asking for it fails. */
 static __u32 compat_ioas(int container)
 {
 	struct iommu_vfio_ioas get = { .size = sizeof(get), .op = IOMMU_VFIO_IOAS_GET };
@@ -125,9 +125,10 @@ static __u32 container_ioas(int container)
 }
 
 /*
- * Is @group, which is bound and attached to nothing, bound to this container?
- * Nothing says so, but a device keeps an IOAS from being destroyed if it is
- * attached to that one, and not to one that has the same id elsewhere.
+ * Is @group, which is bound but not attached, bound to this container? No ioctl
+ * reports that. But an IOAS cannot be destroyed while a device is attached to
+ * it: this shows whether the device attached to our IOAS, or to one with the
+ * same ID of another container.
  */
 static bool is_bound_to(int group, int container)
 {
@@ -205,7 +206,7 @@ static int unset_container(int group)
 	return ret;
 }
 
-/* @name may have a VF token behind it, which a noiommu device has no use for. */
+/* @name may be followed by a VF token, which a noiommu device does not need. */
 static int get_device(int group, const char *name, const char *address)
 {
 	size_t length = strcspn(name, " ");
@@ -262,8 +263,9 @@ static int set_iommu(int container, unsigned long type)
 	"MAP_DMA: the memory at %#llx is at the physical address %#llx, and the program takes it for %#llx: it has to use physical addresses as IOVAs (DPDK: --iova-mode=pa), of memory that is contiguous and cannot move (huge pages outside of ZONE_MOVABLE)"
 
 /*
- * The program gives the device the IOVA, so that has to be the address of the
- * memory; and one that it looked up before may have gone stale by the pin.
+ * The program gives the device the IOVA, so that has to be the memory's
+ * physical address. One that the program looked up earlier may be stale, since
+ * pinning can move the memory.
  */
 static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
 {
@@ -280,7 +282,7 @@ static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
 		return 0;
 
 	if (pa.out_phys == map->iova) {
-		/* What follows? */
+		/* What follows the contiguous part? */
 		pa.iova += pa.length;
 		pa.length = map->size - pa.length;
 		if (kernel(container, IOMMU_IOAS_NOIOMMU_GET_PA, &pa))
@@ -335,8 +337,8 @@ static int container_ioctl(int fd, unsigned int request, void *arg)
 }
 
 /*
- * A group of the kernel's own vfio, put into a container that was opened as one
- * of ours and has no group yet: it becomes the kernel's.
+ * A group of the kernel's own VFIO is put into a container that was opened as
+ * one of ours. If the container has no group yet, it becomes the kernel's.
  */
 static int give_kernel(int group, int container)
 {
@@ -367,7 +369,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(args, void *);
 	va_end(args);
 
-	/* As the kernel: of a request that was an int, the rest is its sign. */
+	/* As in the kernel: the upper half is only the sign of an int. */
 	request = (unsigned int)request;
 	if (_IOC_TYPE(request) != VFIO_TYPE || _IOC_NR(request) < VFIO_BASE)
 		return kernel(fd, request, arg);

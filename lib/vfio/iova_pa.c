@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
  * For programs that were written for the device's own node and an IOMMU: they
- * give the device the IOVA that IOMMU_IOAS_MAP chose. Here each IOVA that such
- * a program gets is the physical address, for as long as memory is mapped:
+ * give the device the IOVA that IOMMU_IOAS_MAP chose. Here, each IOVA that such
+ * a program gets is the physical address, for as long as the memory is mapped:
  *
- * - attached: MAP to an IOVA that is no address, GET_PA, COPY to the one that
- *   the answer says, UNMAP the first. The memory is pinned throughout.
- * - not attached, so that nothing is pinned yet: the address that pagemap says,
- *   and ATTACH fails if it is another one by then.
+ * - If a device is attached, MAP at an IOVA that is no physical address,
+ *   GET_PA, COPY to the address that this returns, and UNMAP the first mapping.
+ *   The memory stays pinned throughout.
+ * - If no device is attached, nothing is pinned yet: MAP at the address that
+ *   pagemap reports. ATTACH fails if the memory has moved by then.
  *
- * Memory that is not contiguous is refused; but private anonymous memory is
- * moved into huge pages first, at the same place of the process.
+ * Memory that is not contiguous is refused, but private anonymous memory is
+ * moved into huge pages first, which keep its virtual address.
  *
- * What is mapped is on a list, which a lock guards: what a device has must not
- * be moved away, and ATTACH has it looked at.
+ * A list has all mappings, and a lock guards it: memory that a device uses must
+ * not be moved, and ATTACH checks where the memory is.
  */
 #undef _FORTIFY_SOURCE
 #define _GNU_SOURCE
@@ -44,8 +45,8 @@ struct mapping {
 	__u32 ioas;
 	__u64 iova;
 	__u64 length;
-	__u64 va;		/* 0: of a file */
-	bool pinned;		/* and at the physical address that it has to be at */
+	__u64 va;		/* 0: memory of a file */
+	bool pinned;		/* and found at the required address */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -59,7 +60,10 @@ __attribute__((constructor)) static void prepare_fork(void)
 	pthread_atfork(take_lock, drop_lock, drop_lock);
 }
 
-/* How far memory is contiguous from @iova on, and where; 0: errno says why not. */
+/*
+ * The length that is contiguous from @iova on, its address in @pa; 0: see
+ * errno.
+ */
 static __u64 get_pa(int iommufd, __u32 ioas, __u64 iova, __u64 length, __u64 *pa)
 {
 	struct iommu_ioas_noiommu_get_pa cmd = {
@@ -83,7 +87,7 @@ static void unmap(int iommufd, __u32 ioas, __u64 iova, __u64 length)
 	errno = error;
 }
 
-/* As it is now, pinned or not; 0: not present, or CAP_SYS_ADMIN is missing. */
+/* The current physical address; 0: no page is there, or no CAP_SYS_ADMIN. */
 static __u64 pagemap_pa(__u64 va)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -100,7 +104,7 @@ static __u64 pagemap_pa(__u64 va)
 	return entry ? entry + va % page : 0;
 }
 
-/* The address of memory that is contiguous as it is now, or 0. */
+/* The physical address, if the memory is contiguous at present; or 0. */
 static __u64 guess_pa(__u64 va, __u64 length)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -112,7 +116,7 @@ static __u64 guess_pa(__u64 va, __u64 length)
 	return pa;
 }
 
-/* Is it private memory without a file, which nobody else can have? */
+/* Is it private anonymous memory, which this process alone uses? */
 static bool is_movable(__u64 va, __u64 length)
 {
 	FILE *maps = NEXT(fopen)("/proc/self/maps", "re");
@@ -132,7 +136,7 @@ static bool is_movable(__u64 va, __u64 length)
 	return movable;
 }
 
-/* Of mappings that are gone with their file or object: the kernel knows none. */
+/* Drop mappings that are gone with their file or object. */
 static void forget_stale(void)
 {
 	struct mapping **link = &mappings, *mapping;
@@ -162,8 +166,8 @@ static bool is_mapped(__u64 va, __u64 length)
 }
 
 /*
- * Move memory into huge pages, which stay at its place of the process. Small
- * pieces share one. 0, or -1 where it has to stay as it is.
+ * Move memory into huge pages, at the same virtual address. Small pieces share
+ * a huge page. Returns 0, or -1 if the memory cannot be moved.
  */
 static int gather(__u64 va, __u64 length)
 {
@@ -218,7 +222,7 @@ static int map_at(int iommufd, const struct map_call *map, __u64 iova)
 	return ret;
 }
 
-/* A second mapping of what is pinned already, where the device finds it. */
+/* Map the pinned memory at @iova once more, at its physical address. */
 static int copy_to_pa(int iommufd, const struct map_call *map, __u64 iova, __u64 pa)
 {
 	struct iommu_ioas_copy copy = {
@@ -256,7 +260,7 @@ static int refuse(const struct map_call *map)
 	return -1;
 }
 
-/* At an IOVA of the program's own: it has to be the address already. */
+/* The program chose the IOVA, which has to be the physical address already. */
 static int map_fixed(int iommufd, const struct map_call *map)
 {
 	__u64 pa = 0, run;
@@ -277,7 +281,7 @@ static int map_fixed(int iommufd, const struct map_call *map)
 	return -1;
 }
 
-/* Nothing is attached: where the memory is now. */
+/* No device is attached, so nothing is pinned: map where the memory is now. */
 static int map_unpinned(int iommufd, const struct map_call *map)
 {
 	__u64 pa;
@@ -362,8 +366,8 @@ static int unmap_memory(int iommufd, struct iommu_ioas_unmap *cmd)
 }
 
 /*
- * Whatever was mapped before is pinned by an ATTACH. Not all of it needs to be
- * this device's, but none of it may be elsewhere than the program was told.
+ * ATTACH pins what was mapped before. Not all of that need be for this device,
+ * but all of it has to be at the address that was reported to the program.
  */
 static int attach(int device, struct vfio_device_attach_iommufd_pt *cmd)
 {
@@ -394,7 +398,7 @@ static int attach(int device, struct vfio_device_attach_iommufd_pt *cmd)
 	return ret;
 }
 
-/* An ioctl of a program that has IOVA = PA: of iommufd, or ATTACH. */
+/* With --iova-pa, handle an ioctl of iommufd, or ATTACH. */
 int iova_pa_ioctl(int fd, unsigned int request, void *arg)
 {
 	struct iommu_ioas_map_file *file = arg;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Huge pages whose physical address a program looks up before it maps them for
- * a device, as DPDK does. In ZONE_MOVABLE the pin would then move them, and the
- * address be that of somebody else's memory, which group.c refuses. So they are
- * pinned once, for a moment, when they are mmap'ed: that moves them to where
- * they can stay.
+ * Some programs, such as DPDK, look up the physical address of huge pages
+ * before they map them for a device. In ZONE_MOVABLE, pinning would then move
+ * the pages and leave the program with the address of other memory, which
+ * group.c refuses. So huge pages are pinned briefly when they are mmap'ed: that
+ * moves them to where they can stay.
  */
 #undef _FORTIFY_SOURCE
 #define _GNU_SOURCE
@@ -22,12 +22,12 @@
 
 #include "preload.h"
 
-/* What one buffer of io_uring can be, in Linux */
+/* The size limit that Linux has for one io_uring buffer */
 #define BUFFER_MAX	0x40000000UL
 
 /*
- * A pin of movable huge pages moves them from Linux 6.5 on. Before, it is an
- * error of the kernel's own, with a warning in its log.
+ * From Linux 6.5 on, pinning movable huge pages moves them. Before that, the
+ * kernel gets it wrong and logs a warning.
  */
 static bool can_settle(void)
 {
@@ -48,7 +48,9 @@ static bool is_huge(int flags, int fd)
 	       fs.f_type == HUGETLBFS_MAGIC;
 }
 
-/* Buffers registered with io_uring are the pin for DMA that any program can have. */
+/*
+ * Registering memory as an io_uring buffer pins it, which any program may do.
+ */
 static int pin_once(void *address, size_t length)
 {
 	struct io_uring_params params = { 0 };

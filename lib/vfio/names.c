@@ -19,7 +19,7 @@
  * /dev/vfio/devices/vfioN		the node of device N
  * BDF/vfio-dev/vfioN			its directory, which readdir() finds there
  *
- * Only absolute paths are looked at. What is not ours is left to libc.
+ * Only absolute paths are changed, and only those above. libc does the rest.
  */
 #undef _FORTIFY_SOURCE
 #define _GNU_SOURCE
@@ -41,7 +41,7 @@
 
 bool debugging(void)
 {
-	/* A program with rights of its own takes nothing from its caller. */
+	/* Ignored in a program with more privileges than its caller. */
 	const char *value = secure_getenv("NOIOMMUFD_DEBUG");
 
 	return value && strcmp(value, "1") == 0;
@@ -68,7 +68,7 @@ void report(const char *format, ...)
 		length = sizeof(line) - 2;
 	if (length > 0) {
 		line[length] = '\0';
-		/* One write: lines of several processes do not mix. */
+		/* A single write keeps the lines of several processes apart. */
 		dprintf(STDERR_FILENO, "noiommufd: %s\n", line);
 	}
 	errno = error;
@@ -93,7 +93,7 @@ const char *iommufd_node(void)
 	return NULL;
 }
 
-/* The last component of what the link @path points to, in @name; or NULL. */
+/* Returns the last component of the target of the link @path; or NULL. */
 static const char *link_name(const char *path, char name[PATH_MAX])
 {
 	int error = errno;
@@ -109,8 +109,9 @@ static const char *link_name(const char *path, char name[PATH_MAX])
 }
 
 /*
- * What is open, by its device number: the node may have another name, or none,
- * where this process can see it. Of a group, @address is the device's.
+ * What kind of file is open? This goes by the device number, since the node may
+ * have another name, or none that this process can see. For a group, the
+ * device's address is stored in @address.
  */
 enum file_kind file_kind(int fd, char address[NAME_MAX + 1])
 {
@@ -148,7 +149,7 @@ out:
 	return kind;
 }
 
-/* N of DIR/vfio-dev/noiommu-vfioN, of the device with this directory; or -1. */
+/* The N of noiommu-vfioN for the device with the directory @dir; or -1. */
 static int device_index(const char *dir, size_t length)
 {
 	char path[PATH_MAX];
@@ -181,7 +182,7 @@ static bool is_link(const char *path, const char *name)
 	return strcmp(slash + 1, name) == 0;
 }
 
-/* The N of a group of ours without a link in sysfs, or -1. */
+/* The group number for @path, an iommu_group link that sysfs lacks; or -1. */
 static long group_of(const char *path)
 {
 	int index;
@@ -192,7 +193,7 @@ static long group_of(const char *path)
 	return index < 0 ? -1 : (long)FIRST_GROUP + index;
 }
 
-/* The device's node that is group @number, with nothing after the number. */
+/* The device node for group @number; NULL if that is no group of ours. */
 static const char *group_node(const char *number, char to[PATH_MAX])
 {
 	unsigned long group;
@@ -208,7 +209,7 @@ static const char *group_node(const char *number, char to[PATH_MAX])
 	return to;
 }
 
-/* What a file of VFIO's groups is, or NULL */
+/* The file that stands for a file of VFIO's groups, or NULL */
 static const char *group_path(const char *path, char to[PATH_MAX])
 {
 	if (strcmp(path, CONTAINER) == 0)
@@ -219,12 +220,12 @@ static const char *group_path(const char *path, char to[PATH_MAX])
 		return group_node(path + 10, to);
 	if (group_of(path) < 0)
 		return NULL;
-	/* It is looked at, not into. */
+	/* Programs only check that the group's link exists. */
 	snprintf(to, PATH_MAX, "%.*s/vfio-dev", (int)(strrchr(path, '/') - path), path);
 	return to;
 }
 
-/* What a file of a device's own node is, or NULL */
+/* The file that stands for a file of a device's own node, or NULL */
 static const char *device_path(const char *path, char to[PATH_MAX])
 {
 	const char *name;
@@ -240,7 +241,7 @@ static const char *device_path(const char *path, char to[PATH_MAX])
 	return to;
 }
 
-/* What to open or look at in the place of @path; @path itself if not ours. */
+/* What to open or look at instead of @path; @path itself if it is not ours. */
 static const char *real_path(const char *path, char to[PATH_MAX])
 {
 	const char *other = NULL;
@@ -266,7 +267,7 @@ static const char *real_path(const char *path, char to[PATH_MAX])
 	return other ?: path;
 }
 
-/* A link's contents, as much of it as there is room for. */
+/* Store a link's contents, as much as there is room for, as readlink() does. */
 static ssize_t answer(const char *text, char *buf, size_t size)
 {
 	size_t length = strlen(text);
@@ -277,7 +278,7 @@ static ssize_t answer(const char *text, char *buf, size_t size)
 	return length;
 }
 
-/* After readlink() of @path gave @length, or -1: what the program is told. */
+/* readlink() of @path returned @length: correct @buf and the length. */
 static ssize_t seen_link(const char *path, char *buf, size_t size, ssize_t length)
 {
 	char text[PATH_MAX], address[NAME_MAX + 1];
@@ -321,8 +322,8 @@ EXPORT ssize_t readlinkat(int dir, const char *path, char *buf, size_t size)
 }
 
 /*
- * The checked forms, which a program calls that was compiled with
- * _FORTIFY_SOURCE: libc ends it if @size is more than there is.
+ * The checked forms, which a program compiled with _FORTIFY_SOURCE calls: libc
+ * ends the program if @size exceeds @room.
  */
 ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
 ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t size,
@@ -357,7 +358,7 @@ EXPORT struct type *name(DIR *dir)				\
 READDIR(readdir, dirent)
 READDIR(readdir64, dirent64)
 
-/* The mode is there only if a file may be made. */
+/* The mode argument is passed only if a file may be created. */
 #define MODE(flags) ({						\
 	mode_t mode_ = 0;					\
 	if ((flags) & O_CREAT || ((flags) & O_TMPFILE) == O_TMPFILE) {	\
@@ -389,7 +390,7 @@ int __open64_2(const char *path, int flags);
 int __openat_2(int dir, const char *path, int flags);
 int __openat64_2(int dir, const char *path, int flags);
 
-/* With a type, a name, parameters and arguments, of which @path is one. */
+/* Define a function that passes THERE on in place of its argument @path. */
 #define ON_PATH(type, name, parameters, ...)			\
 EXPORT type name parameters					\
 {								\
@@ -430,7 +431,7 @@ ON_PATH(int, statx,
 	(int dir, const char *path, int flags, unsigned int mask, struct statx *st),
 	dir, THERE, flags, mask, st)
 
-/* What the stat() of a program is that was linked with glibc 2.32 or older. */
+/* What stat() becomes in a program linked with glibc 2.32 or older. */
 int __xstat(int version, const char *path, struct stat *st);
 int __xstat64(int version, const char *path, struct stat64 *st);
 int __lxstat(int version, const char *path, struct stat *st);

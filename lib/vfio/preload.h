@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * libnoiommufd-vfio.so, a preload library for noiommufd-run. names.c has the
- * names of files, and for each way of noiommufd-run one file has the ioctls:
+ * libnoiommufd-vfio.so, a preload library for noiommufd-run. names.c handles
+ * the names of files, and one file for each option handles the ioctls:
  *
  * --vfio-group	VFIO's groups and containers on noiommufd's nodes: group.c, and
  *		memory.c for huge pages that could move
@@ -19,9 +19,9 @@
 #define EXPORT __attribute__((visibility("default")))
 
 /*
- * The next definition of a function of libc, which another preload library may
- * have. Looked up at the first call: a program may make it before our
- * constructors run.
+ * The next definition of a libc function, which may be that of another preload
+ * library. It is looked up at the first call, which a program may make before
+ * our constructors run.
  */
 #define NEXT(name) ({						\
 	static __typeof__(name) *next_;				\
@@ -29,7 +29,7 @@
 		next_ = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);	\
 	next_; })
 
-/* Groups of ours are numbered from here on, the kernel's own from 0. */
+/* Our groups are numbered from here on, the kernel's own from 0. */
 #define FIRST_GROUP 1000000U
 
 #define OUR_DRIVER "noiommu-vfio-pci"
@@ -38,8 +38,8 @@
 
 enum file_kind {
 	FILE_OTHER,
-	FILE_CONTAINER,		/* of noiommufd's node */
-	FILE_GROUP,		/* of a device's node; so is the device's own fd */
+	FILE_CONTAINER,		/* an open noiommufd node */
+	FILE_GROUP,		/* an open device node, or the device's fd */
 };
 
 const char *iommufd_node(void);
@@ -52,7 +52,7 @@ int iova_pa_ioctl(int fd, unsigned int request, void *arg);
 bool debugging(void);
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Why a call failed, for NOIOMMUFD_DEBUG=1; the result is that of the call. */
+/* Sets errno and returns -1; with NOIOMMUFD_DEBUG=1, also reports why. */
 #define fail(error, ...) ({			\
 	if (debugging())			\
 		report(__VA_ARGS__);		\

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tests as pytest's items: one a TEST() of a guest's program and kernel, a KUnit case, a function here.
+"""The tests as pytest's items: one for each TEST() of a guest program on each kernel, each KUnit case, and each
+function here.
 
     tests/run -m pytest --kernel 6.1 -k bind guest/suite
 
-Nothing is prepared but for the tests that are selected: a guest runs the
-programs that these are of, and has some more that concern it as a whole.
+Only what the selected tests need is prepared: a guest runs the programs that
+have these tests, and there are a few more tests of the guest as a whole.
 """
 from __future__ import annotations
 
@@ -27,22 +28,22 @@ from runner.root import PackageRoot, pattern
 from runner.session import OWN_GUEST, SMOKE, Session
 
 TEST = re.compile(r"^TEST(?:_LIMIT)?\((\w+)", re.M)
-# What a guest gives beside the tests of the suite
+# The results that a guest gives besides those of the suite
 FRAMES = {"guest-load": "load", "example": "example", "guest-unload": "unload"}
 WHOLE = ("programs", "on_disk", "end", "log")
 SESSION = pytest.StashKey[Session]()
-# Of a kernel between those that have all: programs whose answers lie with compat/ or with vfio-pci-core.
+# What to run on a kernel between those that run all: programs whose results depend on compat/ or on vfio-pci-core.
 DIFFERS = ("nodes", "bind", "pa", "file", "irq", "region", "feature", "hot_reset", "conformance", "unload", "lockdown")
 
 
 def order() -> dict[str, tuple[int, str]]:
-    """Programs by their place in the suite, and the role whose kernel alone runs them."""
+    """The place of each program in the suite, and the role if only that kernel runs it."""
     rows = [line.split() for line in table(GUEST / "suite/order")]
     return {program: (place, only[0] if only else "") for place, (program, *only) in enumerate(rows)}
 
 
 def told_by(path: Path) -> tuple[str, list[str]]:
-    """A program that guests of the suite run, and its tests, by the file that tells of them."""
+    """The program of the guest suite that a file defines, and the names of its tests."""
     if path == conformance.SOURCE / "mainline-7.3.txt":
         return "conformance", list(conformance.Record().groups)
     if path == selftests.SOURCE / "noiommu_cdev.c":
@@ -51,8 +52,8 @@ def told_by(path: Path) -> tuple[str, list[str]]:
 
 
 def init_tries(function: str, enforced: bool, leaks: bool) -> list[str]:
-    """The results of a function of the guests' init: some are there where the kernel takes signed modules only,
-    some where it looks for leaks."""
+    """The names of the results that a function of the guests' init gives. Some are given only if the kernel enforces
+    module signatures, some only if it looks for leaks."""
     found = re.search(rf"^{function}\(\)\n{{\n(.*?)^}}", (GUEST / "init").read_text(), re.M | re.S)
     assert found
     tries = re.findall(r'^(\t+)(\[ \$more)?.*?\btry "([^"]*)"', found[1], re.M)
@@ -60,12 +61,12 @@ def init_tries(function: str, enforced: bool, leaks: bool) -> list[str]:
 
 
 def fits(pattern: str, program: str, test: str) -> bool:
-    """TESTS: a glob on "program.test", "program" or "test"."""
+    """Does a test match TESTS, a glob on "program.test", "program" or "test"?"""
     return not pattern or any(fnmatch.fnmatchcase(name, pattern) for name in (f"{program}.{test}", program, test))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of make."""
+    """Add the options that make passes on."""
     group = parser.getgroup("noiommufd")
     group.addoption("--kernel", default="", help="roles of tests/guest/kernels, separated by blanks (default: 6.1, "
                     "with --daily all of use guest, and debug); debug: a kernel that looks for mistakes")
@@ -77,7 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Say what is wrong before any work."""
+    """Report errors in the options before any work is done."""
     option = config.option
     try:
         if option.kdir:
@@ -96,17 +97,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # type: ignore[misc]
 def pytest_configure(config: pytest.Config) -> None:
-    """What this run makes; with pytest-xdist, one process has all of a group."""
+    """Prepare the session of this run; with pytest-xdist, one worker gets all tests of a group."""
     option = config.option
     if getattr(option, "dist", "no") != "no":
         option.dist = "loadgroup"
-    # For workers, who read the command line anew
+    # For workers, which parse the command line again
     option.loadgroup = True
     config.stash[SESSION] = Session(option.package, option.daily, option.tests, option.kdir, option.image)
 
 
 class GuestItem(pytest.Item):
-    """A result that a guest gives, or that KUnit gives for a case."""
+    """A test whose result a guest gives, or KUnit for one of its cases."""
 
     def __init__(self, *, role: str, kind: str, program: str, test: str, **more: object) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
@@ -116,24 +117,24 @@ class GuestItem(pytest.Item):
         self.add_marker(pytest.mark.xdist_group("kunit" if kind == "kunit" else role))
 
     def runtest(self) -> None:
-        """Wait for it and pass it on."""
+        """Wait for the result and report it."""
         ours = self.config.stash[SESSION]
         of: Any = ours.kunit(self.role) if self.kind == "kunit" else ours.guest(self.role, self.kind)
         judge(of.result(self.program, self.test))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
-        """What the guest said is all there is to show."""
+        """Show what the guest printed, without a traceback."""
         if excinfo.errisinstance((Failed, pytest.fail.Exception)):
             return str(excinfo.value)
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Where, and its name as the program prints it."""
+        """The file, and the test's name as the program prints it."""
         return self.path, 0, f"{self.program}.{self.test} [{self.role}]"
 
 
 class WholeItem(GuestItem):
-    """What concerns a guest as a whole, or all of KUnit's suites."""
+    """A test of a guest as a whole, or of all KUnit suites."""
 
     def runtest(self) -> None:
         if self.kind == "kunit":
@@ -143,7 +144,7 @@ class WholeItem(GuestItem):
         guest = self.config.stash[SESSION].guest(self.role, self.kind)
         guest.end()
         if self.test == "programs":
-            # The items are of the results that were foreseen.
+            # Items exist only for the results that were expected; there may be others.
             no_faults(guest, guest.spec.frames, [name for name in FRAMES if name in guest.frames.programs])
         elif self.test == "on_disk":
             with open(guest.dir / "disk", "rb") as disk:
@@ -157,7 +158,7 @@ class WholeItem(GuestItem):
 
 
 def expect(good: bool, why: str) -> None:
-    """Fail with what the guest said, which a traceback of ours adds nothing to."""
+    """Fail unless good, with what the guest printed: a traceback of ours would add nothing."""
     if not good:
         pytest.fail(why, pytrace=False)
 
@@ -170,7 +171,7 @@ def judge(result: Result) -> None:
 
 
 def no_faults(guest: Guest, programs: Iterable[str], all_pass: Iterable[str] = ()) -> None:
-    """Its programs came to their ends, and what some of them tested passed."""
+    """Fail unless these programs of a guest came to their ends, and all tests of some of them passed."""
     wrong = [f"{name}: {fault}" for name in programs for fault in guest.program(name).faults]
     wrong += [f"{name}: {result.name}: {result.why}" for name in all_pass
               for result in guest.program(name).results.values() if result.skip or not result.passed]
@@ -178,38 +179,39 @@ def no_faults(guest: Guest, programs: Iterable[str], all_pass: Iterable[str] = (
 
 
 def ended(guest: Guest, since: str = "") -> None:
-    """It came to its end, and its kernel's log has no trouble from these words on."""
+    """Wait for a guest to end; fail unless it ended as planned, with no trouble in its kernel's log after since."""
     guest.end()
     expect(guest.status == 0 and not guest.why, guest.last_words())
     no_trouble(guest, since)
 
 
 def no_trouble(guest: Guest, since: str = "") -> None:
-    """In its kernel's log, from these words on."""
+    """Fail if a guest's kernel logged trouble, or nothing, after the words since."""
     log = guest.log().partition(since)[2] if since else guest.log()
     expect(bool(log), f"the kernel's log has nothing{f' after {since!r}' if since else ''}, see {guest.console}")
     trouble = log_trouble(log)
     expect(not trouble, f"the kernel's log has trouble, see {guest.console}\n{trouble}")
 
 
-# Programs whose items come with any others of their guest
+# Programs whose items are selected along with any other item of their guest
 WHOLES = ("guest", "kunit", *FRAMES)
 
 
 def in_part(config: pytest.Config, role: str) -> bool:
-    """Of this kernel, a part is enough: it is between those that have all."""
+    """Is a part of the suite enough on this kernel, since it is between those that run all?"""
     between = config.getoption("--kernel").split()[1:]
     return bool(config.getoption("--daily")) and role in between and role not in ("newest", "debug")
 
 
 class OurFile(pytest.File):
-    """A file that says what tests there are: a program of the suite, init for its guests, KUnit's suites."""
+    """A file that defines tests: a program of the suite, init for the guests themselves, KUnit suites."""
 
     def kinds(self) -> Iterator[tuple[str, str]]:
-        """The roles and kinds of guests."""
+        """The roles and kinds of guests that run the file's tests."""
         session, names = self.config.stash[SESSION], self.config.getoption("--kernel").split()
         if self.path.parent == kunit.KUNIT:
-            # On the source of each kernel, of which flavours are, or of one, where the code is the same; as modules.
+            # On the source of each kernel (a flavour has the same source), or of one with --daily; and as modules in a
+            # guest.
             sources = [role for role in names if role != "debug" and "-" not in role]
             names = []
             yield from ((role, "kunit") for role in [*sources[:1 if session.daily else None], "guest"])
@@ -223,14 +225,14 @@ class OurFile(pytest.File):
                     yield role, second
 
     def programs(self, role: str, kind: str) -> Iterator[tuple[str, list[str]]]:
-        """Programs that are run there, and their tests."""
+        """The programs of the file that such a guest runs, and their tests."""
         if kind == "kunit":
             yield from ((suite, [test]) for suite, test in (name.split(".") for name in kunit.cases(self.path)))
-            # Once, and whatever is selected
+            # Only once, whatever is selected
             if self.path.name == "swpt_test.c":
                 yield "kunit", ["all"]
         elif self.path == GUEST / "init":
-            # Init stands for its guests, which are left out where no program is selected.
+            # Init stands for the guests, which are left out later if no program is selected.
             for frame, function in FRAMES.items():
                 if frame != "example" or kind == "suite":
                     yield frame, init_tries(function, role == "debug", role == "debug" and kind == "suite")
@@ -243,7 +245,7 @@ class OurFile(pytest.File):
                 yield program, tests
 
     def collect(self) -> Iterator[GuestItem]:
-        """Those that TESTS does not leave out."""
+        """The items of the file's tests that TESTS selects."""
         session = self.config.stash[SESSION]
         for role, kind in self.kinds():
             for program, test in ((program, test) for program, tests in self.programs(role, kind) for test in tests):
@@ -257,7 +259,7 @@ class OurFile(pytest.File):
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """The C files of the suite, and what else says what tests there are."""
+    """Collect the C files of the suite, and the other files that define tests."""
     ours = file_path.parent == GUEST / "suite" and file_path.suffix == ".c" and file_path.stem != "harness" or \
         file_path.parent == kunit.KUNIT and file_path.name.endswith("_test.c") and \
         not parent.config.getoption("--kdir") or file_path in (
@@ -266,13 +268,14 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def packaged(config: pytest.Config) -> list[str]:
-    """The roles that have our package."""
+    """The roles whose root file systems get our package."""
     return [role for role in config.getoption("--kernel").split()
             if config.getoption("--package") and role not in ("debug", "kdir")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is there for each role that has our package: fixture package; and beside it: second."""
+    """Repeat a test that has the fixture package for each role that gets our package; and if it has second, for each
+    kernel that is installed beside that role's."""
     if "package" in metafunc.fixturenames:
         both = "second" in metafunc.fixturenames
         rows = [(role, second) for role in packaged(metafunc.config)
@@ -284,13 +287,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def first(pytestconfig: pytest.Config) -> str:
-    """The role on whose root file system that is tested which needs one of them."""
+    """The role whose root file system serves tests that need only one."""
     return str(next(role for role in pytestconfig.getoption("--kernel").split() if role != "debug"))
 
 
 @pytest.fixture(scope="session")
 def deb(pytestconfig: pytest.Config) -> Path:
-    """Our package."""
+    """Our package, built."""
     return pytestconfig.stash[SESSION].deb
 
 
@@ -305,20 +308,20 @@ def package(request: pytest.FixtureRequest) -> PackageRoot:
 
 @pytest.fixture
 def debug(request: pytest.FixtureRequest) -> Build:
-    """The debug kernel."""
+    """The debug kernel, built."""
     request.node.user_properties.append(("role", "debug"))
     return debug_kernel()
 
 
 @pytest.fixture(scope="session")
 def ours(pytestconfig: pytest.Config) -> Session:
-    """What the run has made."""
+    """The session of this run, with all that it has made."""
     return pytestconfig.stash[SESSION]
 
 
 def of_ours(item: pytest.Item, tests: str) -> bool:
-    """A function here has the name of its file and its own, less "test_", of a program and a test. One whose
-    fixtures are not to be had is left out."""
+    """Is a test function selected by TESTS, and are its fixtures available? Its file's name and its own, without
+    "test_", count as those of a program and a test."""
     names, kernels = packaged(item.config), item.config.getoption("--kernel").split()
     lacks = {"debug"} - set(kernels) | ({"prebuilt"} if "6.12" not in names else set()) | \
         ({"deb", "first", "package"} if not names else set())
@@ -331,11 +334,12 @@ def of_ours(item: pytest.Item, tests: str) -> bool:
 
 @pytest.hookimpl(trylast=True)  # type: ignore[misc]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """By guest, and in it in the order in which the programs run; a guest that has nothing to run is left out."""
+    """Sort the items by guest, and within a guest by the order in which it runs the programs; leave out a guest that
+    has nothing to run."""
     session, places = config.stash[SESSION], order()
     # What takes longest comes first.
     groups = ["debug", *config.getoption("--kernel").split(), "guest"]
-    # Whatever else is left out (-k, --lf), what concerns a guest as a whole is not.
+    # The tests of a guest as a whole are kept, even if -k or --lf leaves them out.
     guests = [item for item in items if isinstance(item, GuestItem) and item.program not in WHOLES] + session.wholes
     guests.sort(key=lambda item: (item.kind == "kunit", groups.index(item.role), item.kind != "suite", item.kind,
                                   item.kind != "kunit" and places[item.program][0]))
@@ -354,27 +358,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"no test fits '{session.tests}'")
     tests = [item.test for item in chosen if item.program not in WHOLES]
     if len(tests) == 1:
-        # The program runs it alone.
+        # Have the program run only this test.
         session.tests = tests[0]
     items[:] = [*chosen, *others]
 
 
 @pytest.hookimpl(optionalhook=True)  # type: ignore[misc]
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
-    """A worker cannot say this itself."""
+    """Report that no test fits, which a worker cannot do itself."""
     if node.config.option.tests and not ids:
         raise pytest.UsageError(f"no test fits '{node.config.option.tests}'")
 
 
 def results(reporter: TerminalReporter) -> Iterator[tuple[str, dict[str, object]]]:
-    """passed, failed or skipped, and the properties of the test."""
+    """Of each test, "passed", "failed" or "skipped", and its properties."""
     for word in ("passed", "failed", "error", "skipped"):
         for report in reporter.stats.get(word, []):
             yield word.replace("error", "failed"), dict(getattr(report, "user_properties", []))
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """How long the parts took; rows for docs/kernels.md, of kernels whose part was done from end to end."""
+    """Print how long each part took; write rows of docs/kernels.md for the kernels whose tests all ran."""
     found, parts = list(results(terminalreporter)), collections.defaultdict[str, float](float)
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         if isinstance(report, pytest.TestReport):
@@ -391,7 +395,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, exitstatus: int,
 
 @pytest.hookimpl(trylast=True)  # type: ignore[misc]
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Nothing outlives the run, and the sum closes it."""
+    """Stop all guests, and print the totals as the last line."""
     if SESSION in config.stash:
         config.stash[SESSION].close()
     if (reporter := config.pluginmanager.get_plugin("terminalreporter")) and not hasattr(config, "workerinput"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""DPDK as Debian has it, unmodified: it forwards packets, and leaves nothing."""
+"""The unmodified DPDK of Debian forwards packets, and leaves nothing pinned."""
 from __future__ import annotations
 
 import pytest
@@ -11,7 +11,7 @@ from runner.root import Root
 
 
 def dpdk(role: str, suite: str, kind: str, tests: str, append: str = "") -> None:
-    """A guest that runs these tests."""
+    """Boot a guest that runs these tests of a suite's DPDK; fail unless all of them pass."""
     name = f"dpdk-{suite}-{kind}{append and '-' + append.partition('=')[0]}"
     guest = Guest(f"{role}-{name}", Root.of_role(role, f"{role}-{name}"), clients.spec(suite, kind, append, tests))
     ended(guest)
@@ -23,12 +23,12 @@ def dpdk(role: str, suite: str, kind: str, tests: str, append: str = "") -> None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Where all of a kernel is tested that has the DPDK of its own release."""
+    """Run if the package is tested on 6.12, the kernel of trixie, whose DPDK this is."""
     option = metafunc.config.option
     kinds = ["virtio", "e1000e"] if "6.12" in option.kernel.split() and option.package else []
     metafunc.parametrize("kind", [pytest.param(kind, marks=pytest.mark.xdist_group("clients")) for kind in kinds])
 
 
 def test_dpdk(kind: str) -> None:
-    """Packets go round, and SIGKILL leaves nothing."""
+    """Packets are forwarded, and after SIGKILL nothing is left pinned."""
     dpdk("6.12", "trixie", kind, "forward killed")

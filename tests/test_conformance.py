@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the program conformance says, as it is judged, and what is excused of it."""
+"""How the output of the program conformance is judged, and what is excused."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,7 +16,7 @@ OURS = ["a.001 X -> 0", "a.002 Y -> -1 EPERM", "b.001 Z -> 2", "b.002 pins -> 0"
 
 
 def record(where: Path, excused: str = EXCUSED, page: str = PAGE) -> Record:
-    """Of these files."""
+    """A record made from these texts."""
     for name, text in (("mainline-7.3.txt", MAINLINE), ("excused.txt", excused), ("page", page)):
         (where / name).write_text(text)
     return Record(where, where / "page")
@@ -25,21 +25,21 @@ def record(where: Path, excused: str = EXCUSED, page: str = PAGE) -> Record:
 @pytest.mark.parametrize("lines, mainline, wrong", [
     (OURS, False, {}),
     (MAINLINE.splitlines(), True, {}),
-    # The excuse is not that of mainline, and an "always" allows nothing else.
+    # Mainline is not excused, and with "always" the record's own line is wrong.
     (OURS, True, {"a": 2}),
     (MAINLINE.splitlines(), False, {"a": 2}),
     ([*OURS[:2], "b.001 Z -> 3", OURS[3]], False, {}),
     ([*OURS[:2], "b.001 Z -> 4", OURS[3]], False, {"b": 2}),
     (OURS[1:], False, {"a": 2}),
     (OURS[:2], False, {"b": 4}),
-    # Twice, of no record, of no group, of the setup
+    # A line twice, not in the record, of an unknown group, of a failed setup
     ([*OURS, OURS[0]], False, {"a": 1}),
     ([*OURS, "b.003 W -> 0"], False, {"b": 1}),
     ([*OURS, "c.001 W -> 0"], False, {"c": 1}),
     (["b.setup failed", *OURS], False, {"b": 1}),
 ])
 def test_lines(tmp_path: Path, lines: list[str], mainline: bool, wrong: dict[str, int]) -> None:
-    """How many lines are said of each group."""
+    """The right number of lines is reported for each group."""
     said = record(tmp_path).compare(lines, mainline)
     assert {group: len(lines) for group, lines in said.items() if lines} == wrong
     assert {"a", "b"} <= said.keys()
@@ -57,18 +57,18 @@ def test_lines(tmp_path: Path, lines: list[str], mainline: bool, wrong: dict[str
     ("row always a.002 Y -> 2\n" * 20 + "old older b.001 Z -> 3\n", PAGE, "21 lines, and 20 are the most"),
 ])
 def test_excuses(tmp_path: Path, excused: str, page: str, wrong: str) -> None:
-    """Each rule of theirs, one at a time."""
+    """Each rule for excuses, one at a time."""
     said = record(tmp_path, excused, page).unexcused()
     assert len(said) == bool(wrong) and wrong in "".join(said)
 
 
 def test_excused() -> None:
-    """The rules, for our own files."""
+    """Our own files follow the rules."""
     assert not Record().unexcused()
 
 
 def test_cut_short() -> None:
-    """Groups whose lines were all there have a result, and others have none."""
+    """If the output is cut short, only groups with all their lines have a result."""
     whole = [line for line in Record().lines.values() if line.startswith(("nodes.", "caps."))]
     for end, groups in (("# suite: conformance-mainline exit 0", len(Record().groups)), ("", 1),
                         ("# suite: conformance-mainline exit 1", 1)):

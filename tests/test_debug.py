@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Our modules and the debug kernel: built for it, and as a part of it."""
+"""Our modules, built for the debug kernel and as a part of it."""
 from __future__ import annotations
 
 import re
@@ -13,7 +13,7 @@ from runner.session import Session
 
 @pytest.mark.xdist_group("debug")
 def test_modules(debug: Build, ours: Session) -> None:
-    """They are built without a warning."""
+    """The modules are built without a warning."""
     assert len(ours.root("debug").modules()) == 2
 
 
@@ -25,7 +25,7 @@ def test_modules_to_refuse(debug: Build, ours: Session) -> None:
 
 @pytest.mark.xdist_group("checks")
 def test_in_tree(debug: Build) -> None:
-    """noiommufd as a part of the kernel, built in and as modules."""
+    """noiommufd is built as a part of the kernel, built in and as modules."""
     work, log = BUILD / "in-tree", LOGS / "in-tree.log"
     ours, config = work / "drivers/noiommufd", ("--file", work / ".config")
     with source("6.12") as tree:
@@ -43,7 +43,7 @@ def test_in_tree(debug: Build) -> None:
                 assert re.search(r"\bnoiommufd_ctx_from_fd\b", run("nm", ours / "built-in.a")), "it is not in there"
             else:
                 assert "drivers/noiommufd/noiommu-vfio-pci.o" in (ours / "modules.order").read_text().splitlines()
-        # Ours can be beside an iommufd that is built in: vmlinux links (check-all: vmlinux).
+        # Ours may be built in along with the kernel's iommufd: all/test_vmlinux.py checks that vmlinux links.
         enable = ("IOMMU_SUPPORT", "IOMMUFD", "NOIOMMUFD", "NOIOMMUFD_KUNIT_TEST")
         run(tree / "scripts/config", *config, *(word for name in enable for word in ("--enable", name)))
         run(*make, "olddefconfig", log=log)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One version over another, by each dkms, with modules that take no time: nothing but a version, as modinfo has it."""
+"""Upgrades and downgrades, by each dkms, with modules that are quick to build: they have only a version, for
+modinfo."""
 from __future__ import annotations
 
 import re
@@ -12,10 +13,10 @@ from runner.root import Root
 
 pytestmark = pytest.mark.xdist_group("dkms")
 LOG = LOGS / "dkms.log"
-# The second is older than the third, but newer in the eyes of dkms.
+# The second is older than the third, but dkms takes it for newer.
 VERSIONS = ("7.1", "7.2~git5.abc", "7.2")
 UP_AND_DOWN = ("7.2~git5.abc", "7.2", "7.1")
-# The suites that have them
+# The versions of dkms, and the suites that have them
 DKMS = {"3.0": "", "2.8": "bullseye", "newest": "sid"}
 SMALL = r"""version=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
 mkdir -p build/dkms
@@ -29,7 +30,7 @@ WAYS = {"hand": "make -C /tmp/small/{0} dkms-install",
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The root's own dkms, and those of other suites for make check-all."""
+    """Run with the root's own dkms, and in make check-all also with those of other suites."""
     if "suite" in metafunc.fixturenames:
         suites = {"3.0": ""} if metafunc.config.getoption("--daily") else DKMS
         metafunc.parametrize("suite", suites.values(), ids=suites)
@@ -37,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(name="root", scope="module")
 def fixture_root(first: str) -> Iterator[Root]:
-    """With the packages of all versions, in /tmp/small/VERSION/build."""
+    """A root with the packages of all versions, in /tmp/small/VERSION/build."""
     root = Root.of_role(first, f"{first}-dkms")
     with root.opened() as layer:
         root.sh("apt-get update; apt-get install -y --no-install-recommends rpm gcc libc6-dev", log=LOG)
@@ -53,20 +54,20 @@ def fixture_root(first: str) -> Iterator[Root]:
 
 
 def found(root: Root, version: str) -> None:
-    """Of that version are the modules that the kernel finds."""
+    """The modules that the kernel finds have this version."""
     for module in ("noiommufd", "noiommu-vfio-pci"):
         assert root.sh(f"modinfo -k $K -F version {module}").strip() == version
 
 
 def install(root: Root, way: str, *versions: str) -> None:
-    """Each over what is there."""
+    """Install each of these versions over the one before."""
     for version in versions:
         root.sh(WAYS[way].format(version), log=LOG)
         found(root, version)
 
 
 def removed(root: Root, command: str) -> None:
-    """Nothing is left."""
+    """Run a command that removes the modules: nothing is left."""
     root.sh(command, log=LOG)
     assert not root.left()
 
@@ -78,7 +79,7 @@ def test_packages(root: Root) -> None:
 
 
 def test_initramfs_follows(root: Root) -> None:
-    """Who takes the modules into the initramfs gets those of the upgrade there, too; none when they are gone."""
+    """If the initramfs has the modules, an upgrade also updates them there, and a removal removes them."""
     root.sh("""cp /tmp/small/7.1/examples/initramfs/hook /etc/initramfs-tools/hooks/noiommufd
         chmod 755 /etc/initramfs-tools/hooks/noiommufd
         printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/noiommufd
@@ -98,7 +99,7 @@ def test_initramfs_follows(root: Root) -> None:
 
 
 def test_initramfs_without_the_module(root: Root) -> None:
-    """Its script leaves the devices alone, and says so in the kernel's log."""
+    """If the module is missing, the initramfs script leaves the devices alone, and reports that in the kernel's log."""
     said = root.sh("""driver=/sys/bus/pci/devices/0000:00:05.0/driver
         mkdir -p $driver
         echo bound > $driver/unbind
@@ -110,13 +111,14 @@ def test_initramfs_without_the_module(root: Root) -> None:
 
 
 def files(root: Root) -> set[str]:
-    """Of the system, but for what dkms, dpkg and a cache make."""
+    """The files of the system, except those that dkms, dpkg and caches make."""
     said = root.sh("find /etc /usr -path /usr/lib/modules -prune -o -type f -print")
     return {name for name in said.splitlines() if not re.search("^/etc/(ld.so.cache|mtab)|/__pycache__/", name)}
 
 
 def test_by_hand_as_the_package(root: Root) -> None:
-    """The same files, and none is left. A configuration that was changed stays."""
+    """make dkms-install installs the files that the package has, and removal leaves none, except a configuration that
+    was changed."""
     conf, before = root.path / "etc/modprobe.d/noiommufd.conf", files(root)
     install(root, "hand", "7.1", "7.2")
     ours = {re.sub("^/usr/src/[^/]*/(installed|noiommufd.conf)$", "", name) for name in files(root) - before} - {""}
@@ -128,7 +130,7 @@ def test_by_hand_as_the_package(root: Root) -> None:
         assert name in ours
     removed(root, "make -C /tmp/small/7.2 dkms-remove")
     assert files(root) == before
-    # Of a root who keeps what he makes to himself
+    # With a umask that lets no other user read new files
     root.sh("umask 077; make -C /tmp/small/7.1 dkms-install", log=LOG)
     assert (root.path / "usr/include/noiommufd/vfio.h").stat().st_mode & 0o777 == 0o644
     conf.write_text(conf.read_text().replace("mode=0", "mode=1"))
@@ -137,7 +139,7 @@ def test_by_hand_as_the_package(root: Root) -> None:
     assert "noiommufd: /etc/modprobe.d/noiommufd.conf stays" in said and "mode=1" in conf.read_text()
     conf.unlink()
     assert files(root) == before
-    # A package takes all of it over.
+    # A package takes over all files.
     for way, gone in (("deb", "apt-get purge -y noiommufd-dkms"), ("rpm", "rpm -e noiommufd-dkms")):
         install(root, "hand", "7.2")
         install(root, way, "7.1")
@@ -146,18 +148,19 @@ def test_by_hand_as_the_package(root: Root) -> None:
 
 
 def test_root_is_asked_first(root: Root) -> None:
-    """Not whether dkms is there, which is in no user's PATH."""
+    """make dkms-install first asks for root, not for dkms, which is not in a user's PATH."""
     for target in ("dkms-install", "dkms-remove"):
         said = root.sh(f"""setpriv --reuid=65534 --regid=65534 --clear-groups env PATH=/usr/bin:/bin \
             make -s --no-print-directory -C /tmp/small/7.1 {target} 2>&1 || :""")
         assert said.splitlines()[0] == f"noiommufd: this needs root: sudo make {target}"
-    # By su, root has a user's PATH.
+    # With su, root has a user's PATH.
     root.sh("PATH=/usr/bin:/bin; make -C /tmp/small/7.1 dkms-install", log=LOG)
     removed(root, "PATH=/usr/bin:/bin; make -C /tmp/small/7.1 dkms-remove")
 
 
 def test_headers_are_named(root: Root) -> None:
-    """Those of the running kernel, and the package that follows its flavour."""
+    """If headers are missing, the error names the package for the running kernel and the one that follows its
+    flavour."""
     setup = "sh /tmp/small/7.1/scripts/dkms-setup"
     for kernel, flavour in (("6.1.0-56-cloud-amd64", "cloud-amd64"), ("6.12.118+deb13-amd64", "amd64"),
                             ("6.8.0-45-generic", "generic")):
@@ -171,7 +174,7 @@ def test_headers_are_named(root: Root) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_leftovers(root: Root, way: str) -> None:
-    """Whoever takes the package out with a device in use is told what is left."""
+    """Removing the package while a device is in use reports what is left."""
     device = "0000:00:05.0"
     install(root, way, "7.1")
     root.sh(f"""mkdir -p /sys/bus/pci/drivers/noiommu-vfio-pci/{device} /sys/module/noiommufd /etc/driverctl.d
@@ -184,7 +187,7 @@ def test_leftovers(root: Root, way: str) -> None:
 
 
 def test_in_the_way(root: Root) -> None:
-    """Modules of others that kernels find first are said to be. (dkms 3.2 puts them aside.)"""
+    """If the kernel finds other modules before ours, installing reports them. (dkms 3.2 moves them away.)"""
     other = f"/lib/modules/{root.kver}/updates/noiommufd.ko"
     install(root, "hand", "7.1")
     root.sh(f"cp /tmp/small/7.1/README.md {other}; depmod $K")
@@ -196,17 +199,17 @@ def test_in_the_way(root: Root) -> None:
 
 
 def test_upgrades_by(root: Root, suite: str) -> None:
-    """Up and down, in each way, by the dkms of that suite."""
+    """Upgrade and downgrade in each way, with the dkms of a suite."""
     with root.dkms_of(suite):
         install(root, "hand", *UP_AND_DOWN)
         root.sh("dkms uninstall -m noiommufd -v 7.1 -k $K; dkms autoinstall --kernelver=$K/x86_64", log=LOG)
         found(root, "7.1")
-        # The package over that; and none by hand beside it
+        # The package replaces that, and is not replaced by hand
         install(root, "deb", *UP_AND_DOWN)
         with pytest.raises(Failed):
             root.sh("make -C /tmp/small/7.2 dkms-install", log=LOG)
         removed(root, "apt-get purge -y noiommufd-dkms; make -C /tmp/small/7.2 dkms-remove")
-        # As on Fedora, where DKMS has another directory
+        # As on Fedora, where DKMS installs into another directory
         root.sh("mv /etc/os-release /tmp/os-release; echo ID=fedora > /etc/os-release")
         try:
             install(root, "rpm", "7.2~git5.abc", "7.2", "7.2", "7.1")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Documents: what they refer to is there, and what a user is told of is described."""
+"""Documents: what they refer to exists, and the messages that users see are described."""
 from __future__ import annotations
 
 import re
@@ -10,26 +10,26 @@ import pytest
 from runner.machine import TOP
 
 TREES = "src|include|lib|compat|docs|examples|tests|scripts|tools|man|debian|rpm|udev"
-# Of the kernel's tree, or made by a build
+# Paths in the kernel's tree, or made by a build
 OTHERS = r"(?:include/(?:linux|uapi|config|generated)|tools/testing|scripts/(?!checks|dkms)|compat/probe/features)"
 PREFIXES = "iopt|iommufd|noiommufd|noiommu|swpt"
 
 
 def documents() -> list[Path]:
-    """Markdown and manual pages."""
+    """All Markdown files and manual pages."""
     found = [path for path in TOP.rglob("*.md") if TOP / "build" not in path.parents]
     return sorted(found) + sorted(path for path in (TOP / "man").iterdir())
 
 
 def slugs(path: Path) -> set[str]:
-    """The anchors of its headings, as GitHub and GitLab make them."""
+    """The anchors of a file's headings, as GitHub and GitLab make them."""
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
             for title in re.findall(r"^#+ (.*)", path.read_text(), re.M)}
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(TOP)))
 def test_references(path: Path) -> None:
-    """Links lead somewhere, files that are named are there, and no line of one is."""
+    """Links lead somewhere, the files that are named exist, and no line number of a file is named."""
     text = path.read_text().replace("\\-", "-")
     wrong = []
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -39,7 +39,7 @@ def test_references(path: Path) -> None:
             if not there.exists() or anchor and anchor not in slugs(there):
                 wrong.append(target)
     for name in re.findall(rf"(?<![\w/.<~-])((?:{TREES})/[\w./*-]*[\w/*])", text):
-        # PROGRAM.c is any
+        # PROGRAM.c stands for any name
         name = re.sub(r"(?<=/)(?!README)[A-Z]{2,}\b", "*", name)
         if not re.match(OTHERS, name) and \
                 not any(list(place.glob(name + end)) for place in (TOP, path.parent) for end in ("", ".md")):
@@ -49,13 +49,13 @@ def test_references(path: Path) -> None:
 
 
 def source() -> str:
-    """All that names things."""
+    """The text of all source that defines functions."""
     return "\n".join(path.read_text() for tree in ("src", "compat", "include", "examples", "tests/kunit")
                      for path in (TOP / tree).rglob("*") if path.suffix in (".c", ".h"))
 
 
 def test_functions_exist() -> None:
-    """Those of ours that documents speak of."""
+    """The functions of ours that documents mention exist."""
     known = set(re.findall(r"\w+", source()))
     assert not [f"{path.name}: {name}" for path in documents()
                 for name in re.findall(rf"`((?:__)?(?:{PREFIXES})_\w*[^\W_])(?:\(\))?`", path.read_text())
@@ -63,7 +63,7 @@ def test_functions_exist() -> None:
 
 
 def sentences(tree: str, pattern: str) -> list[str]:
-    """What the source has in such places, as far as it is the same each time: its first part."""
+    """The messages in the source of a tree that match a pattern, each up to the first part that varies."""
     text = "\n".join(re.sub(r'"\s*\n\s*"', "", path.read_text()) for path in sorted((TOP / tree).rglob("*.c")))
     return [next(part for part in re.split(r"[:(,;]|(?:0x)?%#?\w+|\\n", said) if len(part) > 5).strip()
             for said in re.findall(pattern, text)]
@@ -78,7 +78,7 @@ def test_refusals_are_described() -> None:
 
 
 def test_log_is_described() -> None:
-    """Whatever else the modules log is there, too."""
+    """Each other message that the modules log is there as well."""
     said = [line for tree in ("src", "compat") for line in
             sentences(tree, r'\b(?:pci|pr|dev)_(?:warn|notice|err)\w*\([^"]*"([^"]*)"')]
     described = (TOP / "docs/troubleshooting.md").read_text()

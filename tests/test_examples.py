@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What examples/nvme and noiommufd-run say when something is missing, with files for nodes."""
+"""What examples/nvme and noiommufd-run print when something is missing, with plain files for the nodes."""
 from __future__ import annotations
 
 import subprocess
@@ -15,11 +15,11 @@ pytestmark = pytest.mark.xdist_group("examples")
 BDF = "0000:00:05.0"
 NODE = "/dev/vfio/devices/noiommu-vfio0"
 DEVICE = f"mkdir -p /sys/bus/pci/devices/{BDF}/vfio-dev/noiommu-vfio0"
-# As in a device cgroup, not even root may open it.
+# As with a device cgroup, not even root may open it.
 DENIED = "touch {0}; mount --bind $denied {0}"
 NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 
-# What there is, how it is run, what it says
+# What exists, how the program is run, what it prints
 CASES = {
     "no_module": ("", "", "/dev/iommu is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe"),
     "other_dev": ("mkdir -p /sys/class/misc/iommu", "", "/dev/iommu is there, but not in this /dev"),
@@ -65,7 +65,8 @@ def test_says(case: str, denied: Path) -> None:
 
 
 def test_run_without_namespaces() -> None:
-    """As in a container: noiommufd-run ends as it does when anything else is missing."""
+    """Without the right to make namespaces, as in a container, noiommufd-run fails as for anything else that is
+    missing."""
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec", f"""
         mount -t tmpfs tmpfs /dev
         touch /dev/noiommufd /dev/iommu

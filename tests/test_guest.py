@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make guest: one test of one program, and one that is not there."""
+"""make guest: one test of one program, and one that does not exist."""
 from __future__ import annotations
 
 import subprocess

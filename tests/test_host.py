@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What needs no guest: the source's rules, the README's example, headers for programs, our version, and what
-a user is told on a machine where the tests or make demo cannot work."""
+"""What needs no guest: rules for the source, the README's example, headers for programs, our version, and the errors on
+a machine where the tests or make demo cannot work."""
 from __future__ import annotations
 
 import fcntl
@@ -25,7 +25,7 @@ NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups".split()
 
 
 def test_ci_minutes() -> None:
-    """There is room for no more than docs/testing.md gives its parts."""
+    """The parts of CI, with the minutes that docs/testing.md gives them, fit into its limit."""
     table = (TOP / "docs/testing.md").read_text().partition("\n## What CI runs\n")[2].partition("\n## ")[0]
     minutes = sum(float(found) for found in re.findall(r"\| ([0-9.]+) \|$", table, re.M))
     assert 0 < minutes <= 68
@@ -34,7 +34,7 @@ def test_ci_minutes() -> None:
 def test_no_conditionals_in_src() -> None:
     found = [f"{path}: {line}" for tree in ("src", "include") for path in (TOP / tree).rglob("*") if path.is_file()
              for line in re.findall(r"^\s*#\s*(?:if|ifdef|elif|else)\b.*", path.read_text(), re.M)]
-    # Whether the system has a header can be asked by no other means.
+    # There is no other way to find out whether the system has a header.
     assert [line for line in found if "/noiommufd/compat/" not in line] == []
 
 
@@ -50,7 +50,7 @@ def test_readme_example_compiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["alone", "before", "after"],
                          ids=["is_that_of_7_3", "before_the_systems", "after_the_systems"])
 def test_uapi(order: str) -> None:
-    """include/ says what Linux 7.3's headers do, see uapi/compare."""
+    """include/ defines what the headers of Linux 7.3 do, see uapi/compare."""
     dirs = [libc_dev(role) for role in ("6.1", "6.12", "newest", "next")]
     run(TESTS / "uapi/compare", order, TOP / "include", dirs[-1], *dirs)
 
@@ -58,7 +58,8 @@ def test_uapi(order: str) -> None:
 @pytest.mark.parametrize("language", ["c11", "c++17"])
 @pytest.mark.parametrize("system", ["6.1", "6.12", "newest"])
 def test_compat_headers(system: str, language: str, tmp_path: Path) -> None:
-    """A program that includes the system's names gets 7.3's with them, also where it has ours before or after."""
+    """A program that includes the system's headers by name also gets what 7.3 has, even if it includes ours before or
+    after them."""
     (tmp_path / "program.c").write_text("""#include <linux/vfio.h>
         #include <noiommufd/vfio.h>
         #include <linux/iommufd.h>
@@ -72,12 +73,12 @@ def test_compat_headers(system: str, language: str, tmp_path: Path) -> None:
 
 
 def test_noiommufd_run() -> None:
-    """tools/noiommufd-run, with files for nodes."""
+    """Test tools/noiommufd-run, with plain files for the nodes."""
     run("unshare", "--mount", "--propagation", "private", TESTS / "guest/noiommufd-run-test",
         tools() / "noiommufd-run")
 
 
-# What a build tree lacks, and the files that it has more than the one before
+# What a build tree lacks, and the files that it has beyond those of the tree before
 LACKS: list[tuple[str, dict[str, str]]] = [
     ("there is no kernel build directory", {}),
     ("is not prepared", {"none": ""}),
@@ -94,7 +95,7 @@ LACKS: list[tuple[str, dict[str, str]]] = [
 
 
 def lacking(kdir: Path, count: int) -> Iterator[str]:
-    """Make trees of the first of these, one after the other."""
+    """Make the first count of these trees, one after the other."""
     for want, files in LACKS[:count]:
         for name, text in files.items():
             (kdir / name).parent.mkdir(parents=True, exist_ok=True)
@@ -103,14 +104,14 @@ def lacking(kdir: Path, count: int) -> Iterator[str]:
 
 
 def test_kdir_refused(tmp_path: Path) -> None:
-    """What the suite cannot be run on."""
+    """Trees on whose kernels the suite cannot be run are refused."""
     for want in lacking(tmp_path / "kdir", len(LACKS)):
         with pytest.raises(Failed, match=want):
             built_check(str(tmp_path / "kdir"))
 
 
 def test_bad_kdirs(tmp_path: Path) -> None:
-    """Trees that no module can be built against: make says one sentence, and builds nothing."""
+    """For trees against which no module can be built, make prints one sentence, and builds nothing."""
     for want in lacking(tmp_path / "kdir", 4):
         done = subprocess.run(["make", "-s", "--no-print-directory", "-C", TOP, "modules", f"KDIR={tmp_path}/kdir",
                                f"OUT={tmp_path}/out"], text=True, check=False, capture_output=True)
@@ -119,13 +120,13 @@ def test_bad_kdirs(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists(), "it began to build"
 
 
-# For the kernel's make
+# Variables of kbuild, which must not reach the kernel's make
 STATE = "sub_make_done KBUILD_OUTPUT KBUILD_EXTMOD_OUTPUT srctree objtree abs_srctree abs_objtree " \
     "building_out_of_srctree KCONFIG_CONFIG O"
 
 
 def test_kbuild_state_kept_out(tmp_path: Path) -> None:
-    """Nothing of kbuild's own state reaches it."""
+    """No state of a kbuild that runs ours reaches the kernel's make."""
     kdir = tmp_path / "kdir"
     for name, text in (("include/generated/utsrelease.h", '#define UTS_RELEASE "7.0-none"\n'),
                        ("include/config/auto.conf", ""), ("Module.symvers", ""),
@@ -142,7 +143,7 @@ def test_kbuild_state_kept_out(tmp_path: Path) -> None:
 
 
 def test_version_moves(tmp_path: Path) -> None:
-    """That of packages, with each commit, upward, and to the release."""
+    """The version of packages rises with each commit, up to the release."""
     top, shallow = tmp_path / "tree", tmp_path / "shallow"
     log = LOGS / "version.log"
 
@@ -181,7 +182,7 @@ def test_version_moves(tmp_path: Path) -> None:
     with pytest.raises(Failed):
         run("make", "-s", "-C", shallow, "deb", log=log)
     assert "git fetch --unshallow" in log.read_text()
-    # Another user's tree, as with sudo
+    # The tree of another user, as with sudo
     run("chown", "-R", "65534:65534", top)
     assert version() == after
     run("make", "-C", top, "deb", log=log)
@@ -195,7 +196,7 @@ def test_version_moves(tmp_path: Path) -> None:
 
 
 def test_version_is_begun() -> None:
-    """Here, too, there is no commit after a release that is of its version."""
+    """In this tree, no commit after a release still has the version of that release."""
     if not (TOP / ".git").exists():
         pytest.skip("no repository")
     git = ("git", "-c", "safe.directory=*", "-C", TOP)
@@ -215,7 +216,7 @@ def make(place: Path, said: str) -> None:
 
 
 def test_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Entries come whole or not at all, and one a role stays."""
+    """Entries of the cache are complete or do not exist, and one entry is kept for each role."""
     monkeypatch.setattr(archive, "CACHE", tmp_path)
     monkeypatch.setattr(machine, "CACHE", tmp_path)
     monkeypatch.setattr(archive, "held", lambda entry, how: True)
@@ -223,7 +224,7 @@ def test_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def entries() -> list[str]:
         return sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".lock"))
 
-    # As a run leaves it that was killed
+    # As left by a run that was killed
     (tmp_path / "tmp.root-6.1.x/entry").mkdir(parents=True)
     other = archive.cached("root-6.1-rt_1", make, "rt")
     old = archive.cached("root-6.1_1", make, "a")
@@ -232,12 +233,12 @@ def test_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Failed):
         archive.cached("root-6.1_1", make, "no")
     assert entries() == sorted([old.name, other.name])
-    # By what it is made of, and by its version
+    # Another recipe, and another version
     for version, said in (("1", "b"), ("2", "b")):
         new = archive.cached(f"root-6.1_{version}", make, said)
         assert entries() == sorted([new.name, other.name]) and (new / "said").read_text() == said
     assert archive.cached("root-6.1_2", make, "b") == new
-    # Other runs have it.
+    # Other runs use it.
     monkeypatch.setattr(archive, "held", lambda entry, how: how == fcntl.LOCK_SH)
     newer = archive.cached("root-6.1_3", make, "b")
     assert entries() == sorted([newer.name, new.name, other.name])
@@ -260,7 +261,7 @@ def make_tree() -> Iterator[Path]:
 
 @pytest.fixture(name="network")
 def need_network(tmp_path: Path) -> None:
-    """Or the test is skipped."""
+    """Skip the test if there is no network."""
     try:
         run("/usr/lib/apt/apt-helper", "download-file", f"{MIRROR}/dists/sid/Release", tmp_path / "Release")
     except Failed:
@@ -268,7 +269,7 @@ def need_network(tmp_path: Path) -> None:
 
 
 def one_sentence(want: str, *command: str | Path, **env: str | Path) -> None:
-    """For the user: a single line of standard error, exit status not 0."""
+    """Run a command, which must fail with a single line on standard error that has these words."""
     done = subprocess.run(command, env={**os.environ, **{name: str(value) for name, value in env.items()}}, text=True,
                           check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert done.returncode, "it went on"
@@ -276,7 +277,7 @@ def one_sentence(want: str, *command: str | Path, **env: str | Path) -> None:
 
 
 def cache_of(place: Path, size: str) -> Path:
-    """A small cache, with the package lists in it."""
+    """Make a small cache with the package lists in it."""
     place.mkdir()
     run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place)
     subprocess.run(["cp", "-r", CACHE / "index", place], check=False, stderr=subprocess.DEVNULL)
@@ -284,7 +285,7 @@ def cache_of(place: Path, size: str) -> Path:
 
 
 def entries_of(cache: Path) -> list[Path]:
-    """Whole or half."""
+    """The entries of a cache, complete or not."""
     return [*cache.glob("root-*"), *cache.glob("tmp.*")]
 
 
@@ -302,7 +303,7 @@ def test_demo_unknown_kernel(tree: Path) -> None:
 
 
 def test_demo_without_network(tree: Path, tmp_path: Path) -> None:
-    """And nothing cached."""
+    """Without a network and with an empty cache, the demo fails."""
     one_sentence("check the network", "unshare", "--net", tree / "run", *DEMO, CACHE=tmp_path / "empty")
     assert not entries_of(tmp_path / "empty")
 
@@ -314,14 +315,14 @@ def test_demo_without_space(tree: Path, tmp_path: Path) -> None:
 
 
 def test_demo_space_runs_out(tree: Path, tmp_path: Path, network: None) -> None:
-    """Half way."""
+    """The space runs out halfway."""
     cache = cache_of(tmp_path / "medium", "200m")
     one_sentence("no space is left", tree / "run", *DEMO, CACHE=cache, ROLE_MIB="1")
     assert not entries_of(cache)
 
 
 def test_demo_kernel_gone(tree: Path, tmp_path: Path, network: None) -> None:
-    """Or its whole suite."""
+    """The kernel, or its whole suite, is gone from the archive."""
     table = tree / "guest/kernels"
     before = table.read_text()
     for suite, image, want in (("sid", "linux-image-none", "role 6.1 is gone"),
@@ -333,7 +334,7 @@ def test_demo_kernel_gone(tree: Path, tmp_path: Path, network: None) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed_half_way", "interrupted"])
 def test_demo(how: signal.Signals, tree: Path, tmp_path: Path, network: None) -> None:
-    """No entry is left that looks whole, and no process; after ^C, nothing at all."""
+    """After the demo is killed, no process is left, and no entry that looks complete; after ^C, nothing at all."""
     cache = tmp_path / "cache"
     with subprocess.Popen([tree / "run", *DEMO], env={**os.environ, "CACHE": str(cache)}, stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -365,7 +366,7 @@ def test_check_refused(want: str, args: list[str]) -> None:
 
 
 def test_check_without_network(tmp_path: Path) -> None:
-    """And nothing cached; with package lists of yesterday, it goes on."""
+    """Without a network and with an empty cache, make check fails; with yesterday's package lists, it goes on."""
     one_sentence("check the network", "unshare", "--net", TESTS / "run", "-m", "pytest", CACHE=tmp_path / "empty")
     cache = tmp_path / "cache"
     shutil.copytree(CACHE / "index/bookworm-security", cache / "index/bookworm-security")

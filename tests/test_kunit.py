@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge of KUnit's results, behind kunit.py: what must count as a failure does."""
+"""How KUnit's results are judged after kunit.py: what must count as a failure does."""
 from __future__ import annotations
 
 import re
@@ -11,13 +11,13 @@ from runner.kunit import KUNIT, cases, parse
 
 
 def suite(*tests: str, plan: str = "1..2", end: str = "ok 1 s") -> str:
-    """A suite of these lines, as KUnit indents them; more blanks for the results of parameters."""
+    """The output of a suite with these lines, indented as KUnit does; results of parameters are indented further."""
     return "\n".join(["KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: s", f"    {plan}",
                       *(f"    {line}" for line in tests), end, ""])
 
 
 def params(*results: str, plan: str = "", end: str = "ok 1 a") -> list[str]:
-    """A test that has parameters."""
+    """The lines of a test that has these results for its parameters."""
     return ["    KTAP version 1", "    # Subtest: a", *([f"    {plan}"] if plan else []),
             *(f"    {line}" for line in results), "# a: pass:1 fail:0 skip:0 total:1", end, "ok 2 b"]
 
@@ -36,12 +36,12 @@ def params(*results: str, plan: str = "", end: str = "ok 1 a") -> list[str]:
     (suite("ok 1 a", "ok 2 b", end="") + suite("ok 1 c", "ok 2 d").replace(": s", ": t"), 2, 0, 0, True),
     (suite(plan="1..0"), 0, 0, 1, True),
     ("", 0, 0, 0, True),
-    # A suite that failed with none of its tests, and a crash
+    # A suite that failed though none of its tests did, and crashes
     (suite("ok 1 a", "ok 2 b", end="not ok 1 s"), 2, 0, 0, True),
     (suite("ok 1 a", "BUG: unable to handle page fault for address: 0", end=""), 1, 0, 1, True),
     (suite("ok 1 a", "WARNING: CPU: 0 PID: 1 at mm/gup.c:1 f+0x1/0x2", "ok 2 b"), 2, 0, 0, True),
-    # Parameters: one may fail or be skipped; a test that has another number of them than planned, or
-    # failed with none of them
+    # Parameters: one may fail or be skipped; a test is at fault if their number is not as planned, or if it
+    # failed though none of them did
     (suite(*params("ok 1 x", "ok 2 y")), 2, 0, 0, False),
     (suite(*params("ok 1 x", "ok 2 y", plan="1..2")), 2, 0, 0, False),
     (suite(*params("ok 1 x", "ok 2 y # SKIP none")), 1, 1, 0, False),
@@ -51,7 +51,7 @@ def params(*results: str, plan: str = "", end: str = "ok 1 a") -> list[str]:
     (suite(*params("ok 1 x", "ok 2 y", end="not ok 1 a"), end="not ok 1 s"), 2, 0, 0, True),
 ])
 def test_suites(text: str, passed: int, skipped: int, failed: int, faulty: bool, tmp_path: Path) -> None:
-    """Results of one suite, and whether there are faults beside them."""
+    """The results of one suite, and whether there are other faults."""
     log = tmp_path / "kunit-test.log"
     log.write_text(text)
     found = parse(log)
@@ -61,7 +61,7 @@ def test_suites(text: str, passed: int, skipped: int, failed: int, faulty: bool,
 
 
 def test_what_failed_is_said(tmp_path: Path) -> None:
-    """By its parameter, with what the test said of it."""
+    """A failure names the parameter, with what the test printed about it."""
     log = tmp_path / "kunit-test.log"
     log.write_text(suite(*params("ok 1 x", "# a: EXPECTATION FAILED at x.c:1", "    expected 1", "not ok 2 y z",
                                  "ok 3 v # SKIP no memory", end="not ok 1 a"), end="not ok 1 s"))
@@ -71,6 +71,6 @@ def test_what_failed_is_said(tmp_path: Path) -> None:
 
 
 def test_cases_are_found() -> None:
-    """Each, for what nobody waits for can fail unseen."""
+    """Each test case is found; otherwise its failure would go unnoticed."""
     for path in KUNIT.glob("*_test.c"):
         assert len(cases(path)) == len(re.findall(r"^\tKUNIT_CASE", path.read_text(), re.M)) > 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The package in the root file systems of its kernels, and the source where it is built or refused otherwise."""
+"""The package in the root file systems of its kernels; and the source, where it is built in other ways or refused."""
 from __future__ import annotations
 
 import functools
@@ -20,20 +20,20 @@ from runner.session import Session
 
 MODULES = ("noiommufd", "noiommu-vfio-pci")
 SOURCES, PREBUILT = pytest.mark.xdist_group("sources"), pytest.mark.xdist_group("prebuilt")
-# What fixed_work() takes both processors on the machine that the limits are for. Another may be slower, and all
-# take longer over everything where they share their cores with others.
+# The processor time, in seconds, of fixed_work() on the machine that the limits are for. Others may be slower, and any
+# is slower if it shares its cores.
 FIXED_TIME = 1.6
 
 
 def fixed_work() -> str:
-    """The same everywhere."""
+    """Work that is the same on every machine, to measure its speed."""
     return run("sh", "-c", f"""cd {TOP}/examples; for file in nvme noiommu; do for i in 1 2 3 4 5; do
         gcc -O2 -I../include -I. -c -o /dev/null $file.c; done & done; wait""")
 
 
 def took_at_most(limit: int, spent: tuple[float, float]) -> None:
-    """So long by the clock; or it would have been, had the machine nothing else to do: of its two processors, 1.5
-    are at work then."""
+    """Fail if something took more than limit seconds, unless only because the machine is slow or busy. On an idle one,
+    1.5 of its two processors are at work, so that is the processor time allowed for each second."""
     processors, clock = spent
     assert processors > 0 and clock > 0
     if clock > limit:
@@ -47,13 +47,13 @@ def installed(root: Root) -> None:
 
 
 def updated(root: Root) -> None:
-    """And finds them first."""
+    """The kernel finds these modules before any others."""
     for module in MODULES:
         assert f"/updates/dkms/{module}.ko" in root.sh(f"modinfo -k $K -n {module}")
 
 
 def without_warnings(root: Root) -> None:
-    """The build that dkms kept the log of; W=1."""
+    """The log that dkms kept of the build, which had W=1, has no warning."""
     logs = [path for path in root.path.glob("var/lib/dkms/noiommufd/**/make.log") if root.kver in path.parts]
     assert logs, "dkms kept no make.log"
     for log in logs:
@@ -62,20 +62,20 @@ def without_warnings(root: Root) -> None:
 
 @functools.cache
 def probed(package: PackageRoot) -> tuple[float, float]:
-    """The package's probes in /tmp/probes; how long they took."""
+    """Run the package's probes in /tmp/probes, and return how long that took."""
     return took(lambda: package.sh("""mkdir -p /tmp/probes; cp -r /usr/src/noiommufd-*/compat /tmp/probes
         bash /tmp/probes/compat/run-probes /lib/modules/$K/build /tmp/probes""",
                                    log=LOGS / f"{package.role}-probes.log"))
 
 
 def facts(package: PackageRoot, name: str = "probes") -> dict[str, str]:
-    """What each probe said in that directory of /tmp."""
+    """What each probe answered in this directory of /tmp."""
     probed(package)
     return {path.stem: path.read_text().strip() for path in (package.path / "tmp" / name).glob("compat/probe/*.fact")}
 
 
 def answers(package: PackageRoot) -> dict[str, str]:
-    """What came of it."""
+    """The answers of the probes, as the generated header has them."""
     probed(package)
     compat = package.path / "tmp/probes/compat"
     have = re.findall(r"^#define HAVE_(\w+) ", (compat / "generated/features.h").read_text(), re.M)
@@ -83,7 +83,7 @@ def answers(package: PackageRoot) -> dict[str, str]:
 
 
 def spoiled(package: PackageRoot, name: str, how: str) -> str:
-    """What the probes say, in such a directory of /tmp, when they are changed so."""
+    """Copy the probes to this directory of /tmp, change them so that they fail, and return what they print."""
     probed(package)
     log = LOGS / f"{package.role}-probes-{name}.log"
     package.sh(f"cp -r /tmp/probes /tmp/{name}; cd /tmp/{name}/compat/probe; {how}")
@@ -140,16 +140,16 @@ def test_probes_as_recorded(package: PackageRoot) -> None:
 
 
 def test_probes_misspelt(package: PackageRoot) -> None:
-    """A name that is misspelt where the fact holds is not taken for its answer: no control compiles there. Where
-    the fact does not hold, each does."""
+    """A misspelt name in a probe is not taken for "no" where the fact holds, since the control does not compile there.
+    Where the fact does not hold, the control compiles, and "no" is right."""
     spoiled(package, "misspelt", r"sed -i 's/^#endif$/int misspelt = no_such_name;\n&/' *.c")
     assert facts(package, "misspelt") == {name: "broken" if answer == "yes" else "no"
                                           for name, answer in answers(package).items()}
 
 
 def test_probes_alone(package: PackageRoot) -> None:
-    """A probe that fails for another reason than its fact stops them and is named. It also spoils the one file of
-    all, so that each of the others is asked alone: the answers are those that they gave together."""
+    """A probe that fails for another reason than its fact stops them all and is named. It also spoils the file that
+    compiles all probes together, so that each of the others is compiled alone: their answers are the same."""
     said = spoiled(package, "alone", "[ -s together ]; echo '#include <linux/no_such_header.h>' > spoiled.c")
     assert "compat/probe/spoiled.c fails for another reason than its fact" in said
     assert (package.path / "tmp/alone/compat/probe/together").read_text() == ""
@@ -159,7 +159,7 @@ def test_probes_alone(package: PackageRoot) -> None:
 
 
 def unpacked(package: PackageRoot, to: Path) -> list[Path]:
-    """Our modules, as they are where they are not compressed."""
+    """Our modules, uncompressed."""
     for module in package.modules():
         run("sh", "-c", f"xz -dcf {module} | zstd -dcf > {to / module.name.partition('.')[0]}.ko")
     return [to / f"{name}.ko" for name in MODULES]
@@ -170,8 +170,8 @@ def test_read_path_unlocked(package: PackageRoot, tmp_path: Path) -> None:
 
 
 def test_symbols(package: PackageRoot, tmp_path: Path) -> None:
-    """What is not static has a prefix of ours, so that no symbol is one of the kernel's iommufd, too. The others the
-    kernel's build makes."""
+    """Each symbol that is not static has a prefix of ours, so that none clashes with the kernel's iommufd. All others
+    are made by the kernel's build."""
     ours = r"noiommu\w+|swpt_\w+|(init|cleanup)_module|__this_module|__(start|stop|crc|ksymtab|kstrtab|pfx|cfi)_\w+"
     for module in unpacked(package, tmp_path):
         names = [line.split()[-1] for line in run("nm", "-g", "--defined-only", module).splitlines()]
@@ -191,7 +191,7 @@ def test_udev_rule(package: PackageRoot) -> None:
 
 
 def test_second_kernel(package: PackageRoot, second: str, ours: Session) -> None:
-    """Installed when the package is there already; guests boot it, too."""
+    """A kernel that is installed after the package gets the modules; guests also boot it."""
     root = ours.beside(package.role, second)
     installed(root)
     updated(root)
@@ -200,7 +200,7 @@ def test_second_kernel(package: PackageRoot, second: str, ours: Session) -> None
 
 @pytest.fixture(name="sources", scope="module")
 def fixture_sources(first: str, deb: Path) -> Iterator[Root]:
-    """This tree as /tmp/source, and dkms knows that of the package."""
+    """A root with this tree in /tmp/source, where dkms knows the source of the package."""
     root = Root.of_role(first, f"{first}-sources")
     with root.opened() as layer:
         source_copy(layer / "tmp/source")
@@ -211,8 +211,8 @@ def fixture_sources(first: str, deb: Path) -> Iterator[Root]:
 
 @pytest.fixture(name="readonly", scope="module")
 def fixture_readonly(sources: Root) -> Path:
-    """The log of a build of a read-only tree with a blank in its path, by an ordinary user, and as if the make of a
-    kernel called it; with sparse."""
+    """The log of a build with sparse, by an ordinary user, of a read-only tree with a blank in its path, as if the make
+    of a kernel ran it."""
     tree, log = sources.path / "tmp/read only", LOGS / "readonly.log"
     shutil.copy(shutil.which("sparse") or "", sources.path / "usr/bin")
     source_copy(tree)
@@ -231,7 +231,7 @@ def test_readonly_tree_with_a_blank(sources: Root, readonly: Path) -> None:
 
 @SOURCES
 def test_sparse_clean(sources: Root, readonly: Path) -> None:
-    """Our files. (It stumbles over a comparison in the kernel's own rbtree.h.)"""
+    """sparse reports nothing in our files. (It does report a comparison in the kernel's own rbtree.h.)"""
     said = readonly.read_text()
     if not re.search(r"^  CHECK ", said, re.M):
         pytest.skip(f"kbuild of {sources.kver} does not call this machine's sparse")
@@ -240,7 +240,7 @@ def test_sparse_clean(sources: Root, readonly: Path) -> None:
 
 
 def autoinstall_skips(root: Root, kver: str) -> None:
-    """It is not asked to build for that kernel, however dkms is told which it is."""
+    """dkms autoinstall does not try to build for a kernel, in whatever way it is named."""
     for options in ("autoinstall -k {0}", "autoinstall --kernelver {0}", "autoinstall --kernelver={0}",
                     "autoinstall -k {0}/x86_64", "autoinstall -a x86_64 --kernelver={0}", "-k {0} autoinstall",
                     "--kernelver={0}/x86_64 autoinstall"):
@@ -249,7 +249,7 @@ def autoinstall_skips(root: Root, kver: str) -> None:
 
 
 def dkms_skips(root: Root, kver: str, reason: str) -> None:
-    """It leaves that kernel alone, and says why in one line."""
+    """dkms does not build for a kernel, and prints why in one line."""
     said = root.sh(f"cd /usr/src/noiommufd-*; dkms build -m noiommufd -v ${{PWD#*-}} -k {kver} || echo status $?")
     assert said.endswith("status 77\n")
     assert len(re.findall(f"^noiommufd: .*not built for {re.escape(kver)}: .*{reason}", said, re.M)) == 1, said
@@ -257,7 +257,7 @@ def dkms_skips(root: Root, kver: str, reason: str) -> None:
 
 
 def direct_build_stops(root: Root, kver: str, reason: str) -> None:
-    """By one #error."""
+    """make refuses a kernel with a single #error."""
     log = LOGS / f"refused-{kver}.log"
     with pytest.raises(Failed):
         root.sh(f"make -C /tmp/source modules KDIR=/lib/modules/{kver}/build", log=log)
@@ -267,7 +267,7 @@ def direct_build_stops(root: Root, kver: str, reason: str) -> None:
 
 @functools.cache
 def headers(root: Root, role: str) -> str:
-    """Those of a role's kernel, beside the others."""
+    """Install the headers of a role's kernel beside the others, and return its release."""
     kver = kernel_resolve(role).kver
     root.unpack(root.kernel_debs(role, "linux-(headers|kbuild)"))
     root.sh(f"mkdir -p /lib/modules/{kver}; ln -sfn /usr/src/linux-headers-{kver} /lib/modules/{kver}/build")
@@ -288,7 +288,8 @@ def test_direct_build_stops(sources: Root, role: str) -> None:
 
 @pytest.fixture(name="native", scope="module")
 def fixture_native(sources: Root) -> str:
-    """A kernel that offers the noiommu cdev itself: this one, were it so configured."""
+    """Make the headers of a kernel that offers the noiommu cdev itself: a copy of the root's, with that option turned
+    on."""
     sources.sh("""cp -a /usr/src/linux-headers-$K /usr/src/linux-headers-$K-native
         cd /usr/src/linux-headers-$K-native
         sed -i 's|^KBUILD_OUTPUT=.*|&-native|' Makefile
@@ -324,7 +325,8 @@ def test_native_built_by_hand(sources: Root, native: str) -> None:
 
 @pytest.fixture(name="prebuilt", scope="module")
 def fixture_prebuilt() -> Iterator[Root]:
-    """Modules for an image, without DKMS: signed with a key of ours, which has to be there."""
+    """A root with modules for an image, without DKMS: they are signed with our own key, and cannot be installed without
+    it."""
     root, log = Root.of_role("6.12", "6.12-prebuilt"), LOGS / "prebuilt.log"
     make = "make -C /tmp/source %s OUT=/tmp/prebuilt KDIR=/lib/modules/$K/build MODULE_SIG_KEY=/tmp/key.pem"
     with root.opened() as layer:
@@ -340,7 +342,7 @@ def fixture_prebuilt() -> Iterator[Root]:
 
 @PREBUILT
 def test_prebuilt_modules(prebuilt: Root) -> None:
-    """Compressed as the kernel's own."""
+    """The modules are compressed as the kernel's own, and signed."""
     suffix = prebuilt.sh("modinfo -k $K -n vfio-pci").strip().rpartition(".ko")[2]
     for module in MODULES:
         assert prebuilt.sh(f"modinfo -k $K -n {module}").strip().endswith(f"/updates/{module}.ko{suffix}")
@@ -348,7 +350,7 @@ def test_prebuilt_modules(prebuilt: Root) -> None:
 
 
 class EarlyGuest(Guest):
-    """Its initramfs is the distribution's; the base is on a disk."""
+    """A guest with the distribution's initramfs, and the base on a disk."""
 
     def image(self) -> Path:
         tree, etc, examples = self.files(), "/etc/initramfs-tools", "/tmp/source/examples/initramfs"
@@ -357,7 +359,7 @@ class EarlyGuest(Guest):
         run("sh", "-ec", f"""mkdir {tree}/dev {tree}/proc {tree}/sys {tree}/run
             truncate -s 64M {self.dir}/root
             mke2fs -qF -t ext4 -d {tree} {self.dir}/root""")
-        # With the driver that would have the device otherwise
+        # With the driver that would bind the device otherwise
         self.root.sh(f"""install -m 755 {examples}/hook {etc}/hooks/noiommufd
             install -D -m 755 {examples}/script {etc}/scripts/init-top/noiommufd
             printf 'MODULES=list\\nCOMPRESS=gzip\\n' > {etc}/conf.d/noiommufd
@@ -368,18 +370,18 @@ class EarlyGuest(Guest):
 
 @PREBUILT
 def test_early(prebuilt: Root) -> None:
-    """The device is bound before the root file system is mounted, and no driver of the kernel has it before."""
+    """The device is bound before the root file system is mounted, and no driver of the kernel binds it before that."""
     disk = f"file={prebuilt.dir}/6.12-early/root,if=none,id=root,format=raw,cache=unsafe"
     guest = EarlyGuest("6.12-early", prebuilt, Spec(
         "frame early early /nvme --device 0000:00:05.0 --mib 4 --seed 7\n", ["early"], {"nvme": example()},
         devices=["-drive", disk, "-device", "virtio-blk-pci,drive=root"], append="root=/dev/vda rw init=/init"))
     ended(guest)
     no_faults(guest, ["early"], ["early"])
-    # It has the other one.
+    # nvme binds the other controller.
     assert re.search("nvme .*0000:00:07.0", guest.log()) and not re.search("nvme .*0000:00:05.0", guest.log())
 
 
 def test_purge(package: PackageRoot) -> None:
-    """Last: nothing is left of it."""
+    """The last test of the package: removing it leaves nothing."""
     package.sh("apt-get purge -y noiommufd-dkms", log=LOGS / f"{package.role}-purge.log")
     assert not package.left()

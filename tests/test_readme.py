@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""README.md's commands, in their order, on a Debian 12 and a Debian 13 with systemd: they print what it says.
+"""The commands of README.md, in order, on Debian 12 and Debian 13 with systemd, print what it says.
 
-A block of "console" has commands after "# ", which "> " continues, and then what they print, in which "…" stands for
-anything, in a line or as a line. What is installed is installed in the root file system, as a user would; the rest
-runs in a guest of it.
+A block of "console" has commands after "# ", continued after "> ", each followed by what it prints. There, "…" stands
+for any text in a line, and alone in a line for any number of lines. Commands that install packages run in the root file
+system; the rest runs in a guest made from it.
 """
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from runner.root import Root
 from runner.system import SystemGuest, install_system
 
 README = (TOP / "README.md").read_text()
-# The roles whose suites are the systems; of each day, the last
+# The roles whose suites are the systems; with --daily, only the last one runs
 SYSTEMS = ("6.1", "6.12")
 PLACE = "/root/noiommufd"
 
 
 class Command(NamedTuple):
-    """One of README.md, and what it says it prints."""
+    """A command of README.md, and what it prints according to that."""
     block: int
     text: str
     prints: str
 
 
 def fences(language: str) -> list[str]:
-    """The blocks of a language."""
+    """The code blocks of README.md in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
 
 
 def commands() -> list[Command]:
-    """All of them."""
+    """All commands of README.md."""
     found = []
     for number, block in enumerate(fences("console")):
         for lines in re.findall(r"^# .*\n(?:(?!# ).*\n)*", block, re.M):
@@ -47,21 +47,21 @@ def commands() -> list[Command]:
 
 
 def prints(said: str, expected: str) -> bool:
-    """Is that what it says?"""
+    """Is what a command printed what README.md says?"""
     pattern = "".join("(?:.*\n)*?" if line == "…\n" else re.escape(line).replace("…", ".*")
                       for line in expected.splitlines(keepends=True))
     return re.fullmatch(pattern, said) is not None
 
 
 def differs(command: Command, status: int, said: str) -> str:
-    """What a user would wonder at, if anything."""
+    """How a command's result differs from README.md; "": it does not."""
     if status == 0 and prints(said, command.prints):
         return ""
     return f"# {command.text}It printed, with status {status}:\n{said}README.md says:\n{command.prints}"
 
 
 def container() -> list[Command]:
-    """Its line for systemd-nspawn, in which the example runs."""
+    """README.md's command for systemd-nspawn, with the commands that put its example into a container."""
     [line] = re.findall(r"^    (systemd-nspawn(?:.*\\\n)*.*\n)", README, re.M)
     line = line.replace(" DIRECTORY ", " /srv/example ").replace(" PROGRAM", " /usr/bin/example")
     return [Command(0, "mkdir -p /srv/example/usr/bin /srv/example/etc; touch /srv/example/etc/os-release", ""),
@@ -70,7 +70,7 @@ def container() -> list[Command]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On the systems among the roles that are tested as packages."""
+    """Run on those of the systems whose roles are tested with the package."""
     option = metafunc.config.option
     systems = [role for role in SYSTEMS if role in option.kernel.split() and option.package]
     metafunc.parametrize("role", [pytest.param(role, marks=pytest.mark.xdist_group("readme"))
@@ -78,7 +78,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def installed(root: Root) -> None:
-    """What README.md has a user install, and write."""
+    """Install what README.md has a user install, and write the files that it shows."""
     log = LOGS / f"{root.name}-install.log"
     install_system(root, log)
     source_copy(root.path / PLACE[1:])
@@ -89,7 +89,7 @@ def installed(root: Root) -> None:
 
 @pytest.fixture(name="root")
 def fixture_root(role: str) -> Iterator[Root]:
-    """The system, and this directory in it."""
+    """The root file system of a system, with this tree in it."""
     root = Root.of_role(role, f"{role}-readme")
     with root.opened():
         installed(root)
@@ -97,11 +97,11 @@ def fixture_root(role: str) -> Iterator[Root]:
 
 
 def test_commands(root: Root) -> None:
-    """All of README.md's."""
+    """All commands of README.md succeed and print what it says."""
     wrong, later = [], []
     for command in commands():
         if any("apt install" in other.text for other in commands() if other.block == command.block):
-            # In a root file system uname knows another kernel.
+            # In the root file system, uname would report this machine's kernel.
             said = root.sh(f"uname() {{ echo $K; }}; cd {PLACE}; {command.text}",
                            log=LOGS / f"{root.name}-{command.text.split()[0]}.log")
             wrong.append(differs(command, 0, said))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The RPMs, by the rpmbuild of the first kernel's distribution."""
+"""The RPMs, built by the rpmbuild of the first kernel's distribution."""
 from __future__ import annotations
 
 import re
@@ -13,7 +13,7 @@ from runner.root import Root
 pytestmark = pytest.mark.xdist_group("rpm")
 LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
-# What both have beside the modules, and what lies deeper
+# The files that both packages have besides the modules, and directories that are not compared
 COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
           *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
           "/usr/include/noiommufd/compat",
@@ -29,7 +29,7 @@ DEEPER = "/(docs|examples)/"
 
 @pytest.fixture(name="root", scope="module")
 def fixture_root(first: str) -> Iterator[Root]:
-    """Where they are built, in /tmp/source/build."""
+    """A root with the RPMs, built in /tmp/source/build."""
     root = Root.of_role(first, f"{first}-rpm")
     with root.opened() as layer:
         source_copy(layer / "tmp/source")
@@ -40,13 +40,14 @@ def fixture_root(first: str) -> Iterator[Root]:
 
 
 def files(root: Root, package: str, without: str = f"/licenses/|{DEEPER}") -> list[str]:
-    """Of a package. Manual pages are compressed as the distribution's rpm has them, modules as the kernel's."""
+    """The files of a package, without the suffixes of compression, which depend on the distribution's rpm and on its
+    kernel."""
     lines = root.sh(f"rpm -qlp /tmp/source/build/{package}-*.rpm").splitlines()
     return sorted(re.sub(r"\.(gz|xz|zst)$", "", line) for line in lines if not re.search(without, line))
 
 
 def installs(root: Root, where: str, *packages: str) -> None:
-    """Installed, the modules are there; erased, nothing is."""
+    """Installing these packages installs the modules, and erasing them leaves nothing."""
     root.sh(f"rpm -i --nodeps {' '.join(f'/tmp/source/build/{name}-*.rpm' for name in packages)}", log=LOG)
     for module in MODULES:
         assert f"/{where}/{module}.ko" in root.sh(f"modinfo -k $K -n {module}")
@@ -76,7 +77,7 @@ def test_kmod_files(root: Root) -> None:
 
 
 def test_tools(root: Root) -> None:
-    """Installed beside the others, they are found."""
+    """The tools have a package of their own, and run when it is installed."""
     assert files(root, "noiommufd-tools", "/licenses/|/.build-id") == [
         "/usr/lib/noiommufd", "/usr/lib/noiommufd/libnoiommufd-vfio.so", "/usr/sbin/noiommufd-run",
         "/usr/share/man/man8/noiommufd-run.8"]
@@ -98,8 +99,8 @@ def test_dkms_installs(root: Root) -> None:
 
 
 def test_kmods_of_two_kernels(root: Root) -> None:
-    """The modules of one kernel do not take away those of another, and newer ones of a kernel replace the older.
-    With modules that are quickly built."""
+    """The modules for one kernel do not remove those for another, and newer ones replace older ones for the same
+    kernel. This takes modules that are quick to build."""
     other = "6.0-other"
     source_copy(root.path / "tmp/kmod")
     (root.path / "tmp/kmod/Kbuild").write_text("""obj-m := noiommufd.o noiommu-vfio-pci.o

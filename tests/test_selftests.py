@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge of selftests on mainline and on ours."""
+"""How the results of selftests on mainline and on ours are judged."""
 from __future__ import annotations
 
 import pytest
@@ -12,7 +12,7 @@ GOOD = ["ok 1 a", "ok 2 b.mock # SKIP no mock"]
 
 
 def said(side: str, *lines: str, program: str = "k", end: int | None = 0) -> list[str]:
-    """A frame of two tests."""
+    """The frame of a program that plans two tests."""
     return [f"# suite: {side}/{program} start", "TAP version 13", "1..2", *lines] + \
         ([] if end is None else [f"# suite: {side}/{program} exit {end}"])
 
@@ -31,7 +31,7 @@ def said(side: str, *lines: str, program: str = "k", end: int | None = 0) -> lis
     (said("mainline", *GOOD), ["# suite: ours/k start", "# suite: ours/k exit 4"], "k/all does not pass on mainline"),
 ])
 def test_sides(mainline: list[str], ours: list[str], wrong: str) -> None:
-    """What is wrong, if anything; noiommu_cdev is there for the rule that something of ours has to pass."""
+    """What is wrong is found; noiommu_cdev passes, since some test of ours has to."""
     lines = ("ok 1 a", "ok 2 b")
     found = Sides(Frames(*mainline, *said("mainline", *lines, program="noiommu_cdev"), *ours,
                          *said("ours", *lines, program="noiommu_cdev")), ROWS).wrong

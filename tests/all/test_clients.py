@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Each DPDK that Debian has, on each kernel, with all that programs do to it."""
+"""Each DPDK that Debian has, on each kernel, with all tests of it."""
 from __future__ import annotations
 
 import pytest
@@ -13,17 +13,17 @@ ALL = "forward killed legacy_mem in_memory single_file secondary interrupt replu
 @pytest.mark.parametrize("suite", ["bookworm", "trixie", "sid"])
 @pytest.mark.parametrize("role", ["6.1", "6.12", "newest"])
 def test_dpdk(role: str, suite: str, kind: str) -> None:
-    """Its own libraries on that kernel."""
+    """The DPDK of a suite, with its own libraries, on the kernel of a role."""
     dpdk(role, suite, kind, ALL)
 
 
 @pytest.mark.parametrize("role", ["6.12", "newest"])
 def test_dpdk_movable(role: str) -> None:
-    """Huge pages that a pin moves, so that their address has to be looked up after it."""
+    """With huge pages that pinning moves, so that their address is valid only afterwards."""
     dpdk(role, "trixie", "virtio", "forward killed", "movablecore=3G")
 
 
 @pytest.mark.parametrize("role", ["6.1", "6.12", "newest"])
 def test_dpdk_gib_pages(role: str) -> None:
-    """Pages of 1 GiB."""
+    """With huge pages of 1 GiB."""
     dpdk(role, "trixie", "virtio", "gib_pages", "hugepagesz=1G hugepages=1")

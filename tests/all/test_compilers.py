@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The modules built by each compiler, W=1 and without a warning.
+"""Each compiler builds the modules with W=1 and without a warning.
 
-For one kernel source (role 6.12, debug.config) that is configured and prepared by that compiler first; and by a cross
-compiler for Debian's kernel of that architecture. They come from Debian: sid, and gcc 10 from bullseye.
+They are built for one kernel source (role 6.12, debug.config), which the same compiler configures and prepares first;
+and by a cross compiler for Debian's kernel of its architecture. The compilers are those of Debian sid, and gcc 10 of
+bullseye.
 """
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from runner.root import Root
 
 COMPILERS = [*(f"gcc-{version}" for version in range(10, 17)), "clang"]
 PACKAGES = "gcc libc6-dev bc bison flex libelf-dev libssl-dev make python3"
-# gcov's counters have other names in clang's objects.
+# clang gives other names to gcov's counters.
 PREPARE = """/tree/scripts/config --file $OUT/.config --disable GCOV_KERNEL
     make -s -C /tree O=$OUT CC=$CC olddefconfig
     make -s -C /tree O=$OUT CC=$CC -j$(nproc) modules_prepare"""
@@ -28,18 +29,18 @@ PREPARE = """/tree/scripts/config --file $OUT/.config --disable GCOV_KERNEL
 
 @pytest.fixture(scope="module", name="build")
 def debug_build() -> Build:
-    """The kernel whose configuration it is."""
+    """The debug kernel, whose configuration is used."""
     return debug_kernel()
 
 
 @pytest.fixture(scope="module", name="root")
 def sid(build: Build) -> Iterator[Root]:
-    """Debian sid, with the source at /tree and ours where it is here."""
+    """A root of Debian sid, with the kernel source in /tree and this tree under the same path as here."""
     root = Root.of_role("newest", "compilers")
     with root.opened() as path:
         (path / "etc/apt/sources.list.d/bullseye.list").write_text(source_line("bullseye") + "\n")
         root.sh(f"apt-get update; apt-get install -y --no-install-recommends {PACKAGES}", log=LOGS / "compilers.log")
-        # A layer over the source, whose links to our files others may change meanwhile
+        # A layer over the source, since other runs may change its links to our files meanwhile
         layer = path.parent / "tree"
         for place in (path / "tree", path / str(TOP)[1:], layer / "upper", layer / "work"):
             place.mkdir(parents=True)
@@ -52,7 +53,7 @@ def sid(build: Build) -> Iterator[Root]:
 
 
 def modules(root: Root, begin: str, out: str, log: Path, variables: str) -> None:
-    """Build them, and record how that went."""
+    """Build the modules, and record the result."""
     said = "built, no warning"
     try:
         root.sh(f"make -C {TOP} modules OUT={out}/modules {variables} W=1", log=log)
@@ -66,7 +67,7 @@ def modules(root: Root, begin: str, out: str, log: Path, variables: str) -> None
 
 @pytest.mark.parametrize("cc", COMPILERS)
 def test_prepared_by(root: Root, build: Build, cc: str) -> None:
-    """As users of that compiler have it."""
+    """Build for a kernel that this compiler prepared, as its users would."""
     out, log = f"/tmp/out-{cc}", LOGS / f"compiler-{cc}.log"
     lld = "lld" if cc == "clang" else ""
     root.sh(f"apt-get install -y --no-install-recommends {cc} {lld}", log=log)
@@ -83,7 +84,7 @@ def test_prepared_by(root: Root, build: Build, cc: str) -> None:
 
 
 def test_arm64(root: Root) -> None:
-    """Debian's headers of another architecture."""
+    """Build against Debian's headers for another architecture."""
     log = LOGS / "compiler-arm64.log"
     headers = root.sh("""dpkg --add-architecture arm64 && apt-get update > /dev/null
         apt-get install -y --no-install-recommends linux-headers-arm64:arm64 > /dev/null

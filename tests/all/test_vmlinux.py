@@ -10,7 +10,7 @@ OPTIONS = """64BIT MODULES NET PCI PCI_MSI EVENTFD VFIO VFIO_DEVICE_CDEV VFIO_PC
 
 
 def test_links() -> None:
-    """It does: no symbol of ours is one of the kernel's."""
+    """The kernel links: no symbol of ours clashes with the kernel's."""
     out, log = BUILD / "vmlinux", LOGS / "vmlinux.log"
     remove(out)
     out.mkdir(parents=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's Xen with role 6.1's kernel as dom0, a PV domain: it has one device to take, and has to refuse it."""
+"""Debian's Xen, with role 6.1's kernel as dom0, which is a PV domain: the modules have to refuse the one device that is
+there."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,20 +12,20 @@ from runner.root import PackageRoot
 from runner.session import Session
 
 FRAMES = ["guest-load", "xen", "guest-unload"]
-# Xen has the processor's console, and starts the kernel with the guest's image.
+# Xen takes the serial console, and starts the kernel with the guest's image.
 COMMAND = """-accel tcg,tb-size=512 -cpu qemu64 -m 2G -kernel {kernel} -append "com1=115200,8n1 console=com1
     dom0_mem=1500M" -initrd "%s console=hvc0 panic=-1,{image}" -device edu,bus=pcie.0,addr=4"""
 
 
 class XenRoot(PackageRoot):
-    """With Xen."""
+    """A root with Xen."""
 
     def kernel(self) -> Path:
         return self.path / "boot/xen"
 
 
 def test_pv_domain_takes_no_device(ours: Session) -> None:
-    """Nor is anything else wrong there."""
+    """In a PV domain the device is refused, and nothing else goes wrong."""
     root = XenRoot("6.1", ours.deb)
     root.sh("""apt-get update; apt-get install -y --no-install-recommends xen-hypervisor
         gunzip -c /boot/xen-*-amd64.gz > /boot/xen""", log=LOGS / "xen-install.log")

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every call, on mainline's noiommu cdev and on ours in one boot of Linux 7.3.
+"""Every ioctl, on mainline's noiommu cdev and on ours, in one boot of Linux 7.3.
 
-The program conformance, compared with the record, mainline-7.3.txt, which the stock kernels are compared with:
-where mainline has changed, its frame in build/logs/conformance.out is the new record. Then, of the guest suite,
-twins: a device of mainline's and one of ours; and the programs about devices, on mainline's and on ours, and on both
-beside each other.
+The program conformance is compared with the record, mainline-7.3.txt, with which the stock kernels are compared. If
+mainline has changed, its frame in build/logs/conformance.out is the new record. Then programs of the guest suite run:
+twins, on one device of mainline's and one of ours; and those about devices, on mainline's, on ours, and on both.
 """
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from runner.kernels import reference_root
 from runner.machine import GUEST
 
 DRIVERS = ("vfio-pci", "noiommu-vfio-pci")
-# Whose device, and the program. The machine sleeps when all else is through.
+# The driver of the device, and the program. Suspend runs last.
 PROGRAMS = [(driver, program) for driver in DRIVERS
             for program in ("irq", "region", "feature", "hot_reset", "removal", "kinds")] + \
            [("vfio-pci", "mainline"), ("noiommu-vfio-pci", "beside"), *((driver, "suspend") for driver in DRIVERS)]
@@ -28,7 +27,7 @@ PLAN = (conformance.SOURCE / "plan-7.3").read_text() + "".join(f"suite {' '.join
 
 
 def suite(program: str) -> list[str]:
-    """The tests of a program."""
+    """The names of a program's tests."""
     return told_by(GUEST / f"suite/{program}.c")[1]
 
 
@@ -39,9 +38,9 @@ RESULTS = [(frame, group) for frame in FRAMES[:2] for group in conformance.Recor
 
 @pytest.fixture(scope="module", name="guest")
 def reference_guest() -> Iterator[Guest]:
-    """Both, in one boot."""
+    """A guest that runs both, mainline and ours, in one boot."""
     root = reference_root()
-    # The twins of the edu and the network card
+    # The twins of the edu device and of the network card
     devices = f"""-device edu,bus=pcie.0,addr=0x10,dma_mask=0xffffffffffffffff -netdev user,id=twin,restrict=on
         -device rtl8139,bus=pcie.0,addr=0x11,netdev=twin,mac=52:54:00:12:34:56,romfile={root.dir}/conformance/rom"""
     guest = Guest("conformance", root, Spec(PLAN, FRAMES, files=conformance.files(), devices=devices.split(), limit=900,
@@ -52,16 +51,16 @@ def reference_guest() -> Iterator[Guest]:
 
 @pytest.mark.parametrize("program, test", RESULTS, ids=[f"{program}.{test}" for program, test in RESULTS])
 def test_result(guest: Guest, program: str, test: str) -> None:
-    """What it says passes."""
+    """A test, or a group of ioctls, passes."""
     judge(guest.result(program, test))
 
 
 def test_programs(guest: Guest) -> None:
-    """All came to their ends; of the twins, one is about an IOMMU, and no other is left out."""
+    """All programs came to their ends; only one test of twins, which needs an IOMMU, was skipped."""
     no_faults(guest, FRAMES)
     assert sum(result.skip for result in guest.program("twins").results.values()) == 1
 
 
 def test_end(guest: Guest) -> None:
-    """Mainline's own warnings are not ours."""
+    """The guest ended without trouble in its log; warnings from before ours ran are mainline's."""
     ended(guest, "guest: ours starts")

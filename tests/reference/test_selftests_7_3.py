@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Our selftest of the noiommu cdev and the kernel's own of iommufd and vfio, on mainline's and on ours in one boot.
+"""Our selftest of the noiommu cdev, and the kernel's own of iommufd and VFIO, on mainline and on ours in one boot.
 
-What passes on mainline has to pass on ours; what does not is named in the file cannot-run.
+What passes on mainline has to pass on ours; what does not pass on mainline has a row in the file cannot-run.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.guest import Guest, Spec
 from runner.kernels import reference_root
 from runner.machine import tell
 
-# Their arguments; a program is what is before the dot.
+# The programs and their arguments; what precedes the dot is the program's file.
 PROGRAMS = {"noiommu_cdev": "$edu", "noiommu_cdev.nvme": "$nvme",
             "iommufd": "", "iommufd_fail_nth": "", "vfio_iommufd_setup_test": "$edu",
             "vfio_pci_device_test.edu": "$edu", "vfio_pci_device_test.bridge": "$edu2",
@@ -30,7 +30,7 @@ PLAN = "".join(["first() {\n", *RUN[:2], "}\nrest() {\n", *RUN[2:], "}\n",
 
 @pytest.fixture(scope="module", name="guest")
 def reference_guest() -> Iterator[Guest]:
-    """Both, in one boot, which has ended."""
+    """A guest that ran both, mainline and ours, in one boot, and has ended."""
     root = reference_root()
     files = {"selftests/noiommu_cdev": selftests.build(root.build.kdir), **selftests.kernels_own(root.build.kdir)}
     guest = Guest("selftests", root, Spec(PLAN, [*PROGRAMS], files=files, limit=900))
@@ -41,7 +41,7 @@ def reference_guest() -> Iterator[Guest]:
 
 @pytest.fixture(scope="module", name="sides")
 def two_sides(guest: Guest) -> selftests.Sides:
-    """Compared."""
+    """The results of mainline and ours, compared."""
     sides = selftests.Sides(guest.frames, (selftests.SOURCE / "cannot-run").read_text())
     tell("\n".join(sides.sums))
     return sides
@@ -49,7 +49,7 @@ def two_sides(guest: Guest) -> selftests.Sides:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(guest: Guest, sides: selftests.Sides, program: str) -> None:
-    """Each test of it."""
+    """Each test of a program that passes on mainline passes on ours."""
     for side in ("mainline", "ours"):
         guest.program(f"{side}/{program}")
     wrong = [line for line in sides.wrong if re.match(rf"{re.escape(program)}[ /]", line)]
@@ -63,5 +63,5 @@ def test_rows(sides: selftests.Sides) -> None:
 
 
 def test_end(guest: Guest) -> None:
-    """Mainline's own warnings are not ours."""
+    """The guest ended without trouble in its log; warnings from before ours ran are mainline's."""
     ended(guest, "guest: ours starts")

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests need around them: root file systems, guests, and their output."""
+"""What the tests run on: root file systems, kernels and guests; and what reads their output."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make check-all: every kernel that is to be had as a package or can be built of one, the whole suite on each;
-mainline's own noiommu cdev; every compiler; programs of others; a dom0 of Xen's. That takes hours, and some 20 GB in
-CACHE. All parts run, whatever became of those before; the results are rows of docs/kernels.md.
+"""make check-all: the whole suite on every kernel that is available as a package or can be built from one; mainline's
+own noiommu cdev; every compiler; programs of other projects; a Xen dom0. That takes hours, and some 20 GB in CACHE.
+All parts run, even after one has failed; the results are rows of docs/kernels.md.
 
     python3 -m runner.all [PART...]
 """
@@ -16,7 +16,8 @@ from .archive import bootable
 from .kernels import reference_kernel
 from .machine import Failed, tell
 
-# What each part runs: pytest's arguments by name. One guest at a time: each has a thread of QEMU's a processor then.
+# The pytest arguments of each part, by its name. Guests run one at a time, so that each can have a QEMU thread for each
+# of its processors.
 PARTS = {
     "kernels": {"make check, all kernels": ["--package", "--kernel", " ".join([*bootable(), "debug"])]},
     "reference": {"make conformance": ["reference/test_conformance_7_3.py"],
@@ -28,7 +29,7 @@ PARTS = {
 
 
 def main(parts: list[str]) -> str:
-    """What is wrong."""
+    """Run these parts, or all; return which failed, as one sentence."""
     if unknown := set(parts) - set(PARTS):
         return f"there is no part '{unknown.pop()}': PARTS is of {', '.join(PARTS)}."
     os.environ["RECORD"], bad = "1", []

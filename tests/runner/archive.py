@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's archive, and the cache of what is made of it: kernels, root file systems, sources.
+"""Debian's archive, and the cache of what is made from it: kernels, root file systems, sources.
 
 An entry of the cache is made under a temporary name and renamed when it is complete, so
-an entry that exists is whole. Its name holds all it was made from: role, version, and a
+an entry that exists is whole. Its name says what it was made from: role, version, and a
 hash of the recipe.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Callable, NamedTuple
 from .machine import CACHE, GUEST, OUT, Failed, locked, remove, require_space, run, table, tell
 
 MIRROR = os.environ.get("MIRROR") or "http://deb.debian.org/debian"
-# What an uncached role takes on disk, its download and a run included.
+# The disk space that a role needs if it is not cached, including its download and a run.
 ROLE_MIB = int(os.environ.get("ROLE_MIB") or 2000)
 FULL = f"no space is left in {CACHE}: free some or set CACHE to a directory elsewhere."
 
@@ -38,7 +38,7 @@ class Role(NamedTuple):
 
     @property
     def suite(self) -> str:
-        """The one that has the kernel."""
+        """The suite that has the kernel: the last of the role's."""
         return self.suites.split(",")[-1]
 
 
@@ -62,26 +62,26 @@ def bootable() -> list[str]:
 
 
 def guest_role(name: str, *more: str) -> None:
-    """It is one of those that are booted, or one of more."""
+    """Fail unless name is a role that can be booted, or one of more."""
     known = [*bootable(), *more]
     if name not in known:
         raise Failed(f"there is no guest kernel '{name}': KERNEL is one of {' '.join(known)}.")
 
 
 def apt_proxies() -> list[str]:
-    """Those of this machine's apt, as apt options."""
+    """The proxies of this machine's apt, as apt options."""
     return re.findall(r"^Acquire::https?::Proxy.*", run("apt-config", "dump"), re.M)
 
 
 def source_line(suite: str) -> str:
-    """Of sources.list; security updates have an archive of their own."""
+    """The line of sources.list for a suite; security updates have an archive of their own."""
     url = MIRROR + ("-security" if suite.endswith("-security") else "")
     return f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {url} {suite} main"
 
 
 def index(suite: str) -> dict[str, str]:
-    """The environment in which apt sees this suite alone. The lists are fetched again when they
-    are older than half a day; without a network, older ones serve."""
+    """The environment in which apt sees only this suite. Its package lists are fetched again when they are older than
+    half a day; without a network, older ones are used."""
     place = CACHE / "index" / suite
     conf, fresh, log = place / "apt.conf", place / "fresh", place / "log"
     found = {"APT_CONFIG": str(conf)}
@@ -114,7 +114,7 @@ def index(suite: str) -> dict[str, str]:
 
 
 def ask(suite: str, package: str, pattern: str = r"^Version: (\S+)") -> list[str]:
-    """What the pattern's groups are in the archive's record of a package; []: it has none that fits."""
+    """The pattern's groups, as found in the archive's record of a package; []: no match."""
     said = subprocess.run(["apt-cache", "show", "--no-all-versions", package], env={**os.environ, **index(suite)},
                           check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     found = re.search(pattern, said, re.M)
@@ -123,7 +123,7 @@ def ask(suite: str, package: str, pattern: str = r"^Version: (\S+)") -> list[str
 
 @functools.cache
 def kernel_resolve(name: str) -> Kernel:
-    """A role's kernel, as the archive has it now."""
+    """A role's kernel, as it is in the archive now."""
     role = roles()[name]
     found = ask(role.suite, role.image, r"^Depends:.* (linux-image-\d\S*) \(= ([^)]*)\)")
     if not found:
@@ -137,13 +137,15 @@ RECIPES: dict[Maker, str] = {}
 
 
 def maker(function: Maker) -> Maker:
-    """One that makes entries of the cache: how is a part of their names. Read now, for the file may be edited."""
+    """Mark a function that makes entries of the cache: a hash of its source is part of their names. The source is read
+    now, since the file may be edited during the run."""
     RECIPES[function] = inspect.getsource(function).removeprefix("@maker\n")
     return function
 
 
 def held(entry: Path, how: int) -> bool:
-    """Hold an entry until this process ends, so that no other run takes it away (LOCK_SH), or see that none does."""
+    """Lock an entry until this process ends: with LOCK_SH, so that no other run removes it; with LOCK_EX, to find out
+    whether another run uses it. Return whether that succeeded."""
     place = os.open(entry, os.O_RDONLY)
     try:
         fcntl.flock(place, how | fcntl.LOCK_NB)
@@ -154,10 +156,11 @@ def held(entry: Path, how: int) -> bool:
 
 
 def cached(name: str, make: Maker, *parameters: object, what: str = "", mib: int = 0) -> Path:
-    """The cache's entry, of a name that is ROLE_VERSION; made by make(DIR, *parameters) if it is not there.
+    """The entry of the cache for name, which is ROLE_VERSION; made by make(DIR, *parameters) if it does not exist.
 
-    What the maker leaves beside DIR goes. Older entries of the same role go once the new one stands and no run
-    has them. One maker at a time a role. what and mib: what to say before, and the space it takes.
+    What the maker leaves beside DIR is removed, and so are older entries of the same role that no run uses, once
+    the new one is complete. Only one maker runs at a time for a role. The text what is printed before it does, and
+    mib is the space that the entry needs.
     """
     recipe = "\n".join([RECIPES[make], MIRROR, *map(str, parameters)])
     entry, role = CACHE / f"{name}_{hashlib.sha256(recipe.encode()).hexdigest()[:8]}", name.partition("_")[0]
@@ -252,6 +255,6 @@ def libc_dev_make(place: Path, suite: str) -> None:
 
 
 def libc_dev(name: str) -> Path:
-    """Where those of a role's kernel are."""
+    """The directory with the headers for programs of a role's kernel."""
     suite = roles()[name].suite
     return cached(f"uapi-{name}_{''.join(ask(suite, 'linux-libc-dev'))}", libc_dev_make, suite)

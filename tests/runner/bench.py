@@ -25,19 +25,19 @@ from .session import Session
 SOURCE = TESTS / "bench"
 STOCK = "6.1"
 MIB = 4096
-# Where the time stamp counter counts instructions
+# The QEMU options with which the time stamp counter counts instructions
 COMMAND = f"""-icount shift=0,sleep=off -accel tcg,thread=single,tb-size=512 -cpu qemu64 -m {MIB}
     -kernel {{kernel}} -initrd {{image}} -append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr
     tsc=reliable random.trust_cpu=on vfio.enable_unsafe_noiommu_mode=1"
     -device edu,addr=4,dma_mask=0xffffffffffffffff -device edu,addr=5,dma_mask=0xffffffffffffffff """
-# Median, 5th and 95th percentile by row and backend; with "stock/" before the row, on the stock kernel.
+# Median, 5th and 95th percentile by row and backend; a row that begins with "stock/" is of the stock kernel.
 Rows = dict[tuple[str, str], tuple[int, int, int]]
-# The backend of a call that was marked, and what was executed in it: address, how often, 1: it locks, instruction
+# The backend of a marked operation, and the instructions executed in it: address, how often, 1 if it locks, text
 Window = tuple[str, list[list[str]]]
 
 
 def bench(name: str, root: Root, args: str, words: str, limit: int = 3000) -> Guest:
-    """The program bench in a guest that has ended."""
+    """Run the program bench in a guest, and return the guest when it has ended."""
     files = {"bench": compiled("bench", SOURCE / "bench.c")}
     plan = f"{(SOURCE / 'plan').read_text()}frame bench /bench {args}\n"
     guest = Guest(name, root, Spec(plan, ["bench"], files, limit=limit, command=COMMAND + words))
@@ -51,17 +51,17 @@ def bench(name: str, root: Root, args: str, words: str, limit: int = 3000) -> Gu
 
 
 def rows_of(guest: Guest, prefix: str = "") -> Rows:
-    """What it measured."""
+    """The rows that a guest measured."""
     found = [re.fullmatch(r"([a-z0-9_]+) ([a-z_]+) (\d+) (\d+) (\d+) \d+", line)
              for line in guest.program("bench").lines]
     return {(prefix + line[1], line[2]): (int(line[3]), int(line[4]), int(line[5])) for line in found if line}
 
 
 def where(root: BuiltRoot, row: str) -> tuple[list[Window], list[str]]:
-    """Some calls of a row, instruction by instruction, and our functions."""
+    """Trace some operations of a row, instruction by instruction; return that, and the symbols of our functions."""
     plugin, out = BUILD / "where.so", BUILD / "where"
     run("gcc", *"-O2 -g -Wall -Wextra -Werror -shared -fPIC -fvisibility=hidden -o".split(), plugin, SOURCE / "where.c")
-    # Two processors: a kernel that has one only may patch its locks away.
+    # Two processors, since a kernel on a single one may patch its locks away.
     guest = bench("bench-where", root, f"-p {row} mainline ours", f"-smp 2 -plugin {plugin},out={out}", 1200)
     backends = [line.split()[3] for line in guest.program("bench").lines if line.startswith("# marked")]
     if not backends:
@@ -72,7 +72,8 @@ def where(root: BuiltRoot, row: str) -> tuple[list[Window], list[str]]:
 
 
 def locked(row: str, windows: list[Window]) -> Rows:
-    """How many instructions of a call lock a cache line. A timer may fire during one of the calls: the least counts."""
+    """How many instructions of an operation lock a cache line. The lowest count is taken, since a timer may fire during
+    some of them."""
     found = defaultdict(list)
     for backend, executed in windows:
         found[backend].append(sum(int(count) for _, count, locks, *_ in executed if locks == "1"))
@@ -80,7 +81,7 @@ def locked(row: str, windows: list[Window]) -> Rows:
 
 
 def histogram(executed: list[list[str]], symbols: Iterable[str]) -> str:
-    """By function: how many, how many of them lock."""
+    """A table of how many instructions each function executed, and how many of those lock."""
     table = sorted(line.split()[:3] for line in symbols if line.split()[1] in "tTwW")
     addresses = [address for address, _, _ in table]
     total, locks = Counter[str](), Counter[str]()
@@ -93,7 +94,7 @@ def histogram(executed: list[list[str]], symbols: Iterable[str]) -> str:
 
 
 def number(count: int | None) -> str:
-    """In three digits."""
+    """A count, to three digits."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if count and count >= max(size, 1e4):
             short = count / size
@@ -102,7 +103,7 @@ def number(count: int | None) -> str:
 
 
 def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) -> int:
-    """The table, bench.json, the page and what the chart is drawn of; 1: a row is missed."""
+    """Print the table; write bench.json, the page and the chart's data. Return 1 if a row missed its target."""
     targets, spread, found, old, bars, missed = [], [], [], [], [], 0
     median = {of: row[0] for of, row in rows.items()}
     print(f"{'median, in guest instructions':55} {'mainline':>9} {'ours':>9} {'ratio':>7} {'at most':>8}  ")
@@ -112,9 +113,9 @@ def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) ->
             (theirs, "mainline"), (name, "ours"), bound.partition(":")[::2]))
         if ours is None or (most.endswith("%") and mainline is None):
             raise Failed(f"nothing was measured for '{name}', mainline's or ours")
-        # "102%": of what mainline takes
+        # "102%": relative to mainline
         target = int((mainline or 0) * int(most[:-1]) / 100) if most.endswith("%") else int(most)
-        # No excuse but one that was measured
+        # A miss is excused only by a measured bound that is above the target.
         met, excused = ours <= target, ours > target and (floor or 0) > target
         missed += not met and not excused
         ratio = mainline / ours if mainline is not None and ours else -1
@@ -151,7 +152,7 @@ def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) ->
 
 
 def main(row: str = "") -> int:
-    """0: all targets are met."""
+    """Measure all rows, or print the histogram of one. Return 0 if all targets are met."""
     free = int(re.findall(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())[0]) >> 10
     if free < MIB + 1024:
         raise Failed(f"the guest needs {MIB} MiB: free memory up to {MIB + 1024} MiB and run it again.")
@@ -160,7 +161,7 @@ def main(row: str = "") -> int:
         windows, ours = where(root, row)
         symbols = [*(root.build.kdir / "System.map").read_text().splitlines(), *ours]
         for backend in ("mainline", "ours"):
-            # The last call that was marked
+            # The last marked operation
             print(f"{backend}:\n{histogram(dict(windows)[backend], symbols)}")
         return 0
     rows = rows_of(bench("bench", root, "mainline ours io_uring pagemap", "-smp 1"))

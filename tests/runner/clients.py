@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Programs of others on our nodes: DPDK of a Debian release, with all that it needs of it."""
+"""Programs of other projects on our nodes: the DPDK of a Debian release, with the files of that release that it
+needs."""
 from __future__ import annotations
 
 import re
@@ -11,10 +12,10 @@ from .guest import Spec
 from .machine import LOGS, TESTS, remove, run
 from .root import tools
 
-# What of DPDK the tests run, and the drivers that it loads by itself
+# The programs of DPDK that the tests run, and the drivers that they load
 PROGRAMS = ("testpmd", "proc-info")
 DRIVERS = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_virtio")
-# The devices: each guest has two of a kind.
+# The kinds of devices: each guest has two of one kind.
 KINDS = {"virtio": "virtio-net-pci,disable-legacy=on", "legacy": "virtio-net-pci,disable-modern=on",
          "e1000e": "e1000e", "igb": "igb"}
 
@@ -52,13 +53,13 @@ def dpdk_make(place: Path, suite: str) -> None:
 
 
 def dpdk(suite: str) -> Path:
-    """The DPDK of a release."""
+    """The directory with the DPDK of a release, cached."""
     version = "".join(ask(suite, "dpdk")[:1])
     return cached(f"dpdk-{suite}_{version}", dpdk_make, suite, what=f"unpacking the DPDK of {suite}", mib=600)
 
 
 def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
-    """A guest whose two ports of that kind a hub joins. DPDK wants SSE4.2."""
+    """The guest for these tests: a hub connects its two ports, which are of that kind. DPDK needs SSE4.2."""
     words = [f"-netdev hubport,id=hub{slot}.0,hubid=0 -device {KINDS[kind]},netdev=hub{slot}.0,bus=pcie.0,addr=0x{slot}"
              for slot in (10, 11)]
     tree = dpdk(suite)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the program conformance prints, against what it printed on mainline.
+"""Compares what the program conformance prints with what it printed on mainline.
 
-The lines of excused.txt stand for those of the record, mainline-7.3.txt, but
-not where mainline itself runs. A line is "GROUP.NUMBER call -> answer".
+The lines of excused.txt replace those of the record, mainline-7.3.txt, except
+when mainline itself runs. A line is "GROUP.NUMBER ioctl -> answer".
 """
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ MAX_EXCUSES = 20
 
 
 def key_of(line: str) -> str:
-    """What names a line."""
+    """The part of a line that identifies it: GROUP.NUMBER."""
     return line.partition(" ")[0]
 
 
 def group_of(line: str) -> str:
-    """The group that a line is of."""
+    """The group that a line belongs to."""
     return key_of(line).partition(".")[0]
 
 
 def files() -> dict[str, Path]:
-    """For a guest."""
+    """The files that a guest needs to run it."""
     return {"conformance/conformance": compiled("conformance", *SOURCE.glob("*.c")),
             "tests/conformance": SOURCE / "guest"}
 
 
 class Record:
-    """What is expected of each group, and of what is not."""
+    """The lines expected of each group, and those that are excused."""
 
     def __init__(self, source: Path = SOURCE, deviations: Path = TOP / "docs/deviations.md") -> None:
         self.lines = {key_of(line): line for line in (source / "mainline-7.3.txt").read_text().splitlines()}
         self.groups = dict.fromkeys(map(group_of, self.lines))
-        # ROW always|older LINE: where the kernel's vfio-pci-core is an older one ("older"), the record's
-        # own line will do as well.
+        # ROW always|older LINE: with "older", for kernels that have an older vfio-pci-core, the record's own
+        # line is accepted as well.
         self.excuses = [line.split(" ", 2) for line in table(source / "excused.txt")]
         text = deviations.read_text()
-        # | `row` | mainline | ours | why |, and a list of rows that no line can show
+        # | `row` | mainline | ours | why |, and a list of the rows that no line can show
         self.rows = set(re.findall(r"^\| `([^`]*)`", text, re.M))
         unseen = "".join(re.findall(r"^.*but for these:.*\n(?:.+\n)*", text, re.M))
         self.unseen = {name for name in re.findall(r"`([^`]*)`", unseen) if " " not in name}
 
     def compare(self, said: list[str], mainline: bool = False) -> dict[str, list[str]]:
-        """By group, what is wrong with the lines that were printed."""
+        """Return what is wrong with the lines that were printed, by group."""
         got: dict[str, str] = {}
         wrong: dict[str, list[str]] = {group: [] for group in self.groups}
         for line in said:
-            # The record has none of these: they are printed when something goes wrong.
+            # Such lines, which the record never has, are printed when something goes wrong.
             if key_of(line) in got or key_of(line) not in self.lines:
                 wrong.setdefault(group_of(line), []).append(f"not in the record: {line}")
             else:
@@ -67,7 +67,8 @@ class Record:
         return wrong
 
     def unexcused(self) -> list[str]:
-        """Each excuse has a row in deviations.md and excuses something, and they are few."""
+        """What is wrong with the excuses: each has to have a row in deviations.md and to excuse something, and their
+        number is limited."""
         used = {row for row, _, _ in self.excuses}
         wrong = [f"docs/deviations.md: the row {row} excuses nothing" for row in self.rows - self.unseen - used]
         wrong += [f"docs/deviations.md: there is no row {row}" for row in self.unseen - self.rows]
@@ -84,7 +85,7 @@ class Record:
 
 
 class Conformance(Program):
-    """Its frame: a result a group, when it has ended."""
+    """The output of the program conformance: one result for each group, when it has ended."""
 
     def feed(self, line: str) -> None:
         self.lines.append(line)
@@ -93,7 +94,7 @@ class Conformance(Program):
         record = Record()
         wrong = record.compare(self.lines, mainline=self.name == "conformance-mainline")
         for group, lines in wrong.items():
-            # Cut short, it has said all of some of them.
+            # If it was cut short, only the complete groups have a result.
             if status == 0 or not lines:
                 self.results[group] = Result(group, not lines, False, f"{len(lines)} lines", lines)
         self.status, self.planned, self.lines = status, len(self.results), []

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What of swpt.c and io_pagetable.c the KUnit suites run through: the share of lines and branches, and what is missed.
+"""How much of swpt.c and io_pagetable.c the KUnit suites cover: the share of lines and branches, and which are missed.
 
-What macros of the kernel make of a line of ours (functions, choices by what is constant, checks of lockdep) are no
-branches of ours: those lines count, but not their branches."""
+Some macros of the kernel expand to functions, to branches on constants or to checks of lockdep. The branches of a line
+with such a macro are not ours, so only the line itself counts."""
 from __future__ import annotations
 
 import sys
@@ -12,13 +12,13 @@ from typing import Any, Iterable
 
 LINES, BRANCHES = 95, 90
 MACROS = ("INTERVAL_TREE_DEFINE(", "lockdep_assert_held", "rcu_dereference", "roundup_pow_of_two(")
-# A file, or its part from one function to another
+# Each part is a file, or what is in it from one function to another
 PARTS = {"swpt": ("swpt.c", "", ""), "areas": ("io_pagetable.c", "", ""),
          "allocator": ("io_pagetable.c", "noiommu_fit_iova", "noiommu_set_allow_iova")}
 
 
 def judge(units: Iterable[dict[str, Any]]) -> int:
-    """Of what gcov says of objects, as JSON. 1: it is too little."""
+    """Print the coverage of gcov's JSON reports. Return 1 if it is too low."""
     lines, branches, text = Counter[tuple[str, int]](), defaultdict[tuple[str, int], list[int]](list), {}
     where, bad = {("", ""): (0, sys.maxsize)}, 0
     for source, path in ((source, Path(unit["current_working_directory"], source["file"]))

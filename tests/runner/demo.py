@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make demo [KERNEL=role]: examples/nvme in a guest with a stock kernel and no IOMMU; then the disk's file is
-compared with the pattern here."""
+"""make demo [KERNEL=role]: run examples/nvme in a guest with a stock kernel and no IOMMU, then compare the file behind
+its disk with the pattern that the example writes."""
 from __future__ import annotations
 
 import contextlib
@@ -19,13 +19,13 @@ MIB = 64
 
 
 class ShownGuest(Guest):
-    """What it prints goes where our output goes."""
+    """A guest that prints to our own output."""
     stdout = None
 
 
 @contextlib.contextmanager
 def part(name: str) -> Iterator[None]:
-    """Say what begins, and then how long it took."""
+    """Print what begins, and then how long it took."""
     tell(f"== {name}")
     began = time.monotonic()
     yield
@@ -33,7 +33,7 @@ def part(name: str) -> Iterator[None]:
 
 
 def demo(role: str) -> int:
-    """All of it, with a sentence for each step."""
+    """Run the demo on a role's kernel, and print a sentence for each step."""
     guest_role(role)
     began, seed = time.monotonic(), random.randint(1, 32768)
     with part(f"Debian with its stock {role} kernel"):
@@ -44,7 +44,7 @@ def demo(role: str) -> int:
         root = Session(True, False, "", "", "").root(role)
         tell(root.chroot("dkms", "status", "-k", kernel.kver).rstrip())
     with part("a guest with an NVMe controller and no IOMMU"):
-        # A program that is piped sees no terminal.
+        # Without a terminal here, the program in the guest writes to a pipe, so that it sees none either.
         command = f"{'' if sys.stdout.isatty() else 'piped '}/nvme --device 0000:00:05.0 --mib {MIB} --seed {seed}"
         guest = ShownGuest(f"{role}-demo", root, Spec(
             f'bind_nvme && {command}\necho "<5>guest: demo ended with $?" > /dev/kmsg\n', limit=300,

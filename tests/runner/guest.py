@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest in QEMU: its image, its boot, and the judgement of its kernel's log.
+"""A guest in QEMU: its image, its boot, and what its kernel's log says of it.
 
-QEMU's own faults (docs/testing.md) are not ours: a guest that ended by one is
-booted again, twice at most.
+Faults of QEMU itself (docs/testing.md) are not ours: a guest that ended because of
+one is booted again, at most twice.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CPIO = "find . | cpio -o -H newc --quiet"
 
 
 def log_trouble(log: str) -> str:
-    """What is wrong in a kernel's log, and what follows the first of it; "": nothing."""
+    """The lines of a kernel's log that report trouble, and what follows the first of them; "": there are none."""
     allowed, lines = table(GUEST / "kernel-log.allow"), log.replace("\r", "").splitlines()
     found = [number for number, line in enumerate(lines)
              if TROUBLE.search(line) and not any(re.search(known, line) for known in allowed)]
@@ -41,7 +41,7 @@ def log_trouble(log: str) -> str:
 
 
 def not_ours(status: int, log: str) -> str:
-    """What a guest ended by, if that was no fault of ours; "": it may be."""
+    """Why a guest ended, if that was certainly no fault of ours; "" otherwise."""
     log = log.replace("\r", "")
     trap = re.search(r"int3: 0000 \[#1\][\s\S]*?^([^\n]*Code:[^\n]*)$", log, re.M)
     if trap and " cc <" not in trap[1]:
@@ -55,34 +55,35 @@ def not_ours(status: int, log: str) -> str:
 
 @dataclass
 class Spec:
-    """What a guest does, and how."""
-    # For the guest's init, and the frames that it gives
+    """What a guest runs, and on what machine."""
+    # The script for the guest's init, and the frames that it prints
     plan: str = ""
     frames: list[str] = field(default_factory=list)
-    # Files of the image, and programs of the suite
+    # Files to put into the image, and programs of the suite
     files: dict[str, Path] = field(default_factory=dict)
     programs: list[str] = field(default_factory=list)
-    # More devices, kernel parameters, and both processors in one thread. Guests beside each other lose
-    # interrupts more often if each has more.
+    # Additional devices and kernel parameters, the machine, and whether one QEMU thread runs both processors.
+    # Guests that run at the same time lose interrupts more often with several threads each.
     devices: list[str] = field(default_factory=list)
     append: str = ""
     cpu: str = "qemu64"
     memory: str = "2G"
     thread: str = "single" if BESIDE_OTHERS else "multi"
-    # Another machine: QEMU's words, in which {kernel} and {image} stand for the files. Nobody watches it.
+    # QEMU's arguments for another machine; {kernel} and {image} stand for the files. tests/guest/watch does not watch
+    # it.
     command: str = ""
-    # How many times as long all may take, and how long that is in seconds
+    # A factor for the time limits, and the limit of the whole guest in seconds
     slow: int = 1
     limit: int = 1500
 
 
 def devices(name: str, **words: object) -> list[str]:
-    """QEMU's words of a file of tests/guest."""
+    """QEMU's arguments from a file of tests/guest, with these words filled in."""
     return " ".join(table(GUEST / name)).format(**words).split()
 
 
 def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sockets: str) -> list[str]:
-    """The command."""
+    """The QEMU command that runs a guest."""
     common = ["qemu-system-x86_64", "-machine", "q35",
               *f"-nodefaults -no-user-config -display none -no-reboot -serial file:{console} -serial stdio".split()]
     if spec.command:
@@ -98,7 +99,7 @@ def qemu(spec: Spec, kernel: Path, image: Path, console: Path, files: Path, sock
 
 
 def disks(files: Path) -> None:
-    """The namespaces of the two NVMe controllers, and the network card's expansion ROM."""
+    """Make the files behind the namespaces of the two NVMe controllers, and behind the network card's expansion ROM."""
     for name in ("disk", "slow-disk"):
         with open(files / name, "wb") as disk:
             disk.truncate(128 << 20)
@@ -108,8 +109,8 @@ def disks(files: Path) -> None:
 
 
 class Guest:
-    """A guest, booted when the first result is asked for, and read as far as what is asked for."""
-    # What it prints is read, and kept in a file; None: it goes where our output goes.
+    """A guest, which is booted when the first result is requested, and read only as far as needed for it."""
+    # Its output is read, and kept in a file; None: it goes to our own output.
     stdout: int | None = subprocess.PIPE
 
     def __init__(self, name: str, root: Root, spec: Spec) -> None:
@@ -118,11 +119,12 @@ class Guest:
         self.console, self.out = LOGS / f"{name}.console", LOGS / f"{name}.out"
         self.frames, self.status, self.why = Frames(), 1, ""
         self.process: subprocess.Popen[str] | None = None
-        # True: it has said another line
+        # Yields True for each line that the guest prints
         self.more = self.boot()
 
     def files(self) -> Path:
-        """What is laid over the base, which all guests of its kernel have."""
+        """Make the files of the image that are this guest's own; the others are in the base of its kernel. Return their
+        directory."""
         files, more = self.dir / "image", dict(self.spec.files)
         shutil.rmtree(files, ignore_errors=True)
         more |= {"init": GUEST / "init", "sbin/noiommufd-run": tools() / "noiommufd-run",
@@ -134,11 +136,11 @@ class Guest:
         return files
 
     def image(self) -> Path:
-        """An initramfs."""
+        """Make the guest's initramfs, and return its path."""
         base, files = self.root.base(), self.files()
         lib = files / "lib/modules" / self.root.kver
         lib.parent.mkdir(parents=True, exist_ok=True)
-        # depmod has to see all; what is the base's goes again.
+        # depmod has to see all modules; those of the base are removed again.
         run("cp", "-al", base / "lib/modules" / self.root.kver, lib.parent)
         (lib / "updates").mkdir(exist_ok=True)
         for module in self.root.modules():
@@ -155,7 +157,8 @@ class Guest:
         return image
 
     def boot_once(self, image: Path) -> Iterator[bool]:
-        """Run it to its end. Status 124: the time was up; 75: QEMU is at fault, why says how."""
+        """Boot the guest and read its output until it ends. Status 124: it exceeded its time limit; 75: QEMU is at
+        fault, and why says how."""
         self.frames, self.why = Frames(), ""
         disks(self.dir)
         name = f"noiommufd-{uuid.uuid4()}"
@@ -171,19 +174,19 @@ class Guest:
                 yield True
         watch.terminate()
         self.status, self.why = self.process.returncode, watch.communicate()[0].strip()
-        # Before 8.2 a processor may look a BAR up in a map that another just replaced.
+        # In QEMU before 8.2, a processor may look up a BAR in a map that another one has just replaced.
         if self.status == -signal.SIGSEGV:
             self.why = "it died of SIGSEGV"
         if self.why:
             self.status = 75
 
     def boot(self) -> Iterator[bool]:
-        """Run it to an end that is its own."""
+        """Boot the guest, and again if it ended by no fault of ours."""
         tell(f"guest {self.name}: {' '.join(self.spec.frames)} on {self.root.kver}")
         try:
             LOGS.mkdir(parents=True, exist_ok=True)
             self.dir.mkdir(parents=True, exist_ok=True)
-            # Of another run
+            # The console of an earlier run
             self.console.unlink(missing_ok=True)
             image = self.image()
             for boot in range(1, BOOTS + 1):
@@ -201,7 +204,7 @@ class Guest:
             self.frames.end()
 
     def stop(self) -> None:
-        """It is not asked any more."""
+        """End the guest, whose results are not needed any more."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
 
@@ -211,16 +214,16 @@ class Guest:
             pass
 
     def program(self, name: str) -> Program:
-        """A program that has ended."""
+        """Return the results of a program when the guest has ended; fail if it never ran."""
         self.end()
         if name not in self.frames.programs:
             raise Failed(f"the guest did not come to {name}: {self.ended_by()}")
         return self.frames.programs[name]
 
     def result(self, name: str, test: str) -> Result:
-        """The result of a test, as soon as it is there."""
+        """Return the result of a test as soon as the guest has printed it."""
         program, more = self.frames.programs.get(name), True
-        # Cut short in a boot that may be repeated, it may still come.
+        # If this boot ends early, the result may still come in the next one.
         while more and not (program and (test in program.results or program.status is not None)):
             more = next(self.more, False)
             program = self.frames.programs.get(name)
@@ -229,13 +232,13 @@ class Guest:
         raise Failed(f"it did not run: {program.faults[0] if program and program.faults else self.ended_by()}")
 
     def ended_by(self) -> str:
-        """Why the guest is not there any more."""
+        """Why the guest ended, and where its kernel's log is."""
         return f"{self.why or f'QEMU ended with status {self.status}'}, see {self.console}"
 
     def last_words(self) -> str:
-        """That, and the end of its kernel's log."""
+        """Why the guest ended, and the last lines of its kernel's log."""
         return "\n".join([self.ended_by(), *self.log().splitlines()[-8:]])
 
     def log(self) -> str:
-        """Its kernel's."""
+        """The log of the guest's kernel."""
         return self.console.read_text(errors="replace").replace("\r", "") if self.console.exists() else ""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels that are built and not packaged: sources of Debian's linux-source packages, role "debug", which looks
-for mistakes (debug.config, on the source of role 6.12), and any prepared build tree."""
+"""Kernels that are built here, from the sources of Debian's linux-source packages: role "debug", which detects errors
+(debug.config, on the source of role 6.12), and the reference kernel; and any prepared build tree."""
 from __future__ import annotations
 
 import contextlib
@@ -16,7 +16,7 @@ from .archive import ask, cached, maker, roles, tree_make
 from .machine import BUILD, CACHE, GUEST, JOBS, LOGS, OUT, TESTS, TOP, Failed, locked, remove, run, tell
 from .root import MODULES, Root
 
-# What the guest needs to start, our modules, and the tests.
+# The options that the guest needs to boot, that our modules need, and that the tests need.
 OPTIONS = """MODULES BLK_DEV_INITRD BINFMT_ELF BINFMT_SCRIPT PROC_FS SYSFS DEVTMPFS TMPFS
     SERIAL_8250_CONSOLE PCI_MSI BLK_DEV_NVME VFIO_PCI_CORE VFIO_PCI UNIX EVENTFD
     MEMFD_CREATE USERFAULTFD HUGETLBFS TRANSPARENT_HUGEPAGE COMPACTION PROC_PAGE_MONITOR""".split()
@@ -29,14 +29,14 @@ class Build(NamedTuple):
 
     @property
     def kver(self) -> str:
-        """What uname -r says on it."""
+        """The kernel release, as uname -r prints it."""
         return (self.kdir / "include/config/kernel.release").read_text().strip()
 
 
 def source_tree(name: str) -> Path:
-    """The source of a role's kernel, from its linux-source package, cached; to read."""
+    """The source of a role's kernel, from its linux-source package, cached; read-only."""
     suite, package = roles()[name].suite, f"linux-source-{name}"
-    # Security updates have the package, but not always the one that names it.
+    # The security archive has the package, but not always the metapackage that names it.
     found = ask(suite, "linux-source", r"^Depends:.*(linux-source-[0-9.]*) \(= ([^)]*)\)") or \
         [package, *ask(suite, package)]
     if len(found) < 2:
@@ -44,7 +44,7 @@ def source_tree(name: str) -> Path:
                      "change its row in tests/guest/kernels.")
     package, version = found
     try:
-        # The tree, its packages while they are unpacked, and what is built of it
+        # The tree, the packages while they are being unpacked, and what is built from the tree
         return cached(f"ksrc-{name}_{version}", tree_make, suite, package, mib=4000,
                       what=f"fetching {package} {version}")
     except Failed as error:
@@ -55,7 +55,7 @@ def source_tree(name: str) -> Path:
 
 @contextlib.contextmanager
 def source(name: str) -> Iterator[Path]:
-    """The same, to build in: one run at a time has it."""
+    """The same with a lock, to build in: only one run at a time uses it."""
     tree = source_tree(name)
     with locked(tree / ".lock-noiommufd", f"waiting for another run that uses {tree}"):
         yield tree
@@ -84,7 +84,7 @@ def debug_make(place: Path, _: str, config: str) -> None:
 
 
 def debug_kernel() -> Build:
-    """That of role "debug"."""
+    """The kernel of role "debug", cached."""
     tree = source_tree("6.12").name
     version = tree.split("_")[1]
     kdir = cached(f"kernel-debug_{version}", debug_make, tree, (GUEST / "debug.config").read_text(), mib=3000,
@@ -93,14 +93,14 @@ def debug_kernel() -> Build:
 
 
 def image_version(image: Path) -> str:
-    """What uname -r says on a bzImage."""
+    """The release of the kernel in a bzImage."""
     data = image.read_bytes()
     at = int.from_bytes(data[526:528], "little") + 512
     return data[at:at + 128].split(b"\0")[0].decode(errors="replace").split(" ")[0]
 
 
 def built_check(given: str, image: str = "") -> Build:
-    """A build tree on whose kernel the suite can be run."""
+    """The build tree given as KDIR; fail unless the suite can run on its kernel."""
     kdir = Path(os.path.realpath(given))
     done = subprocess.run(["make", "-s", "-C", TOP, "kdir-check", f"KDIR={kdir}"], check=False, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -124,20 +124,20 @@ def built_check(given: str, image: str = "") -> Build:
 
 
 def log_no_warnings(log: Path) -> None:
-    """A build without a warning."""
+    """Fail if the log of a build has a warning."""
     for line in log.read_text(errors="replace").splitlines():
         if re.search(r"\bwarning\b", line, re.I) and "the compiler differs from the one" not in line:
             raise Failed(line)
 
 
 class BuiltRoot(Root):
-    """A kernel that was built, with this machine's kmod."""
+    """A kernel that was built here, with this machine's kmod."""
 
     def __init__(self, name: str, build: Build, *options: str) -> None:
         super().__init__(name, BUILD / name / "kernel", build.kver)
         self.build, self.tools, self.options = build, Path("/"), options
         log = LOGS / f"{name}-kernel.log"
-        # What it was before may have been of the same version.
+        # The base may be of an earlier build with the same version.
         remove(self.lower, *self.dir.glob("base-*"))
         (self.lower / "boot").mkdir(parents=True)
         if (build.kdir / ".config").exists():
@@ -149,7 +149,7 @@ class BuiltRoot(Root):
         return self.build.image
 
     def make(self, target: str, to: str, why: str, *more: str) -> list[Path]:
-        """Our modules: built, or installed in a directory, and signed where the kernel has them so."""
+        """Build our modules, or install them in a directory; they are signed if the kernel is configured so."""
         log, path = LOGS / f"{self.name}-{to}.log", self.dir / to
         run("make", "-C", TOP, target, f"KDIR={self.build.kdir}", f"OUT={self.dir}/modules",
             f"INSTALL_MOD_PATH={path}", *more, log=log, why=f"{why}: see {log}")
@@ -166,8 +166,8 @@ class BuiltRoot(Root):
         return self.built
 
     def refused_modules(self) -> dict[str, Path]:
-        """For a guest that takes signed modules only, files of two that it must not take: without a signature,
-        and signed with a key that it does not know."""
+        """For a guest that enforces module signatures, the files of two modules that it must refuse: one without a
+        signature, and one signed with an unknown key."""
         self.modules()
         signing_key(self.dir / "key.pem")
         foreign = self.make("modules_install", "foreign", "nothing could be signed",
@@ -177,7 +177,7 @@ class BuiltRoot(Root):
 
 
 def signing_key(path: Path) -> None:
-    """A private key and its certificate, for modules."""
+    """Make a private key and its certificate, to sign modules with."""
     run("openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-batch", "-subj", "/CN=noiommufd test",
         "-keyout", path, "-out", path)
 
@@ -201,7 +201,7 @@ def reference_make(place: Path, suite: str, package: str, config: str) -> None:
 
 
 def reference_kernel() -> Build:
-    """From Debian's linux-source package, as long as there is one."""
+    """The kernel of Linux 7.3, from Debian's linux-source package while that exists."""
     package = f"linux-source-{REFERENCE}"
     suite, version = next(((suite, found[0]) for suite in ("experimental", "sid")
                            if (found := ask(suite, package))), ("", ""))
@@ -219,5 +219,5 @@ def reference_kernel() -> Build:
 
 @functools.cache
 def reference_root() -> BuiltRoot:
-    """With our modules, which take mainline's names there, not those of compat/."""
+    """The reference kernel with our modules, which use the names of mainline there, not those of compat/."""
     return BuiltRoot("reference", reference_kernel(), "NATIVE=1")

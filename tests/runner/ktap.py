@@ -25,30 +25,30 @@ class Result:
     passed: bool
     skip: bool
     why: str
-    # What was printed between the result before and this one
+    # The lines that were printed between the previous result and this one
     lines: list[str]
 
     @property
     def word(self) -> str:
-        """For sums."""
+        """The result in one word, for the totals."""
         return "skipped" if self.skip else "passed" if self.passed else "failed"
 
 
 @dataclass
 class Program:
-    """One frame, as far as it has come."""
+    """The frame of one program, as far as it has been printed."""
     name: str
     planned: int | None = None
-    # Why it planned no test
+    # Why it planned no tests
     reason: str = ""
     status: int | None = None
     results: dict[str, Result] = field(default_factory=dict)
-    # What is wrong beside tests that failed
+    # What is wrong besides failed tests
     faults: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
     def feed(self, line: str) -> None:
-        """Take in a line of the program's own."""
+        """Parse a line that the program printed."""
         if found := PLAN.match(line):
             if self.planned is not None:
                 self.faults.append("it printed two plans")
@@ -60,14 +60,14 @@ class Program:
             self.lines.append(line)
 
     def result(self, passed: bool, number: int, name: str, rest: str) -> None:
-        """Take in the result of a test."""
+        """Add the result of a test."""
         skip = passed and re.match(r"SKIP\b", rest) is not None
         why = rest[4:].strip() if skip else rest
         if number != len(self.results) + 1:
             self.faults.append(f"the number of {name} is {number}, not {len(self.results) + 1}")
         if skip and not why:
             passed, skip, why = False, False, "skipped without a reason"
-        # As a program of the guest's init has it, or one of the suite's
+        # Programs of the suite put their name before that of a test, and those of the guest's init do not.
         name = name.removeprefix(self.name + ".")
         if name in self.results:
             self.faults.append(f"{name} ran twice")
@@ -75,7 +75,7 @@ class Program:
         self.lines = []
 
     def end(self, status: int | None) -> None:
-        """It ended; without a status, the guest died or hung in it."""
+        """Judge the program, which ended with this status; None: the guest died or hung in it."""
         self.status = status
         failed = any(not result.passed for result in self.results.values())
         if status is None:
@@ -90,12 +90,12 @@ class Program:
             self.faults.append(f"exit status {status}, and no test failed")
 
 
-# Programs that print something else
+# Classes for programs that do not print KTAP
 KINDS: dict[str, type[Program]] = {}
 
 
 class Frames:
-    """All that a guest printed, a program a frame; or some lines, and no more."""
+    """All that a guest prints, as one frame for each program; or given lines, as all there is."""
 
     def __init__(self, *lines: str) -> None:
         self.programs: dict[str, Program] = {}
@@ -106,7 +106,7 @@ class Frames:
             self.end()
 
     def feed(self, line: str) -> None:
-        """Take in a line."""
+        """Parse a line."""
         line = line.rstrip("\r\n")
         if found := START.match(line):
             self.end()
@@ -118,7 +118,7 @@ class Frames:
             self.current.feed(line)
 
     def end(self) -> None:
-        """There is no more: a program that is open has been cut short."""
+        """The output has ended; if a program has not, it was cut short."""
         if self.current:
             self.current.end(None)
             self.current = None

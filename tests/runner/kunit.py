@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The KUnit suites: under user-mode Linux, and as modules in a guest; the kernel tree's own kunit.py judges both.
+"""The KUnit suites, under user-mode Linux and as modules in a guest; the kernel tree's own kunit.py parses the results.
 
-    python3 -m runner.kunit ROLE... [-- ARGS]   what make kunit does: ARGS go to kunit.py
+    python3 -m runner.kunit ROLE... [-- ARGS]   what make kunit does; ARGS are passed to kunit.py
     python3 -m runner.kunit --coverage          what make coverage does
 """
 from __future__ import annotations
@@ -25,7 +25,7 @@ KUNIT = TESTS / "kunit"
 
 
 def cases(path: Path) -> list[str]:
-    """The "suite.test" that a file has, in the order in which they run."""
+    """The names "suite.test" of a file's tests, in the order in which they run."""
     text = path.read_text()
     tables = {found[1]: re.findall(r"^\tKUNIT_CASE\w*\((\w+)", found[2], re.M) for found in
               re.finditer(r"^static struct kunit_case (\w+)\[\] = \{(.*?)^\};", text, re.M | re.S)}
@@ -34,14 +34,14 @@ def cases(path: Path) -> list[str]:
 
 
 def flat(group: dict[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
-    """("suite.test.parameter", status) of what kunit.py reports."""
+    """Each ("suite.test.parameter", status) in a report of kunit.py."""
     yield from ((f"{name}{case['name']}", case["status"]) for case in group["test_cases"])
     for below in group["sub_groups"]:
         yield from flat(below, f"{name}{below['name']}.")
 
 
 class Suites:
-    """Results by "suite.test", and what is wrong beside tests that failed."""
+    """Results by "suite.test", and what is wrong besides failed tests."""
 
     def __init__(self, report: dict[str, Any], log: str, said: str = "") -> None:
         self.results: dict[str, Result] = {}
@@ -50,7 +50,7 @@ class Suites:
             found.setdefault(".".join(name.split(".")[:2]), []).append((name, status))
         for name, statuses in found.items():
             suite, _, test = name.partition(".")
-            # What the kernel said of the suite, and the test of itself
+            # What the kernel logged during the suite, and what the test printed itself
             part = re.search(rf"# Subtest: {suite}\n(.*?)(\bok \d+ (- )?{suite}\b|\Z)", log, re.S)
             text = part[1] if part else ""
             lines = re.findall(rf"^.*# {re.escape(test)}: .*(?:\n(?!.*(?:\bok \d|# )).*)*", text, re.M)
@@ -66,7 +66,8 @@ class Suites:
                                         ", ".join(one for _, one in why), "\n".join(lines).splitlines()[:40])
         self.faults = list(dict.fromkeys(re.findall(r"\[ERROR\].*", said)))
         if all(result.passed for result in self.results.values()):
-            # Of a suite or of a test that has parameters, which kunit.py takes for the sum of what is below
+            # A suite or a parameterized test that failed though none of its parts did: kunit.py looks only at the
+            # parts.
             self.faults += re.findall(r"\bnot ok \d.*", log)
         if trouble := log_trouble(log):
             self.faults.append(f"the kernel's log has trouble:\n{trouble}")
@@ -74,19 +75,20 @@ class Suites:
             self.faults.append("there is no result of any test")
 
     def result(self, suite: str, test: str) -> Result:
-        """That of a case."""
+        """The result of a test."""
         if f"{suite}.{test}" not in self.results:
             raise Failed(f"{suite}.{test}: it did not run; {(self.faults or ['nothing says why'])[0]}")
         return self.results[f"{suite}.{test}"]
 
 
 def uml(role: str, *args: str | Path, log: Path | None = None) -> str:
-    """kunit.py run, for the kernel of a role, and what the kernel says; without log, the user sees what it prints."""
+    """Run the suites with kunit.py on the kernel of a role, and return the kernel's log from the first suite on. The
+    output of kunit.py goes to log; without one, to the user."""
     with source(role) as tree:
         tell(f"{tree.name}, user-mode Linux")
         run(KUNIT / "link-into-tree", tree)
         out = tree / ".kunit-noiommufd"
-        # The links may lead elsewhere than last time, to files that are older.
+        # The links may lead to other files than last time, which make would not rebuild if they are older.
         remove(out / "drivers/noiommufd", out / "test.log")
         out.mkdir(exist_ok=True)
         config = tree / "drivers/noiommufd/tests/kunit/.kunitconfig"
@@ -98,12 +100,12 @@ def uml(role: str, *args: str | Path, log: Path | None = None) -> str:
             log.write_text(done.stdout)
         if not (out / "test.log").exists() or (done.returncode and not log):
             raise Failed(f"kunit.py ended with {done.returncode}" + (f", see {log}" if log else ""))
-        # From the first suite on: user-mode Linux itself warns of its PCI.
+        # From the first suite on, since user-mode Linux warns about its PCI before that
         return "".join(re.findall(r"^KTAP version.*", (out / "test.log").read_text(errors="replace"), re.M | re.S))
 
 
 class KunitGuest(Guest):
-    """The kernel that looks for mistakes, which loads KUnit and our tests as modules, and has nothing but busybox."""
+    """The debug kernel, which loads KUnit and our tests as modules, in a guest that has only busybox besides."""
 
     def __init__(self, *options: str) -> None:
         build = debug_kernel()
@@ -124,7 +126,7 @@ class KunitGuest(Guest):
         return self.dir / "image.cpio"
 
     def coverage(self) -> int:
-        """Judge what of our sources the tests ran through; 0: it is enough."""
+        """Print how much of our source the tests covered. Return 0 if it is enough."""
         out, units = self.out.read_text(errors="replace").replace("\r", ""), []
         for name in ("swpt_test", "iopt_test"):
             found = re.search(rf"^# gcda: {name}\.gcda\n(.*?)^# end$", out, re.M | re.S)
@@ -138,7 +140,7 @@ class KunitGuest(Guest):
 
 
 def parse(log: Path, role: str = "6.12") -> Suites:
-    """What the kernel of a role says, as its kunit.py reads it."""
+    """Parse the log of a role's kernel with that kernel's kunit.py."""
     report = log.with_suffix(".json")
     remove(report)
     done = subprocess.run([source_tree(role) / "tools/testing/kunit/kunit.py", "parse", f"--json={report}", log],
@@ -149,7 +151,8 @@ def parse(log: Path, role: str = "6.12") -> Suites:
 
 
 def suites(role: str) -> Suites:
-    """All suites on the kernel of a role, or as modules (guest)."""
+    """Run all suites on the kernel of a role under user-mode Linux, or with "guest" as modules, and return the
+    results."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"kunit-{role}.log"
     if role == "guest":
@@ -160,7 +163,7 @@ def suites(role: str) -> Suites:
 
 
 def main(words: list[str], args: list[str]) -> int:
-    """For people."""
+    """Run what make kunit or make coverage asks for, with output for users. Return 0 if all of it passed."""
     if words == ["--coverage"]:
         return KunitGuest("COVERAGE=1").coverage()
     bad = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where things are on this machine, and how commands run on it. tests/run has seen to it that it is fit for them."""
+"""Where things are on this machine, and how commands run on it. tests/run has checked that it has what they need."""
 from __future__ import annotations
 
 import contextlib
@@ -14,27 +14,27 @@ from typing import Callable, Iterator, NoReturn
 TOP = Path(__file__).resolve().parents[2]
 TESTS = TOP / "tests"
 GUEST = TESTS / "guest"
-# All that is built: BUILD is what the next run builds on, logs are read by users.
+# All that is built: BUILD has what later runs can use again, LOGS what users read.
 OUT = TOP / "build"
 BUILD = OUT / "guest"
 LOGS = OUT / "logs"
 CACHE = Path(os.environ.get("CACHE") or OUT / "cache").absolute()
 JOBS = f"-j{os.cpu_count()}"
-# With pytest-xdist there are others that do the same, and standard output is no worker's own.
+# With pytest-xdist, other workers run at the same time, and standard output is not the worker's own.
 BESIDE_OTHERS = "PYTEST_XDIST_WORKER" in os.environ
 
 
 class Failed(Exception):
-    """What keeps a test from being run, in one sentence."""
+    """Why a test cannot be run, in one sentence."""
 
 
 def tell(sentence: str) -> None:
-    """Say what takes long, though pytest holds back what is printed."""
+    """Print what is going on, even while pytest captures output."""
     print(sentence, file=sys.__stderr__ if BESIDE_OTHERS else sys.__stdout__, flush=True)
 
 
 def program(name: str, main: Callable[..., int], *words: object) -> NoReturn:
-    """Run as a program: what keeps it from its work is one sentence on standard error."""
+    """Run main as a program, which reports an error in one sentence on standard error."""
     try:
         sys.exit(main(*words))
     except (Failed, OSError) as error:
@@ -45,7 +45,8 @@ def program(name: str, main: Callable[..., int], *words: object) -> NoReturn:
 
 def run(*command: str | Path, log: Path | None = None, cwd: Path | None = None,
         env: dict[str, str] | None = None, why: str = "") -> str:
-    """What a command prints; a log takes that too, and is named when it fails, unless why is the sentence for that."""
+    """Run a command and return what it prints, which also goes to log. If the command fails, raise Failed with why, or
+    with its error and the name of the log."""
     done = subprocess.run([str(word) for word in command], cwd=cwd, text=True, check=False, errors="replace",
                           env={**os.environ, **(env or {})},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -60,18 +61,18 @@ def run(*command: str | Path, log: Path | None = None, cwd: Path | None = None,
 
 
 def table(path: Path) -> list[str]:
-    """The lines of a file that are no comments."""
+    """The lines of a file that are neither empty nor comments."""
     return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
 
 
 def remove(*paths: Path) -> None:
-    """With all that is in them, but for what is mounted there."""
+    """Remove files and directories, but nothing in a file system that is mounted below them."""
     run("rm", "-rf", "--one-file-system", "--", *paths)
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """One process at a time; waiting is what to say before one that takes long."""
+    """Hold a lock, which one process has at a time; print waiting if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as lock:
         try:
@@ -84,7 +85,7 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 
 
 def require_space(mib: int) -> None:
-    """On the file system that holds the cache."""
+    """Fail unless the file system of the cache has this much free space."""
     try:
         CACHE.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,6 +96,6 @@ def require_space(mib: int) -> None:
 
 
 def source_copy(to: Path) -> None:
-    """This tree, without what was built in it, and without what git keeps."""
+    """Copy this tree, without what was built in it and without .git."""
     to.mkdir(parents=True, exist_ok=True)
     run("sh", "-c", f"tar -C '{TOP}' --exclude=./build --exclude=./.git -cf - . | tar -C '{to}' -xf -")

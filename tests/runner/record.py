@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/kernels.md: what ran on which kernel. With RECORD=1 a run writes its rows, and nobody else does: one for each
-kernel whose part it did from end to end; the row of the same kernel, flavour and way is replaced."""
+"""docs/kernels.md: what ran on which kernel. Its rows are written by runs with RECORD=1 only: one for each kernel whose
+tests all ran, which replaces the row of the same kernel, flavour and way of building."""
 from __future__ import annotations
 
 import datetime
@@ -17,7 +17,7 @@ PAGE = TOP / "docs/kernels.md"
 
 
 def compiler_of(module: Path) -> str:
-    """What built it, by what it says itself."""
+    """The compiler that built a module, as recorded in the module."""
     if not module.exists():
         return "none, it was not built"
     cat = {".xz": "xzcat", ".zst": "zstdcat"}.get(module.suffix, "cat")
@@ -27,7 +27,7 @@ def compiler_of(module: Path) -> str:
 
 
 def flavour_of(kver: str, kdir: Path | None = None) -> str:
-    """A distribution says it in the kernel's name; of a build tree, what of its options matters to us."""
+    """The flavour of a kernel: for a distribution's, from its name; for a build tree, its options that matter to us."""
     if not kdir:
         found = re.search(r"(cloud-|rt-)?amd64$", kver)
         return found[0] if found else "-"
@@ -38,7 +38,7 @@ def flavour_of(kver: str, kdir: Path | None = None) -> str:
 
 
 def facts(role: str, kind: str, root: Root) -> str:
-    """The beginning of a role's row, if this guest is what it is about."""
+    """The beginning of a role's row, if this is the guest that the row is about; otherwise ""."""
     if kind != "suite" or not os.environ.get("RECORD") or not isinstance(root, (BuiltRoot, PackageRoot)):
         return ""
     kdir = root.build.kdir if isinstance(root, BuiltRoot) else None
@@ -47,7 +47,7 @@ def facts(role: str, kind: str, root: Root) -> str:
 
 
 def row(begin: str, result: str) -> None:
-    """Into the table, if that was asked for."""
+    """Write a row into the table, if RECORD is set."""
     if not os.environ.get("RECORD"):
         return
     git, built = ("git", "-c", "safe.directory=*", "-C", str(TOP)), ("--", "src", "include", "compat")
@@ -60,6 +60,6 @@ def row(begin: str, result: str) -> None:
     page, key = PAGE.read_text(), "|".join(begin.split("|")[:4]) + "|"
     rows = [line for line in re.findall(r"^\| [0-9].*\n", page, re.M) if not line.startswith(key)]
     rows.append(f"{begin} {result} | {commit} | {datetime.datetime.now(datetime.timezone.utc).date()} |\n")
-    # As versions are sorted
+    # In the order of versions
     rows.sort(key=lambda line: [(int(word) if word.isdigit() else -1, word) for word in re.split(r"(\d+)", line)])
     PAGE.write_text(re.sub(r"^\| [0-9].*\n", "", page, flags=re.M) + "".join(rows))

@@ -15,12 +15,12 @@ from typing import Callable, Iterator
 from .archive import ask, cached, debs_make, index, kernel_resolve, root_cached
 from .machine import BUILD, GUEST, JOBS, LOGS, TOP, locked, remove, run
 
-# What the guest may load, beside what these need
+# The modules that the guest may load, besides those that they need
 MODULES = ("noiommufd", "noiommu-vfio-pci", "vfio-pci", "nvme")
 
 
 def took(work: Callable[[], object]) -> tuple[float, float]:
-    """How many seconds what it runs took, of processors and by the clock."""
+    """Run work, and return how many seconds that took: of processor time for its commands, and by the clock."""
     before = os.times()
     work()
     after = os.times()
@@ -28,31 +28,31 @@ def took(work: Callable[[], object]) -> tuple[float, float]:
 
 
 class Root:
-    """A root file system that nothing writes to, and a layer that can be put over it."""
-    # What modules() tells make
+    """A root file system that is never written to, and a layer that can be put over it."""
+    # The options that modules() gives to make
     options: tuple[str, ...] = ()
 
     def __init__(self, name: str, lower: Path, kver: str) -> None:
         self.name, self.lower, self.kver = name, lower, kver
         self.dir, self.path = BUILD / name, lower
-        # Whose kmod the guests get
+        # The root whose kmod the guests get
         self.tools = lower
         self.built: list[Path] = []
         self.dir.mkdir(parents=True, exist_ok=True)
-        # Its directory is one run's at a time, until that ends.
+        # Only one run at a time may use the directory, until it ends.
         self.held = contextlib.ExitStack()
         atexit.register(self.held.close)
         self.held.enter_context(locked(self.dir / ".lock", f"waiting for another run that has {self.dir}"))
 
     @classmethod
     def of_role(cls, role: str, name: str = "") -> Root:
-        """That of a role, from the cache."""
+        """The root file system of a role, from the cache."""
         return cls(name or role, root_cached(role), kernel_resolve(role).kver)
 
     @contextlib.contextmanager
     def opened(self, name: str = "layer") -> Iterator[Path]:
-        """With a layer of its own, for chroot() and sh(); in the run's mount namespace."""
-        # A tmpfs, for BUILD may itself lie on an overlay.
+        """Put a writable layer over the root, in the run's mount namespace; chroot() and sh() use it."""
+        # On a tmpfs, since BUILD may itself be on an overlay
         layer, root = self.dir / name, self.dir / name / "root"
         layer.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "tmpfs", layer)
@@ -67,20 +67,21 @@ class Root:
             yield root
         finally:
             self.path = below
-            # Lazily: what a package started may still sit there.
+            # Lazily, since what a package started may still be running there
             run("umount", "-R", "-l", layer)
 
     def chroot(self, *command: str | Path, log: Path | None = None, why: str = "") -> str:
-        """What a command says that runs in it."""
+        """Run a command in the root, and return what it prints."""
         return run("chroot", self.path, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
                    "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "INITRD=No", *command, log=log, why=why)
 
     def sh(self, script: str, log: Path | None = None, why: str = "") -> str:
-        """The same, of a shell's script; $K is the kernel."""
+        """Run a shell script in the root, and return what it prints; $K is the kernel release."""
         return self.chroot("env", f"K={self.kver}", "sh", "-ec", script, log=log, why=why)
 
     def kernel_debs(self, role: str, names: str) -> Path:
-        """Packages that a role's kernel needs and this does not have, of such names."""
+        """Download the packages that a role's kernel needs and this root lacks, if names matches their names. Return
+        their directory."""
         kernel = kernel_resolve(role)
         suite = kernel.role.suite
         said = run("apt-cache", "depends", "--recurse", "--important", "--no-pre-depends", kernel.package,
@@ -91,13 +92,13 @@ class Root:
                       *sorted(name for name in found if not name.endswith("-unsigned")))
 
     def unpack(self, debs: Path) -> None:
-        """The files of packages, into the layer."""
+        """Unpack the files of packages into the layer."""
         for deb in debs.glob("*.deb"):
             run("sh", "-c", f"dpkg-deb --fsys-tarfile {deb} | tar -C {self.path} -x --keep-directory-symlink")
 
     @contextlib.contextmanager
     def dkms_of(self, suite: str) -> Iterator[None]:
-        """With the dkms of that suite; "": its own."""
+        """Use the dkms of a suite; "": the root's own."""
         if suite:
             self.sh("dpkg -L dkms | while read f; do [ ! -f $f ] || echo $f; done | tar -cPf /tmp/dkms.tar -T -")
             version = "".join(ask(suite, "dkms"))
@@ -109,15 +110,15 @@ class Root:
                 self.sh("tar -xPf /tmp/dkms.tar")
 
     def left(self) -> str:
-        """What is there of ours."""
+        """The files of ours that are left in the root."""
         return self.sh("find /lib/modules /var/lib/dkms /usr /etc -name '*noiommu*' 2> /dev/null || :")
 
     def kernel(self) -> Path:
-        """What QEMU boots."""
+        """The kernel image that QEMU boots."""
         return self.path / "boot" / f"vmlinuz-{self.kver}"
 
     def modules(self) -> list[Path]:
-        """Our modules for its kernel, built in it from this tree as it is."""
+        """Our modules for its kernel, built in the root from this tree as it is now."""
         if not self.built:
             out, log = self.dir / "modules", LOGS / f"{self.name}-modules.log"
             out.mkdir(parents=True, exist_ok=True)
@@ -131,11 +132,11 @@ class Root:
         return self.built
 
     def base(self) -> Path:
-        """What each guest of its kernel has: programs, libraries, the kernel's modules."""
+        """The directory with what all guests of its kernel have: programs, libraries, the kernel's modules."""
         base = self.dir / f"base-{self.lower.name}-{self.kver}"
         if base.exists():
             return base
-        # Of another kernel
+        # The base of another kernel
         remove(*self.dir.glob("base-*"))
         part, root = self.dir / "part", self.path
         remove(part)
@@ -158,7 +159,7 @@ class Root:
 
 
 class PackageRoot(Root):
-    """A role's, in which our package is installed until the run ends."""
+    """The root file system of a role, in which our package is installed until the run ends."""
 
     def __init__(self, role: str, deb: Path) -> None:
         super().__init__(f"{role}-package", root_cached(role), kernel_resolve(role).kver)
@@ -168,17 +169,17 @@ class PackageRoot(Root):
         self.took = took(lambda: self.install(f"/tmp/{deb.name}", f"{role}-install"))
 
     def install(self, debs: str, log: str) -> None:
-        """By apt; with the warnings of W=1."""
+        """Install packages with apt; modules are built with W=1."""
         self.sh(f"KBUILD_EXTRA_WARN=1 apt-get install -y {debs}", log=LOGS / f"{log}.log",
                 why=f"apt could not install {debs}: see {LOGS}/{log}.log")
 
     def second_kernel(self, role: str) -> PackageRoot:
-        """The kernel of another role, installed here."""
+        """Install the kernel of another role here, and return a root for its guests."""
         debs, second = self.kernel_debs(role, "linux-"), copy.copy(self)
         (self.path / "tmp" / role).mkdir()
         run("mount", "--bind", debs, self.path / "tmp" / role)
         self.install(f"/tmp/{role}/*.deb", f"{role}-install")
-        # The base of its guests is made of these packages.
+        # The name of its guests' base comes from these packages.
         second.lower, second.kver, second.dir = debs, kernel_resolve(role).kver, self.dir / role
         return second
 
@@ -187,7 +188,7 @@ class PackageRoot(Root):
 
 
 def programs(names: list[str]) -> list[Path]:
-    """Programs of the guest suite, built."""
+    """Build programs of the guest suite, and return their paths."""
     out = BUILD / "suite"
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
@@ -197,7 +198,7 @@ def programs(names: list[str]) -> list[Path]:
 
 
 def compiled(name: str, *words: str | Path) -> Path:
-    """A static program for guests, of these sources and options."""
+    """Build a static program for guests from these sources and options."""
     out = BUILD / name
     with locked(BUILD / f".lock-{name}"):
         run("gcc", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-static", "-pthread",
@@ -207,7 +208,7 @@ def compiled(name: str, *words: str | Path) -> Path:
 
 
 def tools() -> Path:
-    """Where noiommufd-run is, and the library that it gives to programs."""
+    """Build noiommufd-run and its preload library, and return their directory."""
     with locked(BUILD / ".lock-tools"):
         for name in ("lib", "tools"):
             run("make", "-s", "-C", TOP / name, f"O={BUILD}/tools", log=LOGS / f"{name}.log")
@@ -215,11 +216,11 @@ def tools() -> Path:
 
 
 def example() -> Path:
-    """examples/nvme."""
+    """Build examples/nvme."""
     return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl", "noiommu")))
 
 
 def pattern(seed: int, size: int) -> bytes:
-    """The bytes that it writes."""
+    """The bytes that examples/nvme writes with this seed."""
     return subprocess.run([example(), "--pattern-only", str(seed), str(size)], check=True,
                           stdout=subprocess.PIPE).stdout

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Our selftest of the noiommu cdev and the kernel's own: their names, their build, and mainline beside ours."""
+"""Our selftest of the noiommu cdev and the kernel's own selftests: their names, their build, and the comparison of
+mainline with ours."""
 from __future__ import annotations
 
 import fnmatch
@@ -17,7 +18,7 @@ SOURCE = TESTS / "selftests"
 
 
 def names() -> list[str]:
-    """The tests of noiommu_cdev, as kselftest's harness calls them."""
+    """The names of noiommu_cdev's tests, as kselftest's harness prints them."""
     text = (SOURCE / "noiommu_cdev.c").read_text()
     variants: dict[str, list[str]] = {}
     for fixture, variant in re.findall(r"^FIXTURE_VARIANT_ADD\((\w+), (\w+)\)", text, re.M):
@@ -27,20 +28,20 @@ def names() -> list[str]:
 
 
 def build(tree: Path) -> Path:
-    """noiommu_cdev, on the harness of a kernel source."""
+    """Build noiommu_cdev with the harness of a kernel source."""
     return compiled("noiommu_cdev", "-D_GNU_SOURCE", "-isystem", tree / "tools/testing/selftests",
                     SOURCE / "noiommu_cdev.c")
 
 
 def files() -> dict[str, Path]:
-    """For a guest of the suite. The harness is that of the debug kernel's source."""
+    """The files that a guest of the suite needs to run it. The harness is that of the debug kernel's source."""
     return {"selftests/noiommu_cdev": build(source_tree("6.12")), "tests/noiommu_cdev": SOURCE / "guest"}
 
 
 def kernels_own(tree: Path) -> dict[str, Path]:
-    """The kernel's programs, by their own makefiles, which know no static program."""
+    """Build the kernel's selftests, by their own makefiles; the flags make them static."""
     out, log = BUILD / "selftests", LOGS / "selftests-build.log"
-    # It may be of another source.
+    # An earlier build may be of another source.
     remove(out)
     run("mkdir", "-p", out / "iommu", out / "vfio")
     run("gcc", *"-O2 -Wall -Wextra -Werror -isystem".split(), tree / "usr/include",
@@ -52,8 +53,8 @@ def kernels_own(tree: Path) -> dict[str, Path]:
 
 
 class Sides:
-    """Test by test, what the selftests said on mainline and on ours: what passes there has to pass here, and what
-    does not has a row in cannot-run, PROGRAM/TEST as a glob and why; the first that fits counts."""
+    """The results of the selftests on mainline and on ours. A test that passes on mainline has to pass on ours; any
+    other needs a row in cannot-run: a glob for PROGRAM/TEST, and why. The first row that matches counts."""
 
     def __init__(self, frames: Frames, cannot_run: str) -> None:
         self.frames, self.wrong, self.sums = frames, list[str](), list[str]()
@@ -87,11 +88,12 @@ class Sides:
                 self.wrong.append(f"no selftest of {whose} passed on mainline")
 
     def said(self, side: str, program: str) -> dict[str, str]:
-        """What a program said of each test; it came to its end, and ran as many as it planned."""
+        """The result of each test of a program; note as wrong if it did not end, or did not run all tests that it
+        planned."""
         found = self.frames.programs.get(f"{side}/{program}", Program(program))
         said = {name: "skipped" if result.skip or result.why.startswith("skipped without") else
                 "passed" if result.passed else "failed" for name, result in found.results.items()}
-        # Skipped as a whole: no plan, or one of no tests
+        # The whole program was skipped: no plan, or a plan of no tests.
         if found.status == 4 and not found.planned:
             return {"all": "skipped"}
         if found.status is None:

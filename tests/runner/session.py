@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run has made so far: each when somebody asks for it, and once."""
+"""What a run makes: each thing when it is first needed, and only once."""
 from __future__ import annotations
 
 import functools
@@ -13,19 +13,20 @@ from .kernels import BuiltRoot, built_check, debug_kernel
 from .machine import BUILD, GUEST, LOGS, Failed, locked, remove, run, source_copy
 from .root import PackageRoot, Root, example, tools
 
-# Programs that have guests of their own; lockdown is what the guest of the suite ends with.
+# Programs that have guests of their own, and the kinds of those; lockdown runs last in the guest of the suite.
 OWN_GUEST = {"twins": "twins", "suspend": "suspend"}
-# Guests of kernels that are installed beside a role's own run these.
+# The programs for guests with a kernel that is installed beside a role's own
 SMOKE = ("nodes", "bind", "pa")
 EXAMPLE = "/nvme --device 0000:00:05.0 --mib 16 --seed 7"
-# They expect the automatic IOVAs of Linux 7.3.
+# Programs that expect the automatic IOVAs of Linux 7.3
 AS_7_3 = ("conformance", "noiommu_cdev")
 
 T = TypeVar("T")
 
 
 def kept(make: Callable[..., T]) -> Callable[..., T]:
-    """What it made of the same words before, or why it could not."""
+    """Wrap make, so that it runs once for each set of arguments: later calls return the same object, or raise the same
+    error."""
     made: dict[tuple[str, ...], T | Exception] = {}
 
     def get(*words: str) -> T:
@@ -47,9 +48,9 @@ class Session:
 
     def __init__(self, package: bool, daily: bool, tests: str, kdir: str, image: str) -> None:
         self.package, self.daily, self.tests, self.kdir, self.kernel_image = package, daily, tests, kdir, image
-        # The programs that selected tests are of, by role and kind of guest
+        # The programs that have selected tests, by role and kind of guest
         self.wanted: dict[tuple[str, str], list[str]] = {}
-        # Tests that come with any others of their guest
+        # The tests that are selected along with any other test of their guest
         self.wholes: list[Any] = []
         self.guests: list[Guest] = []
         self.root = kept(self.make_root)
@@ -59,7 +60,7 @@ class Session:
 
     @functools.cached_property
     def deb(self) -> Path:
-        """Our package, as a user would build it of this tree; once a run."""
+        """Our package, built from this tree as a user would; once per run."""
         source, log = BUILD / "package", LOGS / "package.log"
         with locked(BUILD / ".lock-package"):
             stamp = source / ".noiommufd-run"
@@ -71,7 +72,7 @@ class Session:
         return next((source / "build").glob("noiommufd-dkms_*.deb"))
 
     def make_root(self, role: str) -> Root:
-        """A role's kernel with our modules, of our package or without."""
+        """A role's kernel with our modules, from our package or built without it."""
         if role == "kdir":
             return BuiltRoot(role, built_check(self.kdir, self.kernel_image))
         if role == "debug":
@@ -79,27 +80,27 @@ class Session:
         return PackageRoot(role, self.deb) if self.package else Root.of_role(role)
 
     def make_beside(self, role: str, second: str) -> Root:
-        """The kernel of another role, installed where our package is already."""
+        """The kernel of another role, installed after our package."""
         root = self.root(role)
         assert isinstance(root, PackageRoot)
         return root.second_kernel(second)
 
     def make_guest(self, role: str, kind: str) -> Guest:
-        """The guest of that kind, which runs what is wanted of it."""
+        """The guest of that role and kind, which runs the programs that are wanted."""
         root = self.root(role) if kind in ("suite", *OWN_GUEST.values()) else self.beside(role, kind)
         guest = Guest(f"{role}-{kind}", root, self.spec(role, kind, root))
         self.guests.append(guest)
         return guest
 
     def spec(self, role: str, kind: str, root: Root) -> Spec:
-        """What that guest does."""
+        """What that guest runs, and on what machine."""
         names = self.wanted[role, kind]
         spec = Spec(programs=[name for name in names if (GUEST / f"suite/{name}.c").exists()])
         kills = (50 if self.daily else 200) if role == "6.1" and self.package else 20
         more, leaks = [], "no"
         if role == "debug":
-            # Its interrupts are routed by the MP table: with all that looks on, reading ACPI's routing table,
-            # as each BIND and each close does, took half of its time.
+            # Interrupts are routed by the MP table: each BIND and each close would read ACPI's routing table, which
+            # took half of the time on this kernel, where everything is checked.
             assert isinstance(root, BuiltRoot)
             spec.slow, more, leaks = 4, ["panic_on_warn=1 printk.time=1 module.sig_enforce=1 acpi=noirq"], "yes"
             spec.files |= root.refused_modules()
@@ -108,9 +109,10 @@ class Session:
         if kind == "twins":
             spec.devices, more = devices("devices-twins", files=root.dir / f"{role}-{kind}"), [*more, "intel_iommu=on"]
         elif kind == "suspend":
-            # Alone, and with no work after it: then a CPU of the guest may get no timer interrupt any more, which
-            # looks like trouble of whatever runs. Nothing of ours is called when a device sleeps, so nothing of
-            # ours can be lost. Falling asleep patches the kernel's code, which QEMU's threads do not bear well.
+            # It runs alone and last: after a suspend, a CPU of the guest may get no more timer interrupts, which would
+            # look like a fault of whatever runs then. None of our code is called when a device sleeps, so this cannot
+            # hide a fault of ours. Suspending patches the kernel's code, which QEMU's threads handle badly: hence one
+            # thread.
             more.append("no_console_suspend")
             spec.thread, spec.limit, leaks = "single", 200 * spec.slow, "no"
         more += [f"{name}={os.environ[name]}" for name in ("STRESS_SECONDS", "STRESS_SEED") if os.environ.get(name)]
@@ -124,10 +126,10 @@ class Session:
         lines = [f"export KILLS={kills} SLOW={spec.slow}", f"LEAKS={leaks}", "frame guest-load load"]
         for name in names:
             if name == "lockdown":
-                # From then on the kernel takes no module and we take no device.
+                # This comes first: after lockdown, the kernel loads no module and we bind no device.
                 spec.files["nvme"] = example()
                 lines.append(f"frame example example {EXAMPLE}")
-            # Those of a second kernel are a part of one test, all of them.
+            # On a second kernel, all tests of these programs belong to a single test.
             line = f'run {name} "{self.tests}"' if self.tests and kind in ("suite", *OWN_GUEST) else f"run {name}"
             lines += ["reload iova_base=4096", line, "reload"] if name in AS_7_3 else [line]
         spec.plan = "\n".join([*lines, "frame guest-unload unload", ""])
@@ -135,6 +137,6 @@ class Session:
         return spec
 
     def close(self) -> None:
-        """Nothing outlives the run."""
+        """Stop all guests."""
         for guest in self.guests:
             guest.stop()

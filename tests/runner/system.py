@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A Debian that boots with systemd from a disk, and a user's commands in it."""
+"""A Debian that boots from a disk with systemd, in which a user's commands run."""
 from __future__ import annotations
 
 import re
@@ -10,11 +10,12 @@ from .guest import Guest, Spec
 from .machine import GUEST, LOGS, run
 from .root import Root
 
-# What an installed Debian has, beside what each root has
+# The packages of an installed Debian that our root file systems lack
 PACKAGES = "systemd-sysv dbus passwd initramfs-tools libcap2-bin systemd-container"
-# The directories of drivers that stay
+# The directories of drivers that are kept
 DRIVERS = "acpi|block|char|firmware|misc|nvme|vfio|virtio"
-# Both processors are one thread's: nobody watches this machine. It may reboot, and the disk stays as it is.
+# One thread runs both processors, since tests/guest/watch does not watch this machine. It may reboot; the disk's file
+# is never written to.
 COMMAND = """-accel tcg,thread=single,tb-size=512 -cpu qemu64 -m 2G -smp 2 -action reboot=reset
     -kernel {kernel} -initrd {image}
     -drive file=%s,if=none,id=root,format=raw,snapshot=on -device virtio-blk-pci,drive=root,addr=3
@@ -35,7 +36,7 @@ Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 
 def install_system(root: Root, log: Path) -> None:
-    """Make a machine of an open root that has a kernel."""
+    """Install in an opened root what a bootable system needs."""
     root.sh(f"""apt-get update
         apt-get install -y --no-install-recommends {PACKAGES}
         # depmod reads them all, and an emulated processor takes long over that.
@@ -48,14 +49,15 @@ def install_system(root: Root, log: Path) -> None:
 
 
 class SystemGuest(Guest):
-    """It runs commands of bash one after the other, as root and in one shell; "reboot" does not end that."""
+    """A guest that runs bash commands one after the other, as root and in one shell; after "reboot", it continues with
+    the next one."""
 
     def __init__(self, name: str, root: Root, place: str, commands: list[str]) -> None:
         super().__init__(name, root, Spec(limit=900, command=COMMAND % (root.dir / name / "root")))
         self.place, self.commands = place, commands
 
     def image(self) -> Path:
-        """The disk holds the root as it is now; the initramfs is the distribution's."""
+        """Make the disk from the root as it is now; the initramfs is the distribution's."""
         top, disk, view = self.root.path, self.dir / "root", self.dir / "view"
         (top / "commands").mkdir()
         for number, command in enumerate(self.commands):
@@ -63,7 +65,7 @@ class SystemGuest(Guest):
         shutil.copy(GUEST / "commands", top / "commands/run")
         (top / "etc/systemd/system/commands.service").write_text(UNIT + f"WorkingDirectory={self.place}\n")
         self.root.sh("systemctl enable commands.service")
-        # Without what is mounted in it
+        # A bind mount of the root, which lacks what is mounted in it
         view.mkdir(exist_ok=True)
         run("mount", "--bind", top, view)
         disk.unlink(missing_ok=True)
@@ -74,7 +76,7 @@ class SystemGuest(Guest):
         return top / "boot/initrd"
 
     def said(self) -> list[tuple[int, str]]:
-        """The status and the output of each command that came to its end."""
+        """The status and the output of each command that ended."""
         self.end()
         out = self.out.read_text(errors="replace").replace("\r", "")
         return [(int(status), text) for text, status in

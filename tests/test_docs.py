@@ -17,7 +17,9 @@ PREFIXES = "iopt|iommufd|noiommufd|noiommu|swpt"
 
 def documents() -> list[Path]:
     """All Markdown files and manual pages."""
-    found = [path for path in TOP.rglob("*.md") if TOP / "build" not in path.parents]
+    # Not in build/: a run has root file systems mounted there.
+    trees = [path for path in TOP.iterdir() if path.is_dir() and path.name not in ("build", ".git")]
+    found = [*TOP.glob("*.md"), *(path for tree in trees for path in tree.rglob("*.md"))]
     return sorted(found) + sorted(path for path in (TOP / "man").iterdir())
 
 

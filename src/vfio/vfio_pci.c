@@ -310,7 +310,7 @@ static void noiommu_vfio_remove(struct pci_dev *pdev)
  */
 static const struct dev_pm_ops noiommu_vfio_pm_ops = {};
 
-/* No MODULE_DEVICE_TABLE: only driver_override selects this driver. */
+/* No MODULE_DEVICE_TABLE: driver_override, or an ID in new_id, selects this driver. */
 static const struct pci_device_id noiommu_vfio_ids[] = {
 	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_ANY_ID, PCI_ANY_ID) },
 	{ }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <argp.h>
 #include <elf.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,12 +31,6 @@
 #ifndef LIBRARY
 #define LIBRARY "/usr/lib/noiommufd/libnoiommufd-vfio.so"
 #endif
-
-#define die(status, ...) ({			\
-	fprintf(stderr, "noiommufd-run: ");	\
-	fprintf(stderr, __VA_ARGS__);		\
-	fprintf(stderr, "\n");			\
-	exit(status); })
 
 /* What the library is to do, by its environment; NULL: no library is used */
 static const char *how;
@@ -88,26 +83,26 @@ static void mount_node(char **argv)
 {
 	if (!exists("/dev/noiommufd")) {
 		if (!exists("/sys/module/noiommufd"))
-			die(EXIT_OURS, "noiommufd is not loaded: modprobe noiommu-vfio-pci");
+			errx(EXIT_OURS, "noiommufd is not loaded: modprobe noiommu-vfio-pci");
 		/* If the kernel has no iommufd, /dev/iommu is our node. */
 		if (!exists("/sys/class/misc/iommu") || exists("/sys/class/misc/noiommufd"))
-			die(EXIT_OURS,
-			    "/dev/noiommufd is not in this /dev: a container gets it by --device /dev/noiommufd:/dev/iommu, and does not need this");
+			errx(EXIT_OURS,
+			     "/dev/noiommufd is not in this /dev: a container gets it by --device /dev/noiommufd:/dev/iommu, and does not need this");
 		return;
 	}
 	if (how)
 		return;
 	if (geteuid())
-		die(EXIT_OURS, "this needs root: sudo noiommufd-run -- %s ...", argv[0]);
+		errx(EXIT_OURS, "this needs root: sudo noiommufd-run -- %s ...", argv[0]);
 	if (!exists("/dev/iommu"))
-		die(EXIT_OURS, "there is no /dev/iommu to put it over: modprobe iommufd");
+		errx(EXIT_OURS, "there is no /dev/iommu to put it over: modprobe iommufd");
 	if (unshare(CLONE_NEWNS))
-		die(EXIT_OURS,
-		    "a mount namespace is not allowed here: give the program /dev/noiommufd as /dev/iommu (in a container: --device /dev/noiommufd:/dev/iommu)");
+		errx(EXIT_OURS,
+		     "a mount namespace is not allowed here: give the program /dev/noiommufd as /dev/iommu (in a container: --device /dev/noiommufd:/dev/iommu)");
 	/* No other process sees this mount. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("/dev/noiommufd", "/dev/iommu", NULL, MS_BIND, NULL))
-		die(EXIT_OURS, "/dev/noiommufd cannot be put over /dev/iommu: %m");
+		errx(EXIT_OURS, "/dev/noiommufd cannot be put over /dev/iommu: %m");
 }
 
 /*
@@ -159,15 +154,15 @@ static void check_preload(const char *name)
 	if (!path || (fd < 0 && errno == ENOENT))
 		return;
 	if (fd < 0)
-		die(EXIT_CANNOT,
-		    "%s cannot be read, to see whether a library can be loaded into it: %m", path);
+		errx(EXIT_CANNOT,
+		     "%s cannot be read, to see whether a library can be loaded into it: %m", path);
 	if (fstat(fd, &st) == 0 &&
 	    (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
 	     ((st.st_mode & 02010) == 02010 && st.st_gid != getegid()) ||
 	     (geteuid() && fgetxattr(fd, "security.capability", NULL, 0) > 0)))
-		die(EXIT_OURS,
-		    "%s has rights of its own (setuid, setgid or file capabilities), so that no library can be loaded into it: run it as root",
-		    path);
+		errx(EXIT_OURS,
+		     "%s has rights of its own (setuid, setgid or file capabilities), so that no library can be loaded into it: run it as root",
+		     path);
 
 	self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (pread(fd, &header, sizeof(header), 0) == sizeof(header) &&
@@ -175,13 +170,13 @@ static void check_preload(const char *name)
 	    pread(self, &ours, sizeof(ours), 0) == sizeof(ours)) {
 		if (header.e_ident[EI_CLASS] != ours.e_ident[EI_CLASS] ||
 		    header.e_machine != ours.e_machine)
-			die(EXIT_OURS,
-			    "%s is of another architecture than %s, which cannot be loaded into it",
-			    path, LIBRARY);
+			errx(EXIT_OURS,
+			     "%s is of another architecture than %s, which cannot be loaded into it",
+			     path, LIBRARY);
 		if (is_static(fd, &header))
-			die(EXIT_OURS,
-			    "%s is linked statically, so that no library can be loaded into it: link it dynamically",
-			    path);
+			errx(EXIT_OURS,
+			     "%s is linked statically, so that no library can be loaded into it: link it dynamically",
+			     path);
 	}
 	close(self);
 	close(fd);
@@ -194,10 +189,10 @@ static void preload(const char *library)
 	char *both;
 
 	if (access(library, R_OK))
-		die(EXIT_OURS, "%s cannot be read: %m", library);
+		errx(EXIT_OURS, "%s cannot be read: %m", library);
 	if (asprintf(&both, "%s%s%s", library, more && *more ? ":" : "", more ?: "") < 0 ||
 	    setenv("LD_PRELOAD", both, 1) || setenv("NOIOMMUFD_PRELOAD", how, 1))
-		die(EXIT_OURS, "%m");
+		errx(EXIT_OURS, "%m");
 	free(both);
 }
 
@@ -217,5 +212,5 @@ int main(int argc, char **argv)
 		preload(LIBRARY);
 
 	execvp(argv[0], argv);
-	die(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT, "%s: %m", argv[0]);
+	errx(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT, "%s: %m", argv[0]);
 }

@@ -18,7 +18,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,19 +30,6 @@
 
 #define IS_SET		O_APPEND
 #define IS_NOIOMMU	O_NONBLOCK
-
-/* Held by SET_CONTAINER, which takes two steps to find or make an IOAS. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void take_lock(void) { pthread_mutex_lock(&lock); }
-static void drop_lock(void) { pthread_mutex_unlock(&lock); }
-
-__attribute__((constructor)) static void prepare_fork(void)
-{
-	pthread_atfork(take_lock, drop_lock, drop_lock);
-}
-
-#define kernel(...) NEXT(ioctl)(__VA_ARGS__)
 
 static int flags_of(int fd)
 {
@@ -137,7 +123,8 @@ static bool is_bound_to(int group, int container)
 
 	if (!probe)
 		return false;
-	same = attach(group, probe) == 0 && destroy(container, probe) < 0;
+	attach(group, probe);
+	same = destroy(container, probe) < 0;
 	detach(group);
 	if (same)
 		destroy(container, probe);
@@ -272,26 +259,21 @@ static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
 	struct iommu_ioas_noiommu_get_pa pa = {
 		.size = sizeof(pa),
 		.ioas_id = compat_ioas(container),
-		.iova = map->iova,
-		.length = map->size,
 	};
+	__u64 done;
 
-	if (kernel(container, IOMMU_IOAS_NOIOMMU_GET_PA, &pa))
-		return fail(errno, "MAP_DMA: no physical address is to be had: %m");
-	if (pa.out_phys == map->iova && pa.length == map->size)
-		return 0;
-
-	if (pa.out_phys == map->iova) {
-		/* What follows the contiguous part? */
-		pa.iova += pa.length;
-		pa.length = map->size - pa.length;
+	for (done = 0; done < map->size; done += pa.length) {
+		pa.iova = map->iova + done;
+		pa.length = map->size - done;
 		if (kernel(container, IOMMU_IOAS_NOIOMMU_GET_PA, &pa))
 			return fail(errno, "MAP_DMA: no physical address is to be had: %m");
+		if (pa.out_phys != pa.iova) {
+			report(MAP_DMA_ELSEWHERE, map->vaddr + done, pa.out_phys, pa.iova);
+			errno = EFAULT;
+			return -1;
+		}
 	}
-	errno = EFAULT;
-	report(MAP_DMA_ELSEWHERE,
-	       map->vaddr + (pa.iova - map->iova), pa.out_phys, pa.iova);
-	return -1;
+	return 0;
 }
 
 static int map_dma(int container, struct vfio_iommu_type1_dma_map *map)

@@ -20,7 +20,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +36,6 @@
 #define HUGE_PAGE	(2UL << 20)
 #define MOVED_MAX	(64UL << 20)
 
-#define kernel(...) NEXT(ioctl)(__VA_ARGS__)
-
 struct mapping {
 	struct mapping *next;
 	int iommufd;
@@ -49,16 +46,7 @@ struct mapping {
 	bool pinned;		/* and found at the required address */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping *mappings;
-
-static void take_lock(void) { pthread_mutex_lock(&lock); }
-static void drop_lock(void) { pthread_mutex_unlock(&lock); }
-
-__attribute__((constructor)) static void prepare_fork(void)
-{
-	pthread_atfork(take_lock, drop_lock, drop_lock);
-}
 
 /*
  * The length that is contiguous from @iova on, its address in @pa; 0: see
@@ -88,18 +76,14 @@ static void unmap(int iommufd, __u32 ioas, __u64 iova, __u64 length)
 }
 
 /* The current physical address; 0: no page is there, or no CAP_SYS_ADMIN. */
-static __u64 pagemap_pa(__u64 va)
+static __u64 pagemap_pa(int pagemap, __u64 va)
 {
 	long page = sysconf(_SC_PAGESIZE);
-	int fd = NEXT(open)("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	__u64 entry = 0;
+	__u64 entry;
 
-	if (fd < 0)
-		return 0;
-	if (pread(fd, &entry, sizeof(entry), va / page * sizeof(entry)) != sizeof(entry) ||
+	if (pread(pagemap, &entry, sizeof(entry), va / page * sizeof(entry)) != sizeof(entry) ||
 	    !(entry >> 63))
-		entry = 0;
-	close(fd);
+		return 0;
 	entry = (entry & ((1ULL << 55) - 1)) * page;
 	return entry ? entry + va % page : 0;
 }
@@ -107,12 +91,17 @@ static __u64 pagemap_pa(__u64 va)
 /* The physical address, if the memory is contiguous at present; or 0. */
 static __u64 guess_pa(__u64 va, __u64 length)
 {
+	int pagemap = NEXT(open)("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	long page = sysconf(_SC_PAGESIZE);
-	__u64 pa = pagemap_pa(va), done;
+	__u64 pa, done;
 
+	if (pagemap < 0)
+		return 0;
+	pa = pagemap_pa(pagemap, va);
 	for (done = page - va % page; pa && done < length; done += page)
-		if (pagemap_pa(va + done) != pa + done)
-			return 0;
+		if (pagemap_pa(pagemap, va + done) != pa + done)
+			pa = 0;
+	close(pagemap);
 	return pa;
 }
 
@@ -185,6 +174,8 @@ static int gather(__u64 va, __u64 length)
 				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (area == MAP_FAILED)
 			return -1;
+		if (rest < rest_end)
+			munmap(rest, rest_end - rest);
 		rest = (char *)(((uintptr_t)area + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
 		rest_end = rest + whole;
 		munmap(area, rest - area);
@@ -403,6 +394,12 @@ int iova_pa_ioctl(int fd, unsigned int request, void *arg)
 {
 	struct iommu_ioas_map_file *file = arg;
 	struct iommu_ioas_map *map = arg;
+
+	/* Whatever is too short for its ioctl, the kernel refuses. */
+	if ((request == IOMMU_IOAS_MAP && map->size < sizeof(*map)) ||
+	    (request == IOMMU_IOAS_MAP_FILE && file->size < sizeof(*file)) ||
+	    (request == IOMMU_IOAS_UNMAP && map->size < sizeof(struct iommu_ioas_unmap)))
+		return kernel(fd, request, arg);
 
 	switch (request) {
 	case IOMMU_IOAS_MAP:

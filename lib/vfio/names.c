@@ -26,6 +26,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,23 @@
 
 #define MODULE "/sys/module/noiommu_vfio_pci"
 #define CONTAINER "/dev/vfio/vfio"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void take_lock(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void drop_lock(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void prepare_fork(void)
+{
+	pthread_atfork(take_lock, drop_lock, drop_lock);
+}
 
 bool debugging(void)
 {
@@ -83,14 +101,18 @@ static bool exists(const char *path)
 	return there;
 }
 
-/* The node of noiommufd, or NULL: /dev/iommu may be the kernel's own iommufd. */
-const char *iommufd_node(void)
+/* Is /dev/iommu the node of noiommufd, or the kernel's own iommufd? */
+static bool iommu_is_ours(void)
+{
+	return exists("/sys/module/noiommufd") && !exists("/sys/class/misc/noiommufd");
+}
+
+/* The node of noiommufd, or NULL */
+static const char *iommufd_node(void)
 {
 	if (exists("/dev/noiommufd"))
 		return "/dev/noiommufd";
-	if (exists("/sys/module/noiommufd") && !exists("/sys/class/misc/noiommufd"))
-		return "/dev/iommu";
-	return NULL;
+	return iommu_is_ours() ? "/dev/iommu" : NULL;
 }
 
 /* Returns the last component of the target of the link @path; or NULL. */
@@ -140,8 +162,7 @@ enum file_kind file_kind(int fd, char address[NAME_MAX + 1])
 			 start ? start + 1 : target);
 		kind = FILE_GROUP;
 	} else if (strcmp(name, "noiommufd") == 0 ||
-		   (strcmp(name, "iommu") == 0 && exists("/sys/module/noiommufd") &&
-		    !exists("/sys/class/misc/noiommufd"))) {
+		   (strcmp(name, "iommu") == 0 && iommu_is_ours())) {
 		kind = FILE_CONTAINER;
 	}
 out:

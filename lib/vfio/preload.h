@@ -42,7 +42,13 @@ enum file_kind {
 	FILE_GROUP,		/* an open device node, or the device's fd */
 };
 
-const char *iommufd_node(void);
+/* The next ioctl(), which reaches the kernel */
+#define kernel(...) NEXT(ioctl)(__VA_ARGS__)
+
+/* Guards what takes more than one ioctl; fork() takes it as well. */
+void take_lock(void);
+void drop_lock(void);
+
 enum file_kind file_kind(int fd, char address[NAME_MAX + 1]);
 
 /* --iova-pa; without it, --vfio-group */

@@ -141,6 +141,29 @@ static void expect_bound(int device)
 	expect(info.flags & VFIO_DEVICE_FLAGS_PCI);
 }
 
+/* The device reads and writes the memory at that address. */
+static void expect_dma(int device, char *va, __u64 pa)
+{
+	void *bar = region_mmap(device, VFIO_PCI_BAR0_REGION_INDEX, PROT_READ | PROT_WRITE);
+
+	bus_master(device, true);
+	memcpy(va, "by DMA", 7);
+	edu_read_from(bar, pa, 64);
+	memcpy(va, "------", 7);
+	edu_write_to(bar, pa, 64);
+	expect(!strcmp(va, "by DMA"));
+}
+
+static bool contiguous(const char *va, size_t size)
+{
+	size_t done;
+
+	for (done = PAGE; done < size; done += PAGE)
+		if (pagemap_pa(va + done) != pagemap_pa(va) + done)
+			return false;
+	return true;
+}
+
 TEST(group_names)
 {
 	unsigned int number = group_number(edu());
@@ -252,7 +275,6 @@ TEST(group_map)
 	char *va = mem(2 * PAGE);
 	struct group g;
 	__u64 pa, next, done;
-	void *bar;
 
 	group_setup(&g, VFIO_TYPE1v2_IOMMU);
 	pa = pagemap_pa(va);
@@ -271,13 +293,7 @@ TEST(group_map)
 	expect_errno(map_dma(g.container, va, 100, next), EINVAL);
 	expect_eq(pins(), before + 1);
 
-	bar = region_mmap(g.device, VFIO_PCI_BAR0_REGION_INDEX, PROT_READ | PROT_WRITE);
-	bus_master(g.device, true);
-	memcpy(va, "by DMA", 7);
-	edu_read_from(bar, pa, 64);
-	memcpy(va, "------", 7);
-	edu_write_to(bar, pa, 64);
-	expect(!strcmp(va, "by DMA"));
+	expect_dma(g.device, va, pa);
 
 	expect_ok(unmap_dma(g.container, pa, PAGE, &done));
 	expect_eq(done, PAGE);
@@ -375,6 +391,7 @@ TEST(group_unset)
 	int other = container_open(), used = container_open();
 	int second = group_open(edu_behind_bridge());
 	struct group g;
+	__u32 id;
 
 	expect_ok(set_container(second, used));
 	expect_ok(set_iommu(used, VFIO_TYPE1_IOMMU));
@@ -384,8 +401,11 @@ TEST(group_unset)
 	expect_errno(unset_container(g.group), EINVAL);
 	expect_errno(get_device(g.group, edu()), EINVAL);
 
-	/* It is bound, so it can go back and nowhere else. */
+	/* It is bound, so it can go back and nowhere else, and leaves nothing there. */
+	id = new_ioas(other);
+	expect_ok(object_destroy(other, id));
 	expect_errno(set_container(g.group, other), EINVAL);
+	expect_eq(new_ioas(other), id);
 	expect_errno(set_container(g.group, used), EINVAL);
 	expect_eq(group_status(g.group), VFIO_GROUP_FLAGS_VIABLE);
 	expect_ok(set_container(g.group, g.container));
@@ -643,7 +663,6 @@ TEST(iova_pa_map)
 	struct setup s;
 	__u64 iova = 0, again = 0;
 	char *va = mem(PAGE);
-	void *bar;
 
 	iova_pa_setup(&s, true);
 	expect_ok(iova_pa_map(&s, va, PAGE, 0, &iova));
@@ -654,13 +673,7 @@ TEST(iova_pa_map)
 	expect_errno(iova_pa_map(&s, va, PAGE, 0, &again), EEXIST);
 	expect_eq(pins(), before + 1);
 
-	bar = region_mmap(s.dev, VFIO_PCI_BAR0_REGION_INDEX, PROT_READ | PROT_WRITE);
-	bus_master(s.dev, true);
-	memcpy(va, "by DMA", 7);
-	edu_read_from(bar, iova, 64);
-	memcpy(va, "------", 7);
-	edu_write_to(bar, iova, 64);
-	expect(!strcmp(va, "by DMA"));
+	expect_dma(s.dev, va, iova);
 
 	expect_ok(iova_pa_unmap(&s, iova, PAGE));
 	expect_pins(before);
@@ -682,6 +695,8 @@ TEST(iova_pa_gathers)
 		expect_ok(madvise(va + i * PAGE, PAGE, MADV_DONTNEED));
 	for (i = 0; i < 2 * size / PAGE; i++)
 		snprintf(va + i * PAGE, PAGE, "page %u", i);
+	if (contiguous(va, size) || contiguous(va + size, size))
+		test_skip("the pages came back as neighbours");
 	iova_pa_setup(&s, true);
 	expect_ok(iova_pa_map(&s, va, size, 0, &iova));
 	expect_iova_is_pa(&s, iova, size);
@@ -707,13 +722,9 @@ TEST(iova_pa_refuses)
 	char *va = mem(size);
 	__u64 iova = 0, first = 0;
 	struct setup s;
-	unsigned int i;
 
 	iova_pa_setup(&s, true);
-	for (i = 1; i < size / PAGE; i++)
-		if (pagemap_pa(shared + i * PAGE) != pagemap_pa(shared) + i * PAGE)
-			break;
-	if (i < size / PAGE)
+	if (!contiguous(shared, size))
 		expect_errno(iova_pa_map(&s, shared, size, 0, &iova), ENOMEM);
 	expect_pins(before);
 

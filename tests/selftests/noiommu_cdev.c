@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A selftest of the noiommu cdev, with the kernel's kselftest harness. It tests
- * what a driver of a device without an IOMMU relies on, on the cdev of Linux 7.3
- * and on ours. It does not test where the two differ on purpose.
+ * what a driver of a device without an IOMMU relies on, as far as noiommufd is
+ * not stricter on purpose than Linux 7.3.
  *
  *	noiommu_cdev [harness options] 0000:00:04.0
  *

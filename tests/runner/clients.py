@@ -16,7 +16,7 @@ from .root import tools
 PROGRAMS = ("testpmd", "proc-info")
 DRIVERS = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_virtio")
 # The kinds of devices: each guest has two of one kind.
-KINDS = {"virtio": "virtio-net-pci,disable-legacy=on", "legacy": "virtio-net-pci,disable-modern=on",
+KINDS = {"virtio": "virtio-net-pci,disable-legacy=on", "legacy": "virtio-net-pci,disable-modern=on,disable-legacy=off",
          "e1000e": "e1000e", "igb": "igb"}
 
 
@@ -58,16 +58,22 @@ def dpdk(suite: str) -> Path:
     return cached(f"dpdk-{suite}_{version}", dpdk_make, suite, what=f"unpacking the DPDK of {suite}", mib=600)
 
 
+def machine_has(kind: str) -> bool:
+    """Does this machine's QEMU have such a device?"""
+    device = KINDS[kind].partition(",")[0]
+    return f"{device} options" in run("qemu-system-x86_64", "-device", f"{device},help")
+
+
 def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
     """The guest for these tests: a hub connects its two ports, which are of that kind. DPDK needs SSE4.2."""
-    words = [f"-netdev hubport,id=hub{slot}.0,hubid=0 -device {KINDS[kind]},netdev=hub{slot}.0,bus=pcie.0,addr=0x{slot}"
-             for slot in (10, 11)]
+    words = [f"-netdev hubport,id=hub{port},hubid=0 -device pcie-root-port,bus=pcie.0,id=port{port},addr={port},"
+             f"slot=1{port},chassis=1{port} -device {KINDS[kind]},netdev=hub{port},bus=port{port}" for port in (1, 2)]
     tree = dpdk(suite)
     files = {f"dpdk/{path.relative_to(tree)}": path for path in tree.rglob("*")
              if not path.is_dir() or path.is_symlink()}
     files |= {"dpdk/usr/sbin/noiommufd-run": tools() / "noiommufd-run", "tests/dpdk": TESTS / "clients/dpdk",
               "dpdk/usr/lib/noiommufd/libnoiommufd-vfio.so": tools() / "libnoiommufd-vfio.so"}
     return Spec("frame guest-load load\nmodprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1\n"
-                f"frame dpdk /tests/dpdk bind {tests} -- 0000:00:10.0 0000:00:11.0\nframe guest-unload unload\n",
+                f"frame dpdk /tests/dpdk bind {tests} -- 0000:01:00.0 0000:02:00.0\nframe guest-unload unload\n",
                 ["guest-load", "dpdk", "guest-unload"], files=files, devices=" ".join(words).split(),
                 cpu="Nehalem,+pdpe1gb", memory="4G", append=append, limit=900)

@@ -151,20 +151,25 @@ static int bind_group(int group, int container)
 	return fail(errno, "SET_CONTAINER: the device cannot be taken: %m");
 }
 
+#define OF_BOTH_KINDS \
+	"SET_CONTAINER: a group of noiommufd and one of the kernel's vfio cannot have the same container: open another one"
+
 static int set_container(int group, int container)
 {
 	char address[NAME_MAX + 1];
+	enum file_kind kind;
 	__u32 ioas;
 	int ret;
 
+	if (fcntl(container, F_GETFD) < 0)
+		return fail(EBADF, "SET_CONTAINER: fd %d is not open", container);
 	if (flags_of(group) & IS_SET)
 		return fail(EINVAL, "SET_CONTAINER: the group has a container");
-	if (fcntl(container, F_GETFD) < 0)
-		return fail(EBADF, "SET_CONTAINER: %d is not open", container);
-	if (file_kind(container, address) != FILE_CONTAINER)
-		return fail(EINVAL,
-			    "SET_CONTAINER: fd %d is no container of noiommufd; a device without an IOMMU and one that the kernel's vfio has cannot share one",
-			    container);
+	kind = file_kind(container, address);
+	if (kind == FILE_VFIO)
+		return fail(EPERM, OF_BOTH_KINDS);
+	if (kind != FILE_CONTAINER)
+		return fail(EBADFD, "SET_CONTAINER: fd %d is no container of noiommufd", container);
 
 	take_lock();
 	ret = bind_group(group, container);
@@ -198,11 +203,11 @@ static int get_device(int group, const char *name, const char *address)
 {
 	size_t length = strcspn(name, " ");
 
-	if (!(flags_of(group) & IS_SET))
-		return fail(EINVAL, "GET_DEVICE_FD: the group has no container");
 	if (strlen(address) != length || strncmp(name, address, length))
 		return fail(ENODEV, "GET_DEVICE_FD: %s is not the group's device, which is %s",
 			    name, address);
+	if (!(flags_of(group) & IS_SET))
+		return fail(EINVAL, "GET_DEVICE_FD: the group has no container");
 	return fcntl(group, F_DUPFD_CLOEXEC, 0);
 }
 
@@ -241,6 +246,8 @@ static int set_iommu(int container, unsigned long type)
 		return fail(EINVAL, "SET_IOMMU: the container has no group");
 	if (type == VFIO_NOIOMMU_IOMMU)
 		return set_flags(container, 0, IS_SET | IS_NOIOMMU);
+	if (type != VFIO_TYPE1_IOMMU && type != VFIO_TYPE1v2_IOMMU)
+		return fail(ENODEV, "SET_IOMMU: there is no type %lu", type);
 	if (kernel(container, VFIO_SET_IOMMU, type))
 		return fail(errno, "SET_IOMMU: type %lu: %m", type);
 	return set_flags(container, IS_NOIOMMU, IS_SET);
@@ -276,14 +283,15 @@ static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
 	return 0;
 }
 
-static int map_dma(int container, struct vfio_iommu_type1_dma_map *map)
+static int map_dma(int container, const struct vfio_iommu_type1_dma_map *map)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap) };
 	int error;
 
 	if (kernel(container, VFIO_IOMMU_MAP_DMA, map))
-		return fail(errno, "MAP_DMA: %#llx, %#llx bytes at IOVA %#llx: %m",
-			    map->vaddr, map->size, map->iova);
+		return fail(errno, "MAP_DMA: %#llx bytes at %#llx, IOVA %#llx: %m%s",
+			    map->size, map->vaddr, map->iova, errno != EFAULT ? "" :
+			    " (there is no memory, or that of a device, or it is read-only)");
 	if (check_map(container, map) == 0)
 		return 0;
 

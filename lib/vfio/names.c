@@ -164,6 +164,8 @@ enum file_kind file_kind(int fd, char address[NAME_MAX + 1])
 	} else if (strcmp(name, "noiommufd") == 0 ||
 		   (strcmp(name, "iommu") == 0 && iommu_is_ours())) {
 		kind = FILE_CONTAINER;
+	} else if (strcmp(name, "vfio") == 0) {
+		kind = FILE_VFIO;
 	}
 out:
 	errno = error;

@@ -40,6 +40,7 @@ enum file_kind {
 	FILE_OTHER,
 	FILE_CONTAINER,		/* an open noiommufd node */
 	FILE_GROUP,		/* an open device node, or the device's fd */
+	FILE_VFIO,		/* a container of the kernel's own VFIO */
 };
 
 /* The next ioctl(), which reaches the kernel */

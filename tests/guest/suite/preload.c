@@ -111,6 +111,36 @@ static int unmap_dma(int container, __u64 iova, __u64 size, __u64 *done)
 	return ret;
 }
 
+/* From here on the library says why it refuses something, in place of stderr. */
+static int said = -1;
+
+static void listen_to_library(void)
+{
+	said = expect_ok(memfd_create("said", 0));
+	expect_ok(dup2(said, STDERR_FILENO));
+	setenv("NOIOMMUFD_DEBUG", "1", 1);
+}
+
+/* It has said one line since the last time, with these words. */
+static void check_said(const char *file, int line, const char *what, const char *words)
+{
+	char text[1024];
+	ssize_t length = pread(said, text, sizeof(text) - 1, 0);
+
+	text[length > 0 ? length : 0] = 0;
+	if (strncmp(text, "noiommufd: ", 11) || !strstr(text, words) ||
+	    strchr(text, '\n') != text + length - 1)
+		test_fail(file, line, "%s: expected a line with \"%s\", got \"%s\"", what, words, text);
+	expect_ok(ftruncate(said, 0));
+	expect_ok(lseek(said, 0, SEEK_SET));
+}
+
+/* VFIO's errno, and a line that says why */
+#define expect_refused(call, err, words) do {			\
+	expect_errno(call, err);				\
+	check_said(__FILE__, __LINE__, #call, words);		\
+} while (0)
+
 struct group {
 	int container;
 	int group;
@@ -231,6 +261,7 @@ TEST(group_in_order)
 	__u64 pa, done;
 	void *va;
 
+	listen_to_library();
 	expect_eq(lib(ioctl)(container, VFIO_GET_API_VERSION), 0);
 	expect_eq(lib(ioctl)(container, VFIO_CHECK_EXTENSION, VFIO_TYPE1_IOMMU), 1);
 	expect_eq(lib(ioctl)(container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU), 1);
@@ -238,32 +269,33 @@ TEST(group_in_order)
 	expect_eq(lib(ioctl)(container, VFIO_CHECK_EXTENSION, 4711), 0);
 	pa = known_page(&va);
 
-	expect_errno(lib(ioctl)(group, VFIO_GROUP_GET_STATUS, &status), EINVAL);
+	expect_refused(lib(ioctl)(group, VFIO_GROUP_GET_STATUS, &status), EINVAL, "argsz is 4");
 	expect_eq(group_status(group), VFIO_GROUP_FLAGS_VIABLE);
-	expect_errno(get_device(group, edu()), EINVAL);
-	expect_errno(unset_container(group), EINVAL);
-	expect_errno(set_iommu(container, VFIO_TYPE1_IOMMU), EINVAL);
-	expect_errno(map_dma(container, va, PAGE, pa), EINVAL);
+	expect_refused(get_device(group, edu()), EINVAL, "the group has no container");
+	expect_refused(unset_container(group), EINVAL, "the group has no container");
+	expect_refused(set_iommu(container, VFIO_TYPE1_IOMMU), EINVAL, "has no group");
+	expect_refused(map_dma(container, va, PAGE, pa), EINVAL, "SET_IOMMU comes first");
 
-	expect_errno(set_container(group, -1), EBADF);
-	expect_errno(set_container(group, group), EINVAL);
-	expect_errno(set_container(group, open("/dev/null", O_RDWR)), EINVAL);
-	/* The kernel's own */
-	expect_errno(set_container(group, open(CONTAINER, O_RDWR)), EINVAL);
+	expect_refused(set_container(group, -1), EBADF, "fd -1 is not open");
+	expect_refused(set_container(group, group), EBADFD, "is no container");
+	expect_refused(set_container(group, open("/dev/null", O_RDWR)), EBADFD, "is no container");
+	expect_refused(set_container(group, open(CONTAINER, O_RDWR)), EPERM, "the kernel's vfio");
 	expect_ok(set_container(group, container));
-	expect_errno(set_container(group, container), EINVAL);
+	expect_refused(set_container(group, container), EINVAL, "the group has a container");
+	expect_refused(set_container(group, -1), EBADF, "fd -1 is not open");
 	expect_eq(group_status(group), VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET);
 
-	expect_errno(map_dma(container, va, PAGE, pa), EINVAL);
-	expect_errno(unmap_dma(container, pa, PAGE, &done), EINVAL);
-	expect_errno(lib(ioctl)(container, VFIO_IOMMU_GET_INFO, &info), EINVAL);
-	expect_errno(set_iommu(container, 4711), EINVAL);
+	expect_refused(map_dma(container, va, PAGE, pa), EINVAL, "SET_IOMMU comes first");
+	expect_refused(unmap_dma(container, pa, PAGE, &done), EINVAL, "SET_IOMMU comes first");
+	expect_refused(lib(ioctl)(container, VFIO_IOMMU_GET_INFO, &info), EINVAL,
+		       "SET_IOMMU comes first");
+	expect_refused(set_iommu(container, 4711), ENODEV, "no type 4711");
 	expect_ok(set_iommu(container, VFIO_TYPE1_IOMMU));
-	expect_errno(set_iommu(container, VFIO_TYPE1_IOMMU), EINVAL);
+	expect_refused(set_iommu(container, VFIO_TYPE1_IOMMU), EINVAL, "the container has a type");
 	expect_ok(lib(ioctl)(container, VFIO_IOMMU_GET_INFO, &info));
 
-	expect_errno(get_device(group, edu_behind_bridge()), ENODEV);
-	expect_errno(get_device(group, "0000:00:04"), ENODEV);
+	expect_refused(get_device(group, edu_behind_bridge()), ENODEV, edu());
+	expect_refused(get_device(group, "0000:00:04"), ENODEV, edu());
 	device = expect_ok(get_device(group, edu()));
 	expect(fcntl(device, F_GETFD) & FD_CLOEXEC);
 	expect_bound(device);

@@ -154,13 +154,16 @@ static int bind_group(int group, int container)
 #define OF_BOTH_KINDS \
 	"SET_CONTAINER: a group of noiommufd and one of the kernel's vfio cannot have the same container: open another one"
 
-static int set_container(int group, int container)
+static int set_container(int group, const int *arg)
 {
 	char address[NAME_MAX + 1];
 	enum file_kind kind;
+	int container, ret;
 	__u32 ioas;
-	int ret;
 
+	if (!readable(arg, sizeof(*arg)))
+		return fail(EFAULT, "SET_CONTAINER: %p cannot be read", arg);
+	container = *arg;
 	if (fcntl(container, F_GETFD) < 0)
 		return fail(EBADF, "SET_CONTAINER: fd %d is not open", container);
 	if (flags_of(group) & IS_SET)
@@ -201,9 +204,11 @@ static int unset_container(int group)
 /* @name may be followed by a VF token, which a noiommu device does not need. */
 static int get_device(int group, const char *name, const char *address)
 {
-	size_t length = strcspn(name, " ");
+	const size_t length = strlen(address);
 
-	if (strlen(address) != length || strncmp(name, address, length))
+	if (!readable(name, length + 1))
+		return fail(EFAULT, "GET_DEVICE_FD: %p cannot be read", name);
+	if (strncmp(name, address, length) || (name[length] && name[length] != ' '))
 		return fail(ENODEV, "GET_DEVICE_FD: %s is not the group's device, which is %s",
 			    name, address);
 	if (!(flags_of(group) & IS_SET))
@@ -213,6 +218,8 @@ static int get_device(int group, const char *name, const char *address)
 
 static int group_status(int group, struct vfio_group_status *status)
 {
+	if (!readable(status, sizeof(*status)))
+		return fail(EFAULT, "GET_STATUS: %p cannot be read", status);
 	if (status->argsz < sizeof(*status))
 		return fail(EINVAL, "GET_STATUS: argsz is %u", status->argsz);
 	status->flags = VFIO_GROUP_FLAGS_VIABLE;
@@ -228,7 +235,7 @@ static int group_ioctl(int fd, unsigned int request, void *arg,
 	case VFIO_GROUP_GET_STATUS:
 		return group_status(fd, arg);
 	case VFIO_GROUP_SET_CONTAINER:
-		return set_container(fd, *(int *)arg);
+		return set_container(fd, arg);
 	case VFIO_GROUP_UNSET_CONTAINER:
 		return unset_container(fd);
 	case VFIO_GROUP_GET_DEVICE_FD:
@@ -283,21 +290,26 @@ static int check_map(int container, const struct vfio_iommu_type1_dma_map *map)
 	return 0;
 }
 
-static int map_dma(int container, const struct vfio_iommu_type1_dma_map *map)
+static int map_dma(int container, const struct vfio_iommu_type1_dma_map *arg)
 {
 	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap) };
+	struct vfio_iommu_type1_dma_map map;
 	int error;
 
-	if (kernel(container, VFIO_IOMMU_MAP_DMA, map))
+	if (!readable(arg, sizeof(*arg)))
+		return fail(EFAULT, "MAP_DMA: %p cannot be read", arg);
+	/* What is checked is what was mapped, whatever other threads do. */
+	map = *arg;
+	if (kernel(container, VFIO_IOMMU_MAP_DMA, &map))
 		return fail(errno, "MAP_DMA: %#llx bytes at %#llx, IOVA %#llx: %m%s",
-			    map->size, map->vaddr, map->iova, errno != EFAULT ? "" :
+			    map.size, map.vaddr, map.iova, errno != EFAULT ? "" :
 			    " (there is no memory, or that of a device, or it is read-only)");
-	if (check_map(container, map) == 0)
+	if (check_map(container, &map) == 0)
 		return 0;
 
 	error = errno;
-	unmap.iova = map->iova;
-	unmap.size = map->size;
+	unmap.iova = map.iova;
+	unmap.size = map.size;
 	kernel(container, VFIO_IOMMU_UNMAP_DMA, &unmap);
 	errno = error;
 	return -1;

@@ -394,11 +394,16 @@ int iova_pa_ioctl(int fd, unsigned int request, void *arg)
 {
 	struct iommu_ioas_map_file *file = arg;
 	struct iommu_ioas_map *map = arg;
+	size_t size = 0;
 
-	/* Whatever is too short for its ioctl, the kernel refuses. */
-	if ((request == IOMMU_IOAS_MAP && map->size < sizeof(*map)) ||
-	    (request == IOMMU_IOAS_MAP_FILE && file->size < sizeof(*file)) ||
-	    (request == IOMMU_IOAS_UNMAP && map->size < sizeof(struct iommu_ioas_unmap)))
+	if (request == IOMMU_IOAS_MAP)
+		size = sizeof(*map);
+	else if (request == IOMMU_IOAS_MAP_FILE)
+		size = sizeof(*file);
+	else if (request == IOMMU_IOAS_UNMAP)
+		size = sizeof(struct iommu_ioas_unmap);
+	/* The kernel refuses what is too short for its ioctl, or not there. */
+	if (size && (!readable(arg, size) || map->size < size))
 		return kernel(fd, request, arg);
 
 	switch (request) {

@@ -28,10 +28,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -90,6 +92,21 @@ void report(const char *format, ...)
 		dprintf(STDERR_FILENO, "noiommufd: %s\n", line);
 	}
 	errno = error;
+}
+
+/* The kernel reads the set before it finds that there is no such operation. */
+static bool word_readable(uintptr_t at)
+{
+	return syscall(SYS_rt_sigprocmask, -1, at & -8, NULL, 8) && errno == EINVAL;
+}
+
+bool readable(const void *from, size_t size)
+{
+	int error = errno;
+	bool is = word_readable((uintptr_t)from) && word_readable((uintptr_t)from + size - 1);
+
+	errno = error;
+	return is;
 }
 
 static bool exists(const char *path)

@@ -50,6 +50,12 @@ enum file_kind {
 void take_lock(void);
 void drop_lock(void);
 
+/*
+ * Can all of it be read? It is not more than a page. If not, the kernel would
+ * return EFAULT, and so do we; reading would end the program.
+ */
+bool readable(const void *from, size_t size);
+
 enum file_kind file_kind(int fd, char address[NAME_MAX + 1]);
 
 /* --iova-pa; without it, --vfio-group */

@@ -301,28 +301,74 @@ TEST(group_in_order)
 	expect_bound(device);
 }
 
+/* Pointers that lead nowhere, or to the last bytes of what can be read */
+TEST(group_bad_pointers)
+{
+	const struct vfio_iommu_type1_dma_map map = { .argsz = sizeof(map) };
+	char *last = mem(2 * PAGE) + PAGE;
+	struct group g;
+
+	group_setup(&g, VFIO_TYPE1_IOMMU);
+	expect_ok(munmap(last, PAGE));
+	listen_to_library();
+	for (char *bad = NULL; ; bad = last - 3) {
+		expect_refused(lib(ioctl)(g.group, VFIO_GROUP_GET_STATUS, bad), EFAULT,
+			       "GET_STATUS: ");
+		expect_refused(lib(ioctl)(g.group, VFIO_GROUP_SET_CONTAINER, bad), EFAULT,
+			       "SET_CONTAINER: ");
+		expect_refused(get_device(g.group, bad), EFAULT, "GET_DEVICE_FD: ");
+		expect_refused(lib(ioctl)(g.container, VFIO_IOMMU_MAP_DMA, bad), EFAULT,
+			       "MAP_DMA: ");
+		if (bad)
+			break;
+	}
+	memcpy(last - sizeof(map), &map, sizeof(map));
+	expect_refused(lib(ioctl)(g.container, VFIO_IOMMU_MAP_DMA, last - sizeof(map)), EINVAL,
+		       "MAP_DMA: ");
+	memcpy(last - strlen(edu()) - 1, edu(), strlen(edu()) + 1);
+	expect_ok(get_device(g.group, last - strlen(edu()) - 1));
+
+	setenv("NOIOMMUFD_PRELOAD", "iova-pa", 1);
+	expect_errno(lib(ioctl)(g.container, IOMMU_IOAS_MAP, NULL), EFAULT);
+	expect_errno(lib(ioctl)(g.container, IOMMU_IOAS_MAP_FILE, NULL), EFAULT);
+	expect_errno(lib(ioctl)(g.container, IOMMU_IOAS_UNMAP, last - 3), EFAULT);
+}
+
 TEST(group_map)
 {
 	long long before = pins();
 	char *va = mem(2 * PAGE);
+	struct vfio_iommu_type1_dma_map small = { .argsz = sizeof(small) - 1 };
+	char words[64];
 	struct group g;
 	__u64 pa, next, done;
 
 	group_setup(&g, VFIO_TYPE1v2_IOMMU);
+	listen_to_library();
 	pa = pagemap_pa(va);
 	next = pagemap_pa(va + PAGE);
 
 	/* At an address that is not the memory's, nothing is left. */
-	expect_errno(map_dma(g.container, va, PAGE, pa ^ (1ULL << 40)), EFAULT);
-	expect_errno(map_dma(g.container, va, PAGE, next), EFAULT);
+	snprintf(words, sizeof(words), "the physical address %#llx, and the program takes it for %#llx",
+		 pa, next);
+	expect_refused(map_dma(g.container, va, PAGE, pa ^ (1ULL << 40)), EFAULT, "physical");
+	expect_refused(map_dma(g.container, va, PAGE, next), EFAULT, words);
 	expect_pins(before);
 	if (next != pa + PAGE)
-		expect_errno(map_dma(g.container, va, 2 * PAGE, pa), EFAULT);
+		expect_refused(map_dma(g.container, va, 2 * PAGE, pa), EFAULT, "physical");
 	expect_pins(before);
 
 	expect_ok(map_dma(g.container, va, PAGE, pa));
-	expect_errno(map_dma(g.container, va, PAGE, pa), EEXIST);
-	expect_errno(map_dma(g.container, va, 100, next), EINVAL);
+	expect_refused(map_dma(g.container, va, PAGE, pa), EEXIST, "File exists");
+	if (next == pa + PAGE)
+		expect_refused(map_dma(g.container, va, 2 * PAGE, pa), EEXIST, "File exists");
+	expect_refused(map_dma(g.container, va, 100, next), EINVAL, "MAP_DMA: 0x64 bytes");
+	expect_refused(map_dma(g.container, va, 0, next), EINVAL, "MAP_DMA: 0 bytes");
+	expect_refused(lib(ioctl)(g.container, VFIO_IOMMU_MAP_DMA, &small), EINVAL, "MAP_DMA: ");
+	/* A BAR */
+	expect_refused(map_dma(g.container, region_mmap(g.device, VFIO_PCI_BAR0_REGION_INDEX,
+							PROT_READ | PROT_WRITE),
+			       PAGE, next), EFAULT, "a device");
 	expect_eq(pins(), before + 1);
 
 	expect_dma(g.device, va, pa);

@@ -217,7 +217,7 @@ class OurFile(pytest.File):
             yield from ((role, "kunit") for role in [*sources[:1 if session.daily else None], "guest"])
         for role in names:
             yield role, "suite"
-            for kind in OWN_GUEST if not in_part(self.config, role) else ():
+            for kind in sorted({*OWN_GUEST.values()}) if not in_part(self.config, role) else ():
                 if kind == "suspend" or role not in ("debug", "kdir"):
                     yield role, kind
             for second in roles(f"beside:{role}") if session.package else ():
@@ -241,7 +241,8 @@ class OurFile(pytest.File):
             program, tests = told_by(self.path)
             in_suite = program not in OWN_GUEST and order()[program][1] in ("", role) and \
                 (program in DIFFERS or not in_part(self.config, role))
-            if in_suite if kind == "suite" else program == kind if kind in OWN_GUEST else program in SMOKE:
+            own = OWN_GUEST.get(program) == kind
+            if in_suite if kind == "suite" else own if kind in OWN_GUEST.values() else program in SMOKE:
                 yield program, tests
 
     def collect(self) -> Iterator[GuestItem]:

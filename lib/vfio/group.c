@@ -339,31 +339,39 @@ static int container_ioctl(int fd, unsigned int request, void *arg)
 }
 
 /*
- * A group of the kernel's own VFIO is put into a container that was opened as
- * one of ours. If the container has no group yet, it becomes the kernel's.
+ * A group of the kernel's own VFIO is put into a container that was opened as one
+ * of ours. If the container has no group of ours, it becomes the kernel's.
  */
-static int give_kernel(int group, int container)
+static int give_kernel(int group, const int *container)
 {
+	struct vfio_group_status status = { .argsz = sizeof(status) };
 	char address[NAME_MAX + 1];
-	int fd, ret;
+	int theirs, ret;
+	__u32 id;
 
-	if (file_kind(container, address) == FILE_CONTAINER &&
-	    !compat_ioas(container)) {
-		fd = NEXT(open)("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-		if (fd < 0)
-			return -1;
-		ret = dup3(fd, container, fcntl(container, F_GETFD) & FD_CLOEXEC ?
-			   O_CLOEXEC : 0);
-		close(fd);
-		if (ret < 0)
-			return -1;
-	}
-	return kernel(group, VFIO_GROUP_SET_CONTAINER, &container);
+	if (kernel(group, VFIO_GROUP_GET_STATUS, &status) ||
+	    !readable(container, sizeof(*container)) ||
+	    file_kind(*container, address) != FILE_CONTAINER)
+		return kernel(group, VFIO_GROUP_SET_CONTAINER, container);
+	id = compat_ioas(*container);
+	if (id && destroy(*container, id))
+		return fail(EPERM, OF_BOTH_KINDS);
+
+	theirs = NEXT(open)("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (theirs < 0)
+		return fail(errno, "SET_CONTAINER: the kernel's /dev/vfio/vfio: %m");
+	ret = kernel(group, VFIO_GROUP_SET_CONTAINER, &theirs);
+	if (!ret && dup3(theirs, *container,
+			 fcntl(*container, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0) < 0)
+		ret = -1;
+	close(theirs);
+	return ret;
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	char address[NAME_MAX + 1];
+	enum file_kind kind;
 	va_list args;
 	void *arg;
 
@@ -376,18 +384,20 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	if (_IOC_TYPE(request) != VFIO_TYPE || _IOC_NR(request) < VFIO_BASE)
 		return kernel(fd, request, arg);
 
+	kind = file_kind(fd, address);
 	if (iova_is_pa())
-		return file_kind(fd, address) == FILE_OTHER ? kernel(fd, request, arg) :
-							      iova_pa_ioctl(fd, request, arg);
+		return kind == FILE_CONTAINER || kind == FILE_GROUP ?
+			       iova_pa_ioctl(fd, request, arg) :
+			       kernel(fd, request, arg);
 
-	switch (file_kind(fd, address)) {
+	switch (kind) {
 	case FILE_CONTAINER:
 		return container_ioctl(fd, request, arg);
 	case FILE_GROUP:
 		return group_ioctl(fd, request, arg, address);
 	default:
 		if (request == VFIO_GROUP_SET_CONTAINER)
-			return give_kernel(fd, *(int *)arg);
+			return give_kernel(fd, arg);
 		return kernel(fd, request, arg);
 	}
 }

@@ -14,7 +14,7 @@ from .machine import BUILD, GUEST, LOGS, Failed, locked, remove, run, source_cop
 from .root import PackageRoot, Root, example, tools
 
 # Programs that have guests of their own, and the kinds of those; lockdown runs last in the guest of the suite.
-OWN_GUEST = {"twins": "twins", "suspend": "suspend"}
+OWN_GUEST = {"twins": "twins", "groups": "twins", "suspend": "suspend"}
 # The programs for guests with a kernel that is installed beside a role's own
 SMOKE = ("nodes", "bind", "pa")
 EXAMPLE = "/nvme --device 0000:00:05.0 --mib 16 --seed 7"
@@ -119,7 +119,7 @@ class Session:
         spec.append, spec.limit = " ".join(more), spec.limit * (1 if kind == "suspend" else spec.slow)
         if "conformance" in names:
             spec.files |= conformance.files()
-        if "preload" in names:
+        if {"preload", "groups"} & set(names):
             spec.files["lib/libnoiommufd-vfio.so"] = tools() / "libnoiommufd-vfio.so"
         if "noiommu_cdev" in names:
             spec.files |= selftests.files()
@@ -130,7 +130,7 @@ class Session:
                 spec.files["nvme"] = example()
                 lines.append(f"frame example example {EXAMPLE}")
             # On a second kernel, all tests of these programs belong to a single test.
-            line = f'run {name} "{self.tests}"' if self.tests and kind in ("suite", *OWN_GUEST) else f"run {name}"
+            line = f'run {name} "{self.tests}"' if self.tests and kind in ("suite", *OWN_GUEST.values()) else f"run {name}"
             lines += ["reload iova_base=4096", line, "reload"] if name in AS_7_3 else [line]
         spec.plan = "\n".join([*lines, "frame guest-unload unload", ""])
         spec.frames = ["guest-load", *names, *(["example"] if "nvme" in spec.files else []), "guest-unload"]

@@ -272,10 +272,14 @@ static const char *device_path(const char *path, char to[PATH_MAX])
 
 	if (strcmp(path, "/dev/iommu") == 0)
 		return iommufd_node();
-	name = strstr(path, strncmp(path, "/sys/", 5) ? "/devices/vfio" : "/vfio-dev/vfio");
-	if (!name || exists(path))
+	if (strncmp(path, "/dev/vfio/devices/vfio", 22) == 0)
+		name = path + 18;
+	else if (strncmp(path, "/sys/", 5) == 0 && (name = strstr(path, "/vfio-dev/vfio")))
+		name += 10;
+	else
 		return NULL;
-	name = strchr(name + 1, '/') + 1;
+	if (exists(path))
+		return NULL;
 	if (snprintf(to, PATH_MAX, "%.*snoiommu-%s", (int)(name - path), path, name) >= PATH_MAX)
 		return NULL;
 	return to;

@@ -608,6 +608,11 @@ TEST(iova_pa_names)
 	snprintf(path, sizeof(path), SYSFS "/%s/driver", edu());
 	length = expect_ok(lib(readlink)(path, target, sizeof(target)));
 	expect(length > 9 && !memcmp(target + length - 9, "/vfio-pci", 9));
+	/* Others with such a name are left alone. */
+	expect_ok(mkdir("devices", 0700));
+	expect_ok(lib(openat)(AT_FDCWD, "/tmp/devices/vfio.log", O_CREAT | O_WRONLY, 0600));
+	expect_ok(unlink("/tmp/devices/vfio.log"));
+	expect_ok(rmdir("/tmp/devices"));
 	/* It has no group, which such a program would rather take. */
 	snprintf(path, sizeof(path), SYSFS "/%s/iommu_group", edu());
 	expect_errno(lib(access)(path, F_OK), ENOENT);

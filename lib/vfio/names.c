@@ -413,20 +413,30 @@ READDIR(readdir64, dirent64)
 	}							\
 	mode_; })
 
+/* open() of @there in place of @path returned @fd. */
+static int opened(int fd, const char *path, const char *there)
+{
+	if (fd < 0 && there != path && debugging())
+		report("%s: %m%s", there, errno == EPERM ? " (CAP_SYS_RAWIO is needed)" : "");
+	return fd;
+}
+
 #define OPEN(name)						\
 EXPORT int name(const char *path, int flags, ...)		\
 {								\
 	char to[PATH_MAX];					\
+	const char *there = real_path(path, to);		\
 								\
-	return NEXT(name)(real_path(path, to), flags, MODE(flags));	\
+	return opened(NEXT(name)(there, flags, MODE(flags)), path, there);	\
 }
 
 #define OPENAT(name)						\
 EXPORT int name(int dir, const char *path, int flags, ...)	\
 {								\
 	char to[PATH_MAX];					\
+	const char *there = real_path(path, to);		\
 								\
-	return NEXT(name)(dir, real_path(path, to), flags, MODE(flags)); \
+	return opened(NEXT(name)(dir, there, flags, MODE(flags)), path, there);	\
 }
 
 int __open_2(const char *path, int flags);
@@ -461,6 +471,7 @@ ON_PATH(int, faccessat,
 	(int dir, const char *path, int mode, int flags),
 	dir, THERE, mode, flags)
 ON_PATH(int, euidaccess, (const char *path, int mode), THERE, mode)
+ON_PATH(int, eaccess, (const char *path, int mode), THERE, mode)
 ON_PATH(int, stat, (const char *path, struct stat *st), THERE, st)
 ON_PATH(int, stat64, (const char *path, struct stat64 *st), THERE, st)
 ON_PATH(int, lstat, (const char *path, struct stat *st), THERE, st)

@@ -103,6 +103,7 @@ TEST(group_names)
 	expect_errno(lib(access)(path, F_OK), ENOENT);
 	snprintf(path, sizeof(path), SYSFS "/%s/iommu_group", edu());
 	expect_ok(lib(access)(path, F_OK));
+	expect_ok(lib(eaccess)(path, F_OK));
 	expect_ok(lib(stat)(path, &st));
 	expect_errno(access(path, F_OK), ENOENT);
 
@@ -386,6 +387,32 @@ TEST(group_second_program)
 	expect_ok(close(g.device));
 	expect_ok(close(g.group));
 	expect_ok(set_container(second, container));
+}
+
+TEST(group_no_permission)
+{
+	long long before = pins();
+	char path[64];
+	struct group g;
+	__u64 pa;
+	void *va;
+
+	group_setup(&g, VFIO_TYPE1_IOMMU);
+	pa = known_page(&va);
+	snprintf(path, sizeof(path), "/dev/vfio/%u", group_number(edu()));
+	listen_to_library();
+	drop_cap(CAP_SYS_RAWIO);
+	expect_refused(lib(open)(path, O_RDWR), EPERM, "CAP_SYS_RAWIO is needed");
+	expect_refused(map_dma(g.container, va, PAGE, pa), EPERM, "not permitted");
+	expect_pins(before);
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(0);
+	expect_refused(map_dma(g.container, va, PAGE, pa), ENOMEM, "Cannot allocate memory");
+
+	expect_ok(setegid(65534));
+	expect_ok(seteuid(65534));
+	expect_refused(lib(open)(path, O_RDWR), EACCES, "Permission denied");
+	expect_refused(lib(openat)(AT_FDCWD, CONTAINER, O_RDWR), EACCES, "Permission denied");
 }
 
 static void send_fds(int socket, const int *fds, int count)

@@ -368,21 +368,10 @@ static int give_kernel(int group, const int *container)
 	return ret;
 }
 
-EXPORT int ioctl(int fd, unsigned long request, ...)
+static int vfio_ioctl(int fd, unsigned int request, void *arg)
 {
 	char address[NAME_MAX + 1];
 	enum file_kind kind;
-	va_list args;
-	void *arg;
-
-	va_start(args, request);
-	arg = va_arg(args, void *);
-	va_end(args);
-
-	/* As in the kernel: the upper half is only the sign of an int. */
-	request = (unsigned int)request;
-	if (_IOC_TYPE(request) != VFIO_TYPE || _IOC_NR(request) < VFIO_BASE)
-		return kernel(fd, request, arg);
 
 	kind = file_kind(fd, address);
 	if (iova_is_pa())
@@ -400,4 +389,25 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 			return give_kernel(fd, arg);
 		return kernel(fd, request, arg);
 	}
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	int error = errno, ret;
+	va_list args;
+	void *arg;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+
+	/* As in the kernel: the upper half is only the sign of an int. */
+	request = (unsigned int)request;
+	if (_IOC_TYPE(request) != VFIO_TYPE || _IOC_NR(request) < VFIO_BASE)
+		return kernel(fd, request, arg);
+
+	ret = vfio_ioctl(fd, request, arg);
+	if (ret >= 0)
+		errno = error;
+	return ret;
 }

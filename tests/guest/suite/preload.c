@@ -389,6 +389,20 @@ TEST(group_second_program)
 	expect_ok(set_container(second, container));
 }
 
+/* errno is that of the last failure, and of none in the library. */
+TEST(group_keeps_errno)
+{
+	int container = container_open(), group = group_open(edu());
+
+	errno = EXDEV;
+	expect_ok(set_container(group, container));
+	expect_ok(set_iommu(container, VFIO_TYPE1_IOMMU));
+	expect_ok(get_device(group, edu()));
+	expect_ok(unset_container(group));
+	expect_ok(set_container(group, container));
+	expect_eq(errno, EXDEV);
+}
+
 TEST(group_no_permission)
 {
 	long long before = pins();

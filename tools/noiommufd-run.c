@@ -125,20 +125,26 @@ static const char *find(const char *name, char path[PATH_MAX])
 }
 
 /*
- * Is it a static program, into which the dynamic linker loads no library? The
- * interpreter of a script is not checked.
+ * Why no dynamic linker, or one that is not glibc's, would load a library into the
+ * program; or NULL. The interpreter of a script is not checked.
  */
-static bool is_static(int fd, const Elf64_Ehdr *header)
+static const char *cannot_load(int fd, const Elf64_Ehdr *header)
 {
+	char linker[64] = "";
 	Elf64_Phdr segment;
 	unsigned int i;
 
-	for (i = 0; i < header->e_phnum; i++)
+	for (i = 0; i < header->e_phnum; i++) {
 		if (pread(fd, &segment, sizeof(segment), header->e_phoff +
-			  (off_t)i * header->e_phentsize) == sizeof(segment) &&
-		    segment.p_type == PT_INTERP)
-			return false;
-	return true;
+			  (off_t)i * header->e_phentsize) != sizeof(segment) ||
+		    segment.p_type != PT_INTERP)
+			continue;
+		if (pread(fd, linker, sizeof(linker) - 1, segment.p_offset) > 0 &&
+		    strstr(linker, "/ld-musl-"))
+			return "is linked with musl, for which the library is not made: link it with glibc";
+		return NULL;
+	}
+	return "is linked statically, so that no library can be loaded into it: link it dynamically";
 }
 
 /* Report a program that would run without the library before it starts. */
@@ -148,6 +154,7 @@ static void check_preload(const char *name)
 	const char *path = find(name, found);
 	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	Elf64_Ehdr header, ours;
+	const char *why;
 	struct stat st;
 	int self;
 
@@ -173,10 +180,9 @@ static void check_preload(const char *name)
 			errx(EXIT_OURS,
 			     "%s is of another architecture than %s, which cannot be loaded into it",
 			     path, LIBRARY);
-		if (is_static(fd, &header))
-			errx(EXIT_OURS,
-			     "%s is linked statically, so that no library can be loaded into it: link it dynamically",
-			     path);
+		why = cannot_load(fd, &header);
+		if (why)
+			errx(EXIT_OURS, "%s %s", path, why);
 	}
 	close(self);
 	close(fd);

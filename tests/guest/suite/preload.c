@@ -286,8 +286,9 @@ TEST(group_type_noiommu)
 
 	group_setup(&g, VFIO_NOIOMMU_IOMMU);
 	pa = known_page(&va);
-	expect_errno(map_dma(g.container, va, PAGE, pa), ENOTTY);
-	expect_errno(unmap_dma(g.container, pa, PAGE, &done), ENOTTY);
+	listen_to_library();
+	expect_refused(map_dma(g.container, va, PAGE, pa), ENOTTY, "maps nothing");
+	expect_refused(unmap_dma(g.container, pa, PAGE, &done), ENOTTY, "maps nothing");
 	expect_errno(lib(ioctl)(g.container, VFIO_IOMMU_GET_INFO, &info), ENOTTY);
 	expect_errno(set_iommu(g.container, VFIO_TYPE1_IOMMU), EINVAL);
 	expect_bound(g.device);
@@ -362,7 +363,8 @@ TEST(group_unset)
 	/* It is bound, so it can go back and nowhere else, and leaves nothing there. */
 	id = new_ioas(other);
 	expect_ok(object_destroy(other, id));
-	expect_errno(set_container(g.group, other), EINVAL);
+	listen_to_library();
+	expect_refused(set_container(g.group, other), EINVAL, "only when all of its files were closed");
 	expect_eq(new_ioas(other), id);
 	expect_errno(set_container(g.group, used), EINVAL);
 	expect_eq(group_status(g.group), VFIO_GROUP_FLAGS_VIABLE);
@@ -381,8 +383,9 @@ TEST(group_second_program)
 	second = group_open(edu());
 	container = container_open();
 	expect_eq(group_status(second), VFIO_GROUP_FLAGS_VIABLE);
-	expect_errno(set_container(second, container), EBUSY);
-	expect_errno(set_container(second, g.container), EBUSY);
+	listen_to_library();
+	expect_refused(set_container(second, container), EBUSY, "another program has the device");
+	expect_refused(set_container(second, g.container), EBUSY, "another program");
 	expect_errno(get_device(second, edu()), EINVAL);
 	expect_ok(close(g.device));
 	expect_ok(close(g.group));
@@ -492,7 +495,7 @@ TEST(group_secondary_process)
 	expect_bound(g.device);
 }
 
-/* Not the library's functions, but a program that has it. */
+/* Not the library's functions, but a program that has it, beside another one. */
 static void run_preloaded(const char *number, const char *debug, int *status,
 			  char *said, size_t size)
 {
@@ -505,8 +508,9 @@ static void run_preloaded(const char *number, const char *debug, int *status,
 	if (!pid) {
 		dup2(out[1], 2);
 		close(out[0]);
-		setenv("LD_PRELOAD", LIBRARY, 1);
+		setenv("LD_PRELOAD", LIBRARY ":libc.so.6", 1);
 		setenv("GROUP_NUMBER", number, 1);
+		setenv("GROUP_DEVICE", edu(), 1);
 		if (debug)
 			setenv("NOIOMMUFD_DEBUG", debug, 1);
 		execl("/proc/self/exe", "preload", NULL);
@@ -521,16 +525,36 @@ static void run_preloaded(const char *number, const char *debug, int *status,
 	expect_ok(waitpid(pid, status, 0));
 }
 
+/* It has been started by the program below, and has the files that were open. */
+static void after_exec(const char *files)
+{
+	struct vfio_group_status status = { .argsz = sizeof(status) };
+	int container, group;
+
+	if (sscanf(files, "%d %d", &container, &group) != 2 ||
+	    ioctl(group, VFIO_GROUP_GET_STATUS, &status) ||
+	    !(status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET))
+		_exit(11);
+	if (ioctl(group, VFIO_GROUP_GET_DEVICE_FD, getenv("GROUP_DEVICE")) < 0)
+		_exit(12);
+	if (ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU) != -1 || errno != EINVAL)
+		_exit(13);
+	_exit(0);
+}
+
 /* The program: it exits with what went wrong. */
 static void __attribute__((constructor)) preloaded_program(void)
 {
-	const char *number = getenv("GROUP_NUMBER");
+	const char *number = getenv("GROUP_NUMBER"), *files = getenv("GROUP_FILES");
 	struct vfio_group_status status = { .argsz = sizeof(status) };
+	int container, group, exited;
 	char path[64];
-	int container, group;
+	pid_t pid;
 
 	if (!number)
 		return;
+	if (files)
+		after_exec(files);
 	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
 	container = open(CONTAINER, O_RDWR);
 	group = open(path, O_RDWR);
@@ -544,7 +568,17 @@ static void __attribute__((constructor)) preloaded_program(void)
 		_exit(4);
 	if (ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1_IOMMU) != -1 || errno != EINVAL)
 		_exit(5);
-	_exit(0);
+
+	snprintf(path, sizeof(path), "%d %d", container, group);
+	setenv("GROUP_FILES", path, 1);
+	pid = fork();
+	if (!pid) {
+		execl("/proc/self/exe", "preload", NULL);
+		_exit(6);
+	}
+	if (waitpid(pid, &exited, 0) != pid)
+		_exit(7);
+	_exit(WIFEXITED(exited) ? WEXITSTATUS(exited) : 8);
 }
 
 TEST(group_preloaded)

@@ -59,11 +59,12 @@ jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 help:
 	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
 	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...] [MODULE_SIG_KEY=...]'
-	@echo 'make deb                         build/noiommufd-dkms_..._all.deb and noiommufd-tools_....deb'
-	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm and noiommufd-tools-....rpm'
+	@echo 'make deb                         build/noiommufd-dkms_..._all.deb, noiommufd-tools_... and libnoiommufd-dev_....deb'
+	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm, noiommufd-tools-... and libnoiommufd-devel-....rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
-	@echo 'make install-files [DESTDIR=...] [prefix=...]  headers, manual pages, documents: all but what is built'
+	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule: all but what is built'
+	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
 	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
@@ -142,9 +143,9 @@ deb: version-check
 	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
 	$(call source_copy,build/deb)
 	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
-	@rm -f build/noiommufd-*_*.deb
-	@cp build/deb/noiommufd-dkms_$(PKGVER)_all.deb build/deb/noiommufd-tools_$(PKGVER)_*.deb build/
-	@cd build && for f in noiommufd-*_$(PKGVER)_*.deb; do echo "Built: $(CURDIR)/build/$$f"; done
+	@rm -f build/*noiommufd-*_*.deb
+	@for p in noiommufd-dkms noiommufd-tools libnoiommufd-dev; do cp build/deb/$${p}_$(PKGVER)_*.deb build/ || exit; done
+	@cd build && for f in *noiommufd-*_$(PKGVER)_*.deb; do echo "Built: $(CURDIR)/build/$$f"; done
 
 # The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros,
 # $(3) what older packages of it in build/ are called.
@@ -161,7 +162,7 @@ endef
 
 rpm: version-check
 	$(call rpmbuild,noiommufd-dkms,,build/noiommufd-dkms-*.rpm)
-	$(call rpmbuild,noiommufd-tools,,build/noiommufd-tools-*.rpm)
+	$(call rpmbuild,noiommufd-tools,,build/noiommufd-tools-*.rpm build/libnoiommufd-devel-*.rpm)
 
 rpm-kmod: version-check kdir-check
 	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/noiommufd-common-*.rpm 'build/kmod-noiommufd-$(KREL)'-[0-9]*.rpm)
@@ -178,11 +179,13 @@ udevdir = $(prefix)/lib/udev
 sysconfdir = /etc
 conf = $(sysconfdir)/modprobe.d/noiommufd.conf
 
-install-files:
+install-headers:
 	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd' include/noiommufd/*.h
 	install -D -m 644 -t '$(DESTDIR)$(includedir)/noiommufd/compat/linux' include/noiommufd/compat/linux/*.h
 	install -d '$(DESTDIR)$(prefix)/share/pkgconfig'
 	sed 's|@includedir@|$(includedir)|; s|@version@|$(PKGVER)|' include/noiommufd.pc.in >'$(DESTDIR)$(prefix)/share/pkgconfig/noiommufd.pc'
+
+install-files:
 	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
 	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
@@ -226,7 +229,7 @@ dkms-install: root-check package-check version-check
 	@for d in /lib/modules/*/build/; do test -d "$$d" && break; done || { echo "noiommufd: there are no kernel headers in /lib/modules/*/build: install those of your kernel ($$(scripts/dkms-setup headers $$(uname -r)))" >&2; exit 1; }
 	@scripts/dkms-setup remove '$(conf)'
 	@rm -rf $(stage)
-	@umask 022 && $(MAKE) --no-print-directory install-files install-source DESTDIR='$(CURDIR)/$(stage)'
+	@umask 022 && $(MAKE) --no-print-directory install-files install-headers install-source DESTDIR='$(CURDIR)/$(stage)'
 	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run is left out: it needs a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
 		umask 022 && $(MAKE) --no-print-directory install-tools DESTDIR='$(CURDIR)/$(stage)'
 	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . -type f ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
@@ -285,4 +288,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-files tools install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-headers install-files tools install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

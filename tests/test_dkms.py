@@ -147,6 +147,19 @@ def test_by_hand_as_the_package(root: Root) -> None:
         assert files(root) == before
 
 
+def test_headers_move(root: Root) -> None:
+    """The headers of an older noiommufd-dkms are those of libnoiommufd-dev after an upgrade."""
+    root.sh("""cd /tmp; dpkg-deb -R small/7.1/build/noiommufd-dkms_*.deb old
+        make -C small/7.1 install-headers DESTDIR=/tmp/old; dpkg-deb -b old old.deb
+        apt-get install -y /tmp/old.deb; dpkg -S /usr/include/noiommufd/vfio.h | grep ^noiommufd-dkms:
+        dpkg -i small/7.2/build/libnoiommufd-dev_*.deb && exit 1
+        apt-get install -y /tmp/small/7.2/build/*.deb""", log=LOG)
+    found(root, "7.2")
+    for name in ("include/noiommufd/vfio.h", "share/pkgconfig/noiommufd.pc"):
+        assert root.sh(f"dpkg -S /usr/{name}").startswith("libnoiommufd-dev:")
+    removed(root, "apt-get purge -y noiommufd-dkms noiommufd-tools libnoiommufd-dev")
+
+
 def test_root_is_asked_first(root: Root) -> None:
     """make dkms-install first asks for root, not for dkms, which is not in a user's PATH."""
     for target in ("dkms-install", "dkms-remove"):

@@ -14,16 +14,14 @@ pytestmark = pytest.mark.xdist_group("rpm")
 LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
 # The files that both packages have besides the modules, and directories that are not compared
-COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/include/noiommufd",
-          *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
-          "/usr/include/noiommufd/compat",
-          "/usr/include/noiommufd/compat/linux",
-          *(f"/usr/include/noiommufd/compat/linux/{name}.h" for name in ("iommufd", "vfio")),
-          "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
+COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
           *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
                                                             "examples")),
-          *(f"/usr/share/man/man{page[-1]}/{page}" for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7")),
-          "/usr/share/pkgconfig/noiommufd.pc"]
+          *(f"/usr/share/man/man{page[-1]}/{page}" for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7"))]
+HEADERS = ["/usr/include/noiommufd", "/usr/include/noiommufd/compat", "/usr/include/noiommufd/compat/linux",
+           *(f"/usr/include/noiommufd/compat/linux/{name}.h" for name in ("iommufd", "vfio")),
+           *(f"/usr/include/noiommufd/{name}.h" for name in ("iommufd", "noiommufd", "vfio")),
+           "/usr/share/pkgconfig/noiommufd.pc"]
 DEEPER = "/(docs|examples)/"
 
 
@@ -57,7 +55,7 @@ def installs(root: Root, where: str, *packages: str) -> None:
 
 def test_build(root: Root) -> None:
     found = "".join(sorted(f"{path.name}\n" for path in (root.path / "tmp/source/build").glob("*.rpm")))
-    names = (f"kmod-noiommufd-{root.kver}", "noiommufd-common", "noiommufd-dkms", "noiommufd-tools")
+    names = (f"kmod-noiommufd-{root.kver}", "libnoiommufd-devel", "noiommufd-common", "noiommufd-dkms", "noiommufd-tools")
     assert re.fullmatch("".join(rf"{name}-.*\n" for name in names), found)
 
 
@@ -83,6 +81,12 @@ def test_tools(root: Root) -> None:
         "/usr/share/man/man8/noiommufd-run.8"]
     root.sh("rpm -i --nodeps /tmp/source/build/noiommufd-tools-*.rpm; noiommufd-run --help", log=LOG)
     root.sh("LD_PRELOAD=/usr/lib/noiommufd/libnoiommufd-vfio.so ls /; rpm -e noiommufd-tools", log=LOG)
+
+
+def test_headers(root: Root) -> None:
+    """The headers have a package of their own, which takes those that an older noiommufd-dkms had."""
+    assert files(root, "libnoiommufd-devel") == HEADERS
+    assert re.search("^noiommufd-dkms < ", root.sh("rpm -qp --conflicts /tmp/source/build/libnoiommufd-devel-*.rpm"), re.M)
 
 
 def test_changelog(root: Root) -> None:

@@ -152,10 +152,9 @@ static_assert(offsetof(struct iommu_ioas_map, iova) ==
 static int noiommufd_answer_map(void *arg, u64 iova)
 {
 	struct noiommufd_ucmd *ucmd = arg;
-	struct iommu_ioas_map_file *cmd = ucmd->cmd;
+	struct iommu_ioas_map_file __user *user = ucmd->ubuffer;
 
-	cmd->iova = iova;
-	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return put_user(iova, &user->iova);
 }
 
 static int noiommufd_map(struct noiommufd_ucmd *ucmd, bool file)

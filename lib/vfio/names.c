@@ -311,7 +311,37 @@ static const char *real_path(const char *path, char to[PATH_MAX])
 	return other ?: path;
 }
 
-/* Store a link's contents, as much as there is room for, as readlink() does. */
+/* What the program finds in the link @path; NULL: what the kernel has there. */
+static const char *seen_link(const char *path, char text[PATH_MAX])
+{
+	char address[NAME_MAX + 1];
+	const char *name;
+	long group;
+
+	if (!path || *path != '/')
+		return NULL;
+
+	if (is_link(path, "driver")) {
+		name = link_name(path, text);
+		if (!name || strcmp(name, OUR_DRIVER))
+			return NULL;
+		snprintf(text + (name - text), strlen(OUR_DRIVER), "vfio-pci");
+		return text;
+	}
+	if (!iova_is_pa() && strncmp(path, "/proc/self/fd/", 14) == 0 && path[14] &&
+	    file_kind(atoi(path + 14), address) == FILE_CONTAINER)
+		return CONTAINER;
+	group = group_of(path);
+	if (group < 0)
+		return NULL;
+	snprintf(text, PATH_MAX, "../../../kernel/iommu_groups/%ld", group);
+	return text;
+}
+
+/*
+ * Answer as readlink() does: as much as there is room for. The rest of @buf is
+ * left as it is, since some programs have a null byte there.
+ */
 static ssize_t answer(const char *text, char *buf, size_t size)
 {
 	size_t length = strlen(text);
@@ -322,70 +352,36 @@ static ssize_t answer(const char *text, char *buf, size_t size)
 	return length;
 }
 
-/* readlink() of @path returned @length: correct @buf and the length. */
-static ssize_t seen_link(const char *path, char *buf, size_t size, ssize_t length)
-{
-	char text[PATH_MAX], address[NAME_MAX + 1];
-	const char *name;
-	int error = errno;
-	long group;
-
-	if (!path || *path != '/')
-		return length;
-
-	if (length < 0) {
-		group = errno == ENOENT ? group_of(path) : -1;
-		errno = error;
-		if (group < 0)
-			return length;
-		snprintf(text, sizeof(text), "../../../kernel/iommu_groups/%ld", group);
-		return answer(text, buf, size);
-	}
-
-	if (is_link(path, "driver")) {
-		name = link_name(path, text);
-		if (name && strcmp(name, OUR_DRIVER) == 0) {
-			snprintf(text + (name - text), strlen(OUR_DRIVER), "vfio-pci");
-			return answer(text, buf, size);
-		}
-	} else if (!iova_is_pa() && strncmp(path, "/proc/self/fd/", 14) == 0 && path[14] &&
-		   file_kind(atoi(path + 14), address) == FILE_CONTAINER) {
-		return answer(CONTAINER, buf, size);
-	}
-	return length;
-}
-
-EXPORT ssize_t readlink(const char *path, char *buf, size_t size)
-{
-	return seen_link(path, buf, size, NEXT(readlink)(path, buf, size));
-}
-
-EXPORT ssize_t readlinkat(int dir, const char *path, char *buf, size_t size)
-{
-	return seen_link(path, buf, size, NEXT(readlinkat)(dir, path, buf, size));
-}
-
 /*
- * The checked forms, which a program compiled with _FORTIFY_SOURCE calls: libc
- * ends the program if @size exceeds @room.
+ * Define a form of readlink() that answers what seen_link() knows. The checked
+ * forms, which a program compiled with _FORTIFY_SOURCE calls, end the program if
+ * @size exceeds @room; that is left to libc.
  */
+#define READLINK(name, room, parameters, ...)			\
+EXPORT ssize_t name parameters					\
+{								\
+	char text[PATH_MAX];					\
+	const char *seen = seen_link(path, text);		\
+								\
+	if (seen && size && size <= (room))			\
+		return answer(seen, buf, size);			\
+	return NEXT(name)(__VA_ARGS__);				\
+}
+
 ssize_t __readlink_chk(const char *path, char *buf, size_t size, size_t room);
 ssize_t __readlinkat_chk(int dir, const char *path, char *buf, size_t size,
 			 size_t room);
 
-EXPORT ssize_t __readlink_chk(const char *path, char *buf, size_t size,
-			      size_t room)
-{
-	return seen_link(path, buf, size,
-			 NEXT(__readlink_chk)(path, buf, size, room));
-}
-
-EXPORT ssize_t __readlinkat_chk(int dir, const char *path, char *buf,
-				size_t size, size_t room)
-{
-	return seen_link(path, buf, size,
-			 NEXT(__readlinkat_chk)(dir, path, buf, size, room));
-}
+READLINK(readlink, size, (const char *path, char *buf, size_t size), path, buf, size)
+READLINK(readlinkat, size,
+	 (int dir, const char *path, char *buf, size_t size),
+	 dir, path, buf, size)
+READLINK(__readlink_chk, room,
+	 (const char *path, char *buf, size_t size, size_t room),
+	 path, buf, size, room)
+READLINK(__readlinkat_chk, room,
+	 (int dir, const char *path, char *buf, size_t size, size_t room),
+	 dir, path, buf, size, room)
 
 #define READDIR(name, type)					\
 EXPORT struct type *name(DIR *dir)				\

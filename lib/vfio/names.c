@@ -3,6 +3,7 @@
  * The files by which a program finds devices, under the names that it knows:
  *
  * BDF/driver				a link to a driver vfio-pci
+ * /sys/bus/pci/drivers/vfio-pci	that of noiommu-vfio-pci, for what is missing
  * /sys/module/vfio, vfio_pci		those of noiommu-vfio-pci, for what is missing
  * .../vfio/parameters/enable_unsafe_noiommu_mode	the switch of noiommu-vfio-pci
  *
@@ -40,6 +41,7 @@
 #include "preload.h"
 
 #define MODULE "/sys/module/noiommu_vfio_pci"
+#define DRIVERS "/bus/pci/drivers/"
 #define CONTAINER "/dev/vfio/vfio"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -285,6 +287,26 @@ static const char *device_path(const char *path, char to[PATH_MAX])
 	return to;
 }
 
+/*
+ * The file that stands for one of the driver vfio-pci, or NULL. A program may
+ * have put the link's contents behind the device's directory:
+ * /sys/bus/pci/devices/BDF/../../../bus/pci/drivers/vfio-pci
+ */
+static const char *driver_path(const char *path, char to[PATH_MAX])
+{
+	const char *name, *rest;
+
+	name = strncmp(path, "/sys/", 5) ? NULL : strstr(path, DRIVERS "vfio-pci");
+	if (!name)
+		return NULL;
+	name += strlen(DRIVERS);
+	rest = name + strlen("vfio-pci");
+	if ((*rest && *rest != '/') || exists(path) ||
+	    snprintf(to, PATH_MAX, "%.*s" OUR_DRIVER "%s", (int)(name - path), path, rest) >= PATH_MAX)
+		return NULL;
+	return to;
+}
+
 /* What to open or look at instead of @path; @path itself if it is not ours. */
 static const char *real_path(const char *path, char to[PATH_MAX])
 {
@@ -300,10 +322,10 @@ static const char *real_path(const char *path, char to[PATH_MAX])
 		   strcmp(path, "/sys/module/vfio_pci") == 0) {
 		if (!exists(path))
 			other = MODULE;
-	} else if (iova_is_pa()) {
-		other = device_path(path, to);
 	} else {
-		other = group_path(path, to);
+		other = iova_is_pa() ? device_path(path, to) : group_path(path, to);
+		if (!other)
+			other = driver_path(path, to);
 	}
 
 	if (other && strcmp(other, path) && debugging())
@@ -382,6 +404,28 @@ READLINK(__readlink_chk, room,
 READLINK(__readlinkat_chk, room,
 	 (int dir, const char *path, char *buf, size_t size, size_t room),
 	 dir, path, buf, size, room)
+
+/* What realpath() returned, with the name that a program knows for our driver */
+static char *seen_path(char *path)
+{
+	if (path && strcmp(path, "/sys" DRIVERS OUR_DRIVER) == 0)
+		memcpy(path + strlen("/sys" DRIVERS), "vfio-pci", sizeof("vfio-pci"));
+	return path;
+}
+
+char *__realpath_chk(const char *path, char *resolved, size_t room);
+
+#define REALPATH(name, parameters, ...)				\
+EXPORT char *name parameters					\
+{								\
+	char to[PATH_MAX];					\
+								\
+	return seen_path(NEXT(name)(real_path(path, to), ##__VA_ARGS__));	\
+}
+
+REALPATH(realpath, (const char *path, char *resolved), resolved)
+REALPATH(__realpath_chk, (const char *path, char *resolved, size_t room), resolved, room)
+REALPATH(canonicalize_file_name, (const char *path))
 
 #define READDIR(name, type)					\
 EXPORT struct type *name(DIR *dir)				\

@@ -101,6 +101,16 @@ TEST(group_names)
 	expect_eq(target[length], '#');
 	expect_errno(lib(readlink)(path, target, 0), EINVAL);
 
+	/* The driver's directory, by the link, by what it contains, and by name */
+	expect(lib(realpath)(path, target));
+	expect(!strcmp(target, "/sys/bus/pci/drivers/vfio-pci"));
+	snprintf(path, sizeof(path), SYSFS "/%s/../../../bus/pci/drivers/vfio-pci", edu());
+	expect(lib(realpath)(path, target));
+	expect(!strcmp(target, "/sys/bus/pci/drivers/vfio-pci"));
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/vfio-pci/%s", edu());
+	expect_ok(lib(access)(path, F_OK));
+	expect_errno(lib(access)("/sys/bus/pci/drivers/vfio-pcix", F_OK), ENOENT);
+
 	/* A device of another driver is as it was. */
 	snprintf(path, sizeof(path), SYSFS "/0000:00:0c.0/iommu_group");
 	expect_errno(lib(readlink)(path, target, sizeof(target)), ENOENT);

@@ -13,7 +13,9 @@ from runner.root import Root
 def dpdk(role: str, suite: str, kind: str, tests: str, append: str = "") -> None:
     """Boot a guest that runs these tests of a suite's DPDK; fail unless all of them pass."""
     name = f"dpdk-{suite}-{kind}{append and '-' + append.partition('=')[0]}"
-    guest = Guest(f"{role}-{name}", Root.of_role(role, f"{role}-{name}"), clients.spec(suite, kind, append, tests))
+    root = Root.of_role(role, f"{role}-{name}")
+    spec = clients.counting_spec(root, suite, kind) if tests == "burst" else clients.spec(suite, kind, append, tests)
+    guest = Guest(f"{role}-{name}", root, spec)
     ended(guest)
     programs = [guest.program(name) for name in guest.spec.frames]
     wrong = [f"{program.name}: {fault}" for program in programs for fault in program.faults]

@@ -22,6 +22,12 @@ def test_dpdk(role: str, suite: str, kind: str) -> None:
     dpdk(role, suite, kind, ALL if kind == "legacy" else f"{ALL} interrupt no_calls")
 
 
+@pytest.mark.parametrize("kind", ["virtio", "e1000e"])
+def test_dpdk_burst(kind: str) -> None:
+    """The instructions of a burst are those that it has on uio_pci_generic."""
+    dpdk("6.12", "trixie", kind, "burst")
+
+
 @pytest.mark.parametrize("role", ["6.12", "newest"])
 def test_dpdk_movable(role: str) -> None:
     """With huge pages that pinning moves, so that their address is valid only afterwards."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from .archive import apt_proxies, ask, cached, maker, source_line
+from .archive import apt_proxies, ask, cached, debs_make, maker, source_line
 from .guest import Spec
-from .machine import LOGS, TESTS, remove, run
-from .root import tools
+from .machine import BUILD, LOGS, TESTS, remove, run
+from .root import Root, tools
 
 # The programs of DPDK that the tests run, and the drivers that they load
 PROGRAMS = ("testpmd", "proc-info")
@@ -77,3 +78,28 @@ def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
                 f"frame dpdk /tests/dpdk bind {tests} -- 0000:01:00.0 0000:02:00.0\nframe guest-unload unload\n",
                 ["guest-load", "dpdk", "guest-unload"], files=files, devices=" ".join(words).split(),
                 cpu="Nehalem,+pdpe1gb", memory="4G", append=append, limit=900)
+
+
+def burst(suite: str) -> Path:
+    """Build the program burst, with the headers and libraries of a release's DPDK."""
+    version, headers, out = "".join(ask(suite, "libdpdk-dev")), BUILD / "dpdk-headers", BUILD / "dpdk-burst"
+    debs = cached(f"debs-dpdk-{suite}_{version}", debs_make, suite, "libdpdk-dev")
+    remove(headers)
+    run("dpkg-deb", "-x", *debs.glob("*.deb"), headers)
+    # The libraries need the libc of that release, which is not here.
+    run("gcc", *"-O2 -g -Wall -Wextra -Werror -march=corei7 -Wl,--allow-shlib-undefined -o".split(), out,
+        TESTS / "clients/burst.c", *(f"-isystem{path}" for path in headers.glob("usr/include/**/dpdk")),
+        *(next(dpdk(suite).glob(f"usr/lib/*/librte_{name}.so.*")) for name in ("eal", "ethdev", "mbuf", "mempool")),
+        log=LOGS / "burst.log")
+    return out
+
+
+def counting_spec(root: Root, suite: str, kind: str) -> Spec:
+    """The guest for the test burst. As in make bench, its time stamp counter counts instructions."""
+    base, uio = spec(suite, kind, "", "burst"), root.path / "lib/modules" / root.kver / "kernel/drivers/uio"
+    files = {f"lib/modules/{root.kver}/updates/{path.name}": path
+             for name in ("uio", "uio_pci_generic") for path in uio.glob(f"{name}.ko*")}
+    return replace(base, files=base.files | files | {"dpdk/usr/bin/dpdk-burst": burst(suite)}, command=f"""
+        -icount shift=0 -accel tcg,thread=single,tb-size=512 -cpu {base.cpu} -m {base.memory} -smp 1
+        -kernel {{kernel}} -initrd {{image}} -append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr
+        tsc=reliable random.trust_cpu=on" {" ".join(base.devices)}""")

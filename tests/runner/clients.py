@@ -65,6 +65,20 @@ def machine_has(kind: str) -> bool:
     return f"{device} options" in run("qemu-system-x86_64", "-device", f"{device},help")
 
 
+def ports(suite: str) -> Path:
+    """Build the program ports, with the headers and libraries of a release's DPDK."""
+    version, headers, out = "".join(ask(suite, "libdpdk-dev")), BUILD / "dpdk-headers", BUILD / "dpdk-ports"
+    debs = cached(f"debs-dpdk-{suite}_{version}", debs_make, suite, "libdpdk-dev")
+    remove(headers)
+    run("dpkg-deb", "-x", *debs.glob("*.deb"), headers)
+    # The libraries need the libc of that release, which is not here.
+    run("gcc", *"-O2 -g -Wall -Wextra -Werror -march=corei7 -Wl,--allow-shlib-undefined -o".split(), out,
+        TESTS / "clients/ports.c", *(f"-isystem{path}" for path in headers.glob("usr/include/**/dpdk")),
+        *(next(dpdk(suite).glob(f"usr/lib/*/librte_{name}.so.*")) for name in ("eal", "ethdev", "mbuf", "mempool")),
+        log=LOGS / "dpdk-ports.log")
+    return out
+
+
 def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
     """The guest for these tests: a hub connects its two ports, which are of that kind. DPDK needs SSE4.2."""
     words = [f"-netdev hubport,id=hub{port},hubid=0 -device pcie-root-port,bus=pcie.0,id=port{port},addr={port},"
@@ -74,24 +88,12 @@ def spec(suite: str, kind: str, append: str, tests: str) -> Spec:
              if not path.is_dir() or path.is_symlink()}
     files |= {"dpdk/usr/sbin/noiommufd-run": tools() / "noiommufd-run", "tests/dpdk": TESTS / "clients/dpdk",
               "dpdk/usr/lib/noiommufd/libnoiommufd-vfio.so": tools() / "libnoiommufd-vfio.so"}
+    if "burst" in tests or "rx_interrupts" in tests:
+        files["dpdk/usr/bin/dpdk-ports"] = ports(suite)
     return Spec("frame guest-load load\nmodprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1\n"
                 f"frame dpdk /tests/dpdk bind {tests} -- 0000:01:00.0 0000:02:00.0\nframe guest-unload unload\n",
                 ["guest-load", "dpdk", "guest-unload"], files=files, devices=" ".join(words).split(),
                 cpu="Nehalem,+pdpe1gb", memory="4G", append=append, limit=900)
-
-
-def burst(suite: str) -> Path:
-    """Build the program burst, with the headers and libraries of a release's DPDK."""
-    version, headers, out = "".join(ask(suite, "libdpdk-dev")), BUILD / "dpdk-headers", BUILD / "dpdk-burst"
-    debs = cached(f"debs-dpdk-{suite}_{version}", debs_make, suite, "libdpdk-dev")
-    remove(headers)
-    run("dpkg-deb", "-x", *debs.glob("*.deb"), headers)
-    # The libraries need the libc of that release, which is not here.
-    run("gcc", *"-O2 -g -Wall -Wextra -Werror -march=corei7 -Wl,--allow-shlib-undefined -o".split(), out,
-        TESTS / "clients/burst.c", *(f"-isystem{path}" for path in headers.glob("usr/include/**/dpdk")),
-        *(next(dpdk(suite).glob(f"usr/lib/*/librte_{name}.so.*")) for name in ("eal", "ethdev", "mbuf", "mempool")),
-        log=LOGS / "burst.log")
-    return out
 
 
 def counting_spec(root: Root, suite: str, kind: str) -> Spec:
@@ -99,7 +101,7 @@ def counting_spec(root: Root, suite: str, kind: str) -> Spec:
     base, uio = spec(suite, kind, "", "burst"), root.path / "lib/modules" / root.kver / "kernel/drivers/uio"
     files = {f"lib/modules/{root.kver}/updates/{path.name}": path
              for name in ("uio", "uio_pci_generic") for path in uio.glob(f"{name}.ko*")}
-    return replace(base, files=base.files | files | {"dpdk/usr/bin/dpdk-burst": burst(suite)}, command=f"""
+    return replace(base, files=base.files | files, command=f"""
         -icount shift=0 -accel tcg,thread=single,tb-size=512 -cpu {base.cpu} -m {base.memory} -smp 1
         -kernel {{kernel}} -initrd {{image}} -append "console=ttyS0 panic=-1 oops=panic mitigations=off nokaslr
         tsc=reliable random.trust_cpu=on" {" ".join(base.devices)}""")

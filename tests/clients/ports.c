@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Counts the instructions of one burst of 32 packets, with DPDK's options as
- * arguments. Its first port sends them, its second receives them. With QEMU's
- * "-icount shift=0" the time stamp counter advances by one per instruction.
+ * ports [DPDK's options] -- TEST: the first port sends packets, in bursts of 32,
+ * and the second one receives them.
  *
- * Prints "tx MEDIAN" and "rx MEDIAN".
+ * burst	counts the instructions of one burst, and prints "tx MEDIAN" and
+ *		"rx MEDIAN". With QEMU's "-icount shift=0" the time stamp counter
+ *		advances by one per instruction.
+ * interrupts	waits for a receive interrupt before it receives
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +24,11 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+/* Rounds of a test, and how many may be tried until so many are good */
 #define ROUNDS		1001
 #define TRIES		(2 * ROUNDS)
+#define WAKE_UPS	100
+#define WAKE_UP_TRIES	110
 #define BURST		32
 #define DESCRIPTORS	256
 #define MBUFS		2047
@@ -39,9 +45,9 @@
 
 static struct rte_mempool *pool;
 
-static void start(__u16 port)
+static void start(__u16 port, bool interrupts)
 {
-	const struct rte_eth_conf conf = { 0 };
+	const struct rte_eth_conf conf = { .intr_conf.rxq = interrupts };
 	struct rte_eth_link link;
 	int tries = 100;
 
@@ -103,7 +109,19 @@ static void print_median(const char *name, __u64 *rounds)
 	printf("%s %llu\n", name, rounds[ROUNDS / 2]);
 }
 
-int main(int argc, char **argv)
+/* Returns the number of packets that were sent; the others are freed. */
+static __u16 send_new(__u64 *took)
+{
+	struct rte_mbuf *packets[BURST];
+	__u16 sent;
+
+	make_burst(packets);
+	sent = send_burst(packets, took);
+	rte_pktmbuf_free_bulk(packets + sent, BURST - sent);
+	return sent;
+}
+
+static void count_instructions(void)
 {
 	static __u64 tx[ROUNDS], rx[ROUNDS];
 	struct rte_mbuf *packets[BURST];
@@ -111,19 +129,10 @@ int main(int argc, char **argv)
 	__u16 sent, got, all;
 	__u64 took;
 
-	expect(rte_eal_init(argc, argv) >= 0);
-	pool = rte_pktmbuf_pool_create("packets", MBUFS, 0, 0,
-				       RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	expect(pool && rte_eth_dev_count_avail() == 2);
-	start(1);
-	start(0);
-
 	/* A round counts if all packets were sent, and received together. */
 	while (round < ROUNDS) {
 		expect(tries--);
-		make_burst(packets);
-		sent = send_burst(packets, &tx[round]);
-		rte_pktmbuf_free_bulk(packets + sent, BURST - sent);
+		sent = send_new(&tx[round]);
 		all = 0;
 		do {
 			rte_delay_us_sleep(MILLISECONDS * 1000);
@@ -136,7 +145,74 @@ int main(int argc, char **argv)
 	}
 	print_median("tx", tx);
 	print_median("rx", rx);
+}
 
+/* Receives packets until there are none, and returns how many there were. */
+static unsigned int receive_all(void)
+{
+	struct rte_mbuf *packets[BURST];
+	unsigned int all = 0;
+	__u16 got;
+	__u64 took;
+
+	do {
+		rte_delay_us_sleep(MILLISECONDS * 1000);
+		got = receive_burst(packets, &took);
+		rte_pktmbuf_free_bulk(packets, got);
+		all += got;
+	} while (got);
+	return all;
+}
+
+static int wait_for_interrupt(int milliseconds)
+{
+	struct rte_epoll_event event;
+
+	return rte_epoll_wait(RTE_EPOLL_PER_THREAD, &event, 1, milliseconds);
+}
+
+static void wake_ups(void)
+{
+	int woken = 0, tries = WAKE_UP_TRIES;
+	__u64 took;
+
+	expect(!rte_eth_dev_rx_intr_ctl_q(1, 0, RTE_EPOLL_PER_THREAD,
+					  RTE_INTR_EVENT_ADD, NULL));
+	while (woken < WAKE_UPS) {
+		/* An emulated device loses one now and then on a busy host. */
+		expect(tries--);
+		receive_all();
+		wait_for_interrupt(0);
+		expect(!rte_eth_dev_rx_intr_enable(1, 0));
+		/* Packets bring it, and nothing else. */
+		if (!woken)
+			expect(wait_for_interrupt(200) == 0);
+		expect(send_new(&took));
+		if (wait_for_interrupt(2000) == 1) {
+			expect(!rte_eth_dev_rx_intr_disable(1, 0));
+			expect(receive_all());
+			woken++;
+		}
+	}
+	printf("%d interrupts, of %d\n", woken, WAKE_UP_TRIES - tries);
+}
+
+int main(int argc, char **argv)
+{
+	int options = rte_eal_init(argc, argv);
+	bool waits;
+
+	expect(options >= 0 && options + 1 < argc);
+	waits = !strcmp(argv[options + 1], "interrupts");
+	pool = rte_pktmbuf_pool_create("packets", MBUFS, 0, 0,
+				       RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	expect(pool && rte_eth_dev_count_avail() == 2);
+	start(1, waits);
+	start(0, false);
+	if (waits)
+		wake_ups();
+	else
+		count_instructions();
 	stop(0);
 	stop(1);
 	rte_eal_cleanup();

@@ -154,11 +154,12 @@ static int bind_group(int group, int container)
 #define OF_BOTH_KINDS \
 	"SET_CONTAINER: a group of noiommufd and one of the kernel's vfio cannot have the same container: open another one"
 
+/* These two are called with the lock held. */
 static int set_container(int group, const int *arg)
 {
 	char address[NAME_MAX + 1];
 	enum file_kind kind;
-	int container, ret;
+	int container;
 	__u32 ioas;
 
 	if (!readable(arg, sizeof(*arg)))
@@ -174,31 +175,20 @@ static int set_container(int group, const int *arg)
 	if (kind != FILE_CONTAINER)
 		return fail(EBADFD, "SET_CONTAINER: fd %d is no container of noiommufd", container);
 
-	take_lock();
-	ret = bind_group(group, container);
-	if (!ret) {
-		ioas = container_ioas(container);
-		ret = ioas ? attach(group, ioas) : -1;
-		if (ret)
-			fail(errno,
-			     "SET_CONTAINER: the device cannot be given the container's memory: %m");
-		else
-			set_flags(group, 0, IS_SET);
-	}
-	drop_lock();
-	return ret;
+	if (bind_group(group, container))
+		return -1;
+	ioas = container_ioas(container);
+	if (!ioas || attach(group, ioas))
+		return fail(errno,
+			    "SET_CONTAINER: the device cannot be given the container's memory: %m");
+	return set_flags(group, 0, IS_SET);
 }
 
 static int unset_container(int group)
 {
-	int ret;
-
 	if (!(flags_of(group) & IS_SET))
 		return fail(EINVAL, "UNSET_CONTAINER: the group has no container");
-	ret = detach(group);
-	if (!ret)
-		set_flags(group, IS_SET, 0);
-	return ret;
+	return detach(group) ?: set_flags(group, IS_SET, 0);
 }
 
 /* @name may be followed by a VF token, which a noiommu device does not need. */
@@ -231,13 +221,18 @@ static int group_status(int group, struct vfio_group_status *status)
 static int group_ioctl(int fd, unsigned int request, void *arg,
 		       const char *address)
 {
+	int ret;
+
 	switch (request) {
 	case VFIO_GROUP_GET_STATUS:
 		return group_status(fd, arg);
 	case VFIO_GROUP_SET_CONTAINER:
-		return set_container(fd, arg);
 	case VFIO_GROUP_UNSET_CONTAINER:
-		return unset_container(fd);
+		take_lock();
+		ret = request == VFIO_GROUP_SET_CONTAINER ? set_container(fd, arg) :
+							    unset_container(fd);
+		drop_lock();
+		return ret;
 	case VFIO_GROUP_GET_DEVICE_FD:
 		return get_device(fd, arg, address);
 	default:

@@ -6,6 +6,7 @@
  * their place is what group_preloaded tests.
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -174,6 +175,10 @@ TEST(group_in_order)
 	expect_refused(set_container(group, group), EBADFD, "is no container");
 	expect_refused(set_container(group, open("/dev/null", O_RDWR)), EBADFD, "is no container");
 	expect_refused(set_container(group, open(CONTAINER, O_RDWR)), EPERM, "the kernel's vfio");
+	/* The kernel's own iommufd */
+	if (!access("/dev/kernel/iommu", F_OK))
+		expect_refused(set_container(group, open("/dev/kernel/iommu", O_RDWR)), EBADFD,
+			       "is no container");
 	expect_ok(set_container(group, container));
 	expect_refused(set_container(group, container), EINVAL, "the group has a container");
 	expect_refused(set_container(group, -1), EBADF, "fd -1 is not open");
@@ -385,6 +390,39 @@ TEST(group_unset)
 	expect_ok(set_container(g.group, g.container));
 	expect_eq(group_status(g.group), VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET);
 	expect_bound(g.device);
+}
+
+static struct group shared;
+static bool go;
+
+static void *put_into_container(void *result)
+{
+	while (!flag(&go))
+		;
+	*(int *)result = set_container(shared.group, shared.container) ? errno : 0;
+	return NULL;
+}
+
+/* Threads that do the same at the same time: one of them succeeds. */
+TEST(group_threads)
+{
+	struct group *g = &shared;
+	pthread_t thread[2];
+	int result[2], i, n;
+
+	group_setup(g, VFIO_TYPE1_IOMMU);
+	for (n = 0; n < 200; n++) {
+		expect_ok(unset_container(g->group));
+		__atomic_store_n(&go, false, __ATOMIC_RELEASE);
+		for (i = 0; i < 2; i++)
+			expect_eq(pthread_create(&thread[i], NULL, put_into_container,
+						 &result[i]), 0);
+		set_flag(&go);
+		for (i = 0; i < 2; i++)
+			expect_eq(pthread_join(thread[i], NULL), 0);
+		expect_eq(result[0] + result[1], EINVAL);
+		expect(!result[0] || !result[1]);
+	}
 }
 
 /* Another program opens what this one has. */

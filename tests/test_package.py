@@ -97,7 +97,8 @@ def test_build(deb: Path) -> None:
 
 
 def test_lintian(deb: Path) -> None:
-    run("lintian", "--pedantic", "--fail-on", "error,warning,pedantic", *deb.parent.glob("*.deb"), log=LOGS / "lintian.log")
+    run("lintian", "--pedantic", "--fail-on", "error,warning,pedantic", *deb.parent.glob("*.deb"),
+        log=LOGS / "lintian.log")
 
 
 def test_install(package: PackageRoot) -> None:

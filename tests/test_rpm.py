@@ -55,7 +55,8 @@ def installs(root: Root, where: str, *packages: str) -> None:
 
 def test_build(root: Root) -> None:
     found = "".join(sorted(f"{path.name}\n" for path in (root.path / "tmp/source/build").glob("*.rpm")))
-    names = (f"kmod-noiommufd-{root.kver}", "libnoiommufd-devel", "noiommufd-common", "noiommufd-dkms", "noiommufd-tools")
+    names = (f"kmod-noiommufd-{root.kver}", "libnoiommufd-devel", "noiommufd-common", "noiommufd-dkms",
+             "noiommufd-tools")
     assert re.fullmatch("".join(rf"{name}-.*\n" for name in names), found)
 
 
@@ -86,7 +87,8 @@ def test_tools(root: Root) -> None:
 def test_headers(root: Root) -> None:
     """The headers have a package of their own, which takes those that an older noiommufd-dkms had."""
     assert files(root, "libnoiommufd-devel") == HEADERS
-    assert re.search("^noiommufd-dkms < ", root.sh("rpm -qp --conflicts /tmp/source/build/libnoiommufd-devel-*.rpm"), re.M)
+    said = root.sh("rpm -qp --conflicts /tmp/source/build/libnoiommufd-devel-*.rpm")
+    assert re.search("^noiommufd-dkms < ", said, re.M)
 
 
 def test_changelog(root: Root) -> None:

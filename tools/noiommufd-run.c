@@ -141,10 +141,10 @@ static const char *cannot_load(int fd, const Elf64_Ehdr *header)
 			continue;
 		if (pread(fd, linker, sizeof(linker) - 1, segment.p_offset) > 0 &&
 		    strstr(linker, "/ld-musl-"))
-			return "is linked with musl, for which the library is not made: link it with glibc";
+			return "with musl, for which the library is not made: link it with glibc";
 		return NULL;
 	}
-	return "is linked statically, so that no library can be loaded into it: link it dynamically";
+	return "statically, so that no library can be loaded into it: link it dynamically";
 }
 
 /* Report a program that would run without the library before it starts. */
@@ -182,7 +182,7 @@ static void check_preload(const char *name)
 			     path, LIBRARY);
 		why = cannot_load(fd, &header);
 		if (why)
-			errx(EXIT_OURS, "%s %s", path, why);
+			errx(EXIT_OURS, "%s is linked %s", path, why);
 	}
 	close(self);
 	close(fd);

@@ -270,18 +270,17 @@ static const char *group_path(const char *path, char to[PATH_MAX])
 /* The file that stands for a file of a device's own node, or NULL */
 static const char *device_path(const char *path, char to[PATH_MAX])
 {
-	const char *name;
+	const char *name = NULL;
 
 	if (strcmp(path, "/dev/iommu") == 0)
 		return iommufd_node();
 	if (strncmp(path, "/dev/vfio/devices/vfio", 22) == 0)
-		name = path + 18;
-	else if (strncmp(path, "/sys/", 5) == 0 && (name = strstr(path, "/vfio-dev/vfio")))
-		name += 10;
-	else
+		name = path + strlen("/dev/vfio");
+	else if (strncmp(path, "/sys/", 5) == 0)
+		name = strstr(path, "/vfio-dev/vfio");
+	if (!name || exists(path))
 		return NULL;
-	if (exists(path))
-		return NULL;
+	name = strchr(name + 1, '/') + 1;
 	if (snprintf(to, PATH_MAX, "%.*snoiommu-%s", (int)(name - path), path, name) >= PATH_MAX)
 		return NULL;
 	return to;
@@ -302,7 +301,8 @@ static const char *driver_path(const char *path, char to[PATH_MAX])
 	name += strlen(DRIVERS);
 	rest = name + strlen("vfio-pci");
 	if ((*rest && *rest != '/') || exists(path) ||
-	    snprintf(to, PATH_MAX, "%.*s" OUR_DRIVER "%s", (int)(name - path), path, rest) >= PATH_MAX)
+	    snprintf(to, PATH_MAX, "%.*s" OUR_DRIVER "%s", (int)(name - path), path,
+		     rest) >= PATH_MAX)
 		return NULL;
 	return to;
 }

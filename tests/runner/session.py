@@ -130,7 +130,8 @@ class Session:
                 spec.files["nvme"] = example()
                 lines.append(f"frame example example {EXAMPLE}")
             # On a second kernel, all tests of these programs belong to a single test.
-            line = f'run {name} "{self.tests}"' if self.tests and kind in ("suite", *OWN_GUEST.values()) else f"run {name}"
+            some = self.tests and kind in ("suite", *OWN_GUEST.values())
+            line = f'run {name} "{self.tests}"' if some else f"run {name}"
             lines += ["reload iova_base=4096", line, "reload"] if name in AS_7_3 else [line]
         spec.plan = "\n".join([*lines, "frame guest-unload unload", ""])
         spec.frames = ["guest-load", *names, *(["example"] if "nvme" in spec.files else []), "guest-unload"]

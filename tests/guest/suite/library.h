@@ -122,7 +122,8 @@ static inline void check_said(const char *file, int line, const char *what, cons
 	last = strrchr(text, '\n');
 	last = last ? last + 1 : text;
 	if (strncmp(last, "noiommufd: ", 11) || !strstr(last, words))
-		test_fail(file, line, "%s: expected a line with \"%s\", got \"%s\"", what, words, last);
+		test_fail(file, line, "%s: expected a line with \"%s\", got \"%s\"", what, words,
+			  last);
 	expect_ok(ftruncate(said, 0));
 	expect_ok(lseek(said, 0, SEEK_SET));
 }

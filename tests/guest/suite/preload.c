@@ -248,8 +248,8 @@ TEST(group_map)
 	next = pagemap_pa(va + PAGE);
 
 	/* At an address that is not the memory's, nothing is left. */
-	snprintf(words, sizeof(words), "the physical address %#llx, and the program takes it for %#llx",
-		 pa, next);
+	snprintf(words, sizeof(words), "address %#llx, and the program takes it for %#llx", pa,
+		 next);
 	expect_refused(map_dma(g.container, va, PAGE, pa ^ (1ULL << 40)), EFAULT, "physical");
 	expect_refused(map_dma(g.container, va, PAGE, next), EFAULT, words);
 	expect_pins(before);
@@ -383,7 +383,8 @@ TEST(group_unset)
 	id = new_ioas(other);
 	expect_ok(object_destroy(other, id));
 	listen_to_library();
-	expect_refused(set_container(g.group, other), EINVAL, "only when all of its files were closed");
+	expect_refused(set_container(g.group, other), EINVAL,
+		       "only when all of its files were closed");
 	expect_eq(new_ioas(other), id);
 	expect_errno(set_container(g.group, used), EINVAL);
 	expect_eq(group_status(g.group), VFIO_GROUP_FLAGS_VIABLE);

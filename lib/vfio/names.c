@@ -300,8 +300,9 @@ static const char *driver_path(const char *path, char to[PATH_MAX])
 		return NULL;
 	name += strlen(DRIVERS);
 	rest = name + strlen("vfio-pci");
-	if ((*rest && *rest != '/') || exists(path) ||
-	    snprintf(to, PATH_MAX, "%.*s" OUR_DRIVER "%s", (int)(name - path), path,
+	if ((*rest && *rest != '/') || exists(path))
+		return NULL;
+	if (snprintf(to, PATH_MAX, "%.*s" OUR_DRIVER "%s", (int)(name - path), path,
 		     rest) >= PATH_MAX)
 		return NULL;
 	return to;

@@ -235,6 +235,12 @@ static int group_ioctl(int fd, unsigned int request, void *arg,
 		return ret;
 	case VFIO_GROUP_GET_DEVICE_FD:
 		return get_device(fd, arg, address);
+	case VFIO_DEVICE_BIND_IOMMUFD:
+		/* The IOVAs that it maps, and gives to the device, are not checked. */
+		report("%s",
+		       "the program uses the device's own node, and not its group: run it without --vfio-group, or with --iova-pa");
+		errno = EOPNOTSUPP;
+		return -1;
 	default:
 		return kernel(fd, request, arg);
 	}

@@ -650,6 +650,17 @@ TEST(group_preloaded)
 	expect_eq(status >> 8, 1);
 }
 
+/* A program that takes the node itself could give the device any IOVA. */
+TEST(group_refuses_bind)
+{
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	int group = group_open(edu());
+
+	bind.iommufd = container_open();
+	expect_errno(lib(ioctl)(group, VFIO_DEVICE_BIND_IOMMUFD, &bind), EOPNOTSUPP);
+	expect_ok(set_container(group, bind.iommufd));
+}
+
 static void iova_pa(void)
 {
 	setenv("NOIOMMUFD_PRELOAD", "iova-pa", 1);

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <noiommufd/iommufd.h>
@@ -196,7 +197,9 @@ struct map_call {
 	void *cmd;
 	__u32 *flags;
 	__u32 ioas;
-	__u64 va;
+	__u64 va;		/* 0: memory of a file, from start on */
+	int file;
+	__u64 start;
 	__u64 length;
 	__u64 *iova;
 };
@@ -245,8 +248,9 @@ static int remember(int iommufd, const struct map_call *map, bool pinned)
 
 static int refuse(const struct map_call *map)
 {
-	report("%#llx bytes at %#llx are not physically contiguous: use huge pages",
-	       map->length, map->va);
+	report(map->va ? "%#llx bytes at %#llx are not physically contiguous: use huge pages" :
+	       "%#llx bytes of a file, from %#llx on, are not physically contiguous: use larger pages",
+	       map->length, map->va ?: map->start);
 	errno = ENOMEM;
 	return -1;
 }
@@ -272,16 +276,35 @@ static int map_fixed(int iommufd, const struct map_call *map)
 	return -1;
 }
 
+/* guess_pa() for memory of a file, which need not be mapped anywhere. */
+static __u64 guess_file_pa(const struct map_call *map)
+{
+	struct stat st;
+	size_t size;
+	void *view;
+	__u64 pa;
+
+	if (fstat(map->file, &st) || st.st_blksize <= 0)
+		return 0;
+	/* Huge pages, which are the file's blocks, are mapped as a whole. */
+	size = (map->length + st.st_blksize - 1) / st.st_blksize * st.st_blksize;
+	view = NEXT(mmap)(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, map->file,
+			  map->start);
+	if (view == MAP_FAILED)
+		return 0;
+	pa = guess_pa((uintptr_t)view, map->length);
+	munmap(view, size);
+	return pa;
+}
+
 /* No device is attached, so nothing is pinned: map where the memory is now. */
 static int map_unpinned(int iommufd, const struct map_call *map)
 {
 	__u64 pa;
 	int ret;
 
-	if (!map->va)
-		return fail(EOPNOTSUPP, "MAP_FILE before ATTACH: no physical address is to be had");
-	pa = guess_pa(map->va, map->length);
-	if (!pa && gather(map->va, map->length) == 0)
+	pa = map->va ? guess_pa(map->va, map->length) : guess_file_pa(map);
+	if (!pa && map->va && gather(map->va, map->length) == 0)
 		pa = guess_pa(map->va, map->length);
 	if (!pa)
 		return refuse(map);
@@ -410,11 +433,11 @@ int iova_pa_ioctl(int fd, unsigned int request, void *arg)
 	case IOMMU_IOAS_MAP:
 		return map_memory(fd, &(struct map_call){
 			request, arg, &map->flags, map->ioas_id, map->user_va,
-			map->length, &map->iova });
+			-1, 0, map->length, &map->iova });
 	case IOMMU_IOAS_MAP_FILE:
 		return map_memory(fd, &(struct map_call){
 			request, arg, &file->flags, file->ioas_id, 0,
-			file->length, &file->iova });
+			file->fd, file->start, file->length, &file->iova });
 	case IOMMU_IOAS_UNMAP:
 		return unmap_memory(fd, arg);
 	case IOMMU_IOAS_COPY:

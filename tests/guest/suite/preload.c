@@ -867,3 +867,27 @@ TEST(iova_pa_before_attach)
 		test_skip("the page came back");
 	expect_errno(iova_pa_attach(&s), EFAULT);
 }
+
+/* A file in memory, as uPCIe has it: the program gives the device IOVAs of a memfd. */
+TEST(iova_pa_file_before_attach)
+{
+	int fd = expect_ok(memfd_create("suite", 0));
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map), .flags = MAP_RW, .fd = fd, .start = PAGE, .length = PAGE,
+	};
+	struct setup s;
+	char *va;
+
+	expect_ok(ftruncate(fd, 3 * PAGE));
+	iova_pa_setup(&s, false);
+	map.ioas_id = s.ioas;
+	expect_ok(lib(ioctl)(s.iommu, IOMMU_IOAS_MAP_FILE, &map));
+	va = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	expect(va != MAP_FAILED);
+	va[PAGE] = 1;
+	expect_eq(map.iova, pagemap_pa(va + PAGE));
+	expect_ok(iova_pa_attach(&s));
+	expect_iova_is_pa(&s, map.iova, PAGE);
+	expect_dma(s.dev, va + PAGE, map.iova);
+	expect_ok(iova_pa_unmap(&s, map.iova, PAGE));
+}

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include <noiommufd/iommufd.h>
+#include <noiommufd/noiommufd.h>
 #include <noiommufd/vfio.h>
 
 #include "preload.h"
@@ -369,27 +370,62 @@ static int give_kernel(int group, const int *container)
 	return ret;
 }
 
+/*
+ * Is a file that the program takes for VFIO's a container of ours? Only noiommufd
+ * knows this ioctl, and refuses a struct that has more in it than it knows. A
+ * container of the kernel's has EINVAL or ENOTTY. file_kind(), which is for any
+ * file, takes thousands of instructions more.
+ */
+static bool is_container(int fd)
+{
+	struct {
+		struct noiommufd_ioas_get_pa_runs known;
+		__u64 more;
+	} ask = { .known.size = sizeof(ask), .more = 1 };
+
+	return kernel(fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &ask) < 0 && errno == E2BIG;
+}
+
+/* With --vfio-group, what is not answered here goes to the kernel at once. */
+static int group_mode_ioctl(int fd, unsigned int request, void *arg)
+{
+	char address[NAME_MAX + 1];
+	enum file_kind kind;
+
+	switch (request) {
+	case VFIO_SET_IOMMU:
+	case VFIO_IOMMU_GET_INFO:
+	case VFIO_IOMMU_MAP_DMA:
+	case VFIO_IOMMU_UNMAP_DMA:
+		if (is_container(fd))
+			return container_ioctl(fd, request, arg);
+		break;
+	case VFIO_GROUP_GET_STATUS:
+	case VFIO_GROUP_SET_CONTAINER:
+	case VFIO_GROUP_UNSET_CONTAINER:
+	case VFIO_GROUP_GET_DEVICE_FD:
+	case VFIO_DEVICE_BIND_IOMMUFD:
+		kind = file_kind(fd, address);
+		if (kind == FILE_GROUP)
+			return group_ioctl(fd, request, arg, address);
+		if (kind != FILE_CONTAINER && request == VFIO_GROUP_SET_CONTAINER)
+			return give_kernel(fd, arg);
+		break;
+	}
+	return kernel(fd, request, arg);
+}
+
 static int vfio_ioctl(int fd, unsigned int request, void *arg)
 {
 	char address[NAME_MAX + 1];
 	enum file_kind kind;
 
+	if (!iova_is_pa())
+		return group_mode_ioctl(fd, request, arg);
 	kind = file_kind(fd, address);
-	if (iova_is_pa())
-		return kind == FILE_CONTAINER || kind == FILE_GROUP ?
-			       iova_pa_ioctl(fd, request, arg) :
-			       kernel(fd, request, arg);
-
-	switch (kind) {
-	case FILE_CONTAINER:
-		return container_ioctl(fd, request, arg);
-	case FILE_GROUP:
-		return group_ioctl(fd, request, arg, address);
-	default:
-		if (request == VFIO_GROUP_SET_CONTAINER)
-			return give_kernel(fd, arg);
-		return kernel(fd, request, arg);
-	}
+	return kind == FILE_CONTAINER || kind == FILE_GROUP ?
+		       iova_pa_ioctl(fd, request, arg) :
+		       kernel(fd, request, arg);
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...)

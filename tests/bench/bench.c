@@ -20,6 +20,7 @@
  * are left out.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -781,6 +782,101 @@ static void bench_open(struct iommufd *io)
 	}
 }
 
+/*
+ * The preload library, and what it adds to an ioctl that libc would just pass on:
+ * all that is executed in the program and in the kernel.
+ */
+
+typedef int ioctl_fn(int fd, unsigned long request, ...);
+
+/* It is loaded, so that no other call of this program goes through it. */
+static ioctl_fn *library_ioctl(void)
+{
+	void *library = dlopen("/lib/libnoiommufd-vfio.so", RTLD_NOW);
+	ioctl_fn *fn = library ? dlsym(library, "ioctl") : NULL;
+
+	if (!fn)
+		die("%s", dlerror());
+	return fn;
+}
+
+static __u64 cost(ioctl_fn *fn, int fd, unsigned long request, void *arg)
+{
+	__u64 t = rdtsc();
+	int ret = fn(fd, request, arg);
+
+	t = rdtsc() - t - overhead;
+	expect(!ret);
+	return t;
+}
+
+static void add_round(const char *what, __u64 count)
+{
+	begin("ours", what, "device");
+	spent = count;
+	end();
+}
+
+/* GET_INFO of a device, MAP_DMA and UNMAP_DMA of memory at IOVA = PA */
+static void vfio_ioctls(struct iommufd *io, ioctl_fn *fn, void *va, __u64 pa,
+			__u64 took[3])
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)va,
+		.iova = pa,
+		.size = HUGE_PAGE,
+	};
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .iova = pa, .size = HUGE_PAGE,
+	};
+
+	took[0] = cost(fn, io->dev, VFIO_DEVICE_GET_INFO, &info);
+	took[1] = cost(fn, io->fd, VFIO_IOMMU_MAP_DMA, &map);
+	took[2] = cost(fn, io->fd, VFIO_IOMMU_UNMAP_DMA, &unmap);
+	expect(unmap.size == HUGE_PAGE);
+}
+
+static void bench_library(struct iommufd *io)
+{
+	struct iommu_vfio_ioas ioas = {
+		.size = sizeof(ioas), .op = IOMMU_VFIO_IOAS_SET,
+		.ioas_id = io->ioas,
+	};
+	struct vfio_group_status status = { .argsz = sizeof(status) };
+	ioctl_fn *library = library_ioctl();
+	__u64 libc_took[3], took[3], pfn;
+	void *va;
+	int i;
+
+	write_number("/proc/sys/vm/nr_hugepages", 1);
+	va = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE,
+		  -1, 0);
+	expect(va != MAP_FAILED);
+	read_pagemap(va, &pfn, 1);
+	expect(!ioctl(io->fd, IOMMU_VFIO_IOAS, &ioas));
+	expect(!library(io->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		add_round("library_get_status",
+			  cost(library, io->dev, VFIO_GROUP_GET_STATUS,
+			       &status));
+		vfio_ioctls(io, ioctl, va, pfn * PAGE, libc_took);
+		vfio_ioctls(io, library, va, pfn * PAGE, took);
+		add_round("get_info", libc_took[0]);
+		add_round("map_dma", libc_took[1]);
+		add_round("unmap_dma", libc_took[2]);
+		add_round("library_get_info", took[0] - libc_took[0]);
+		add_round("library_map_dma", took[1] - libc_took[1]);
+		add_round("library_unmap_dma", took[2] - libc_took[2]);
+	}
+	expect(!munmap(va, HUGE_PAGE));
+	write_number("/proc/sys/vm/nr_hugepages", 0);
+}
+
 static void bench_device(const char *name)
 {
 	__u32 command = PCI_MEMORY_AND_MASTER;
@@ -792,6 +888,8 @@ static void bench_device(const char *name)
 	bench_registers(&io);
 	bench_interrupt(&io, VFIO_PCI_MSI_IRQ_INDEX, "irq_msi");
 	bench_interrupt(&io, VFIO_PCI_INTX_IRQ_INDEX, "irq_intx");
+	if (!strcmp(name, "ours"))
+		bench_library(&io);
 	bench_open(&io);
 	iommufd_close(&io);
 }

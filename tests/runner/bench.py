@@ -19,7 +19,7 @@ from typing import Iterable
 from .guest import Guest, Spec, log_trouble
 from .kernels import BuiltRoot, reference_root
 from .machine import BUILD, OUT, TESTS, TOP, Failed, program, run, table, tell
-from .root import Root, compiled
+from .root import Root, tools
 from .session import Session
 
 SOURCE = TESTS / "bench"
@@ -38,7 +38,10 @@ Window = tuple[str, list[list[str]]]
 
 def bench(name: str, root: Root, args: str, words: str, limit: int = 3000) -> Guest:
     """Run the program bench in a guest, and return the guest when it has ended."""
-    files = {"bench": compiled("bench", SOURCE / "bench.c")}
+    files = {"bench": BUILD / "bench", "lib/libnoiommufd-vfio.so": tools() / "libnoiommufd-vfio.so"}
+    run("gcc", *"-O2 -g -Wall -Wextra -Werror -o".split(), files["bench"], f"-I{TOP}/include", SOURCE / "bench.c")
+    # Both need this machine's libc, which may be newer than that of the guest's root.
+    files |= {name: Path("/", name).resolve() for name in re.findall(r"/(\S+) \(0x", run("ldd", files["bench"]))}
     plan = f"{(SOURCE / 'plan').read_text()}frame bench /bench {args}\n"
     guest = Guest(name, root, Spec(plan, ["bench"], files, limit=limit, command=COMMAND + words))
     said = guest.program("bench")

@@ -265,6 +265,9 @@ static int set_iommu(int container, unsigned long type)
 #define MAP_DMA_ELSEWHERE \
 	"MAP_DMA: the memory at %#llx is at the physical address %#llx, and the program takes it for %#llx: it has to use physical addresses as IOVAs (DPDK: --iova-mode=pa), of memory that is contiguous and cannot move (huge pages outside of ZONE_MOVABLE)"
 
+#define MAP_DMA_NO_PIN \
+	"MAP_DMA: %#llx bytes at %#llx cannot be pinned: more than RLIMIT_MEMLOCK allows, or than the machine has%s"
+
 /*
  * The program gives the device the IOVA, so that has to be the memory's
  * physical address. One that the program looked up earlier may be stale, since
@@ -302,10 +305,17 @@ static int map_dma(int container, const struct vfio_iommu_type1_dma_map *arg)
 		return fail(EFAULT, "MAP_DMA: %p cannot be read", arg);
 	/* What is checked is what was mapped, whatever other threads do. */
 	map = *arg;
-	if (kernel(container, VFIO_IOMMU_MAP_DMA, &map))
+	if (kernel(container, VFIO_IOMMU_MAP_DMA, &map)) {
+		if (errno == ENOMEM) {
+			report(MAP_DMA_NO_PIN, map.size, map.vaddr,
+			       pinning_moves_huge_pages() ? "" :
+			       ", or huge pages in ZONE_MOVABLE, for which it takes Linux 6.5");
+			return -1;
+		}
 		return fail(errno, "MAP_DMA: %#llx bytes at %#llx, IOVA %#llx: %m%s",
 			    map.size, map.vaddr, map.iova, errno != EFAULT ? "" :
 			    " (there is no memory, or that of a device, or it is read-only)");
+	}
 	if (check_map(container, &map) == 0)
 		return 0;
 

@@ -25,11 +25,8 @@
 /* The size limit that Linux has for one io_uring buffer */
 #define BUFFER_MAX	0x40000000UL
 
-/*
- * From Linux 6.5 on, pinning movable huge pages moves them. Before that, the
- * kernel gets it wrong and logs a warning.
- */
-static bool can_settle(void)
+/* Before Linux 6.5, the kernel gets it wrong and logs a warning. */
+bool pinning_moves_huge_pages(void)
 {
 	unsigned int major, minor;
 	struct utsname name;
@@ -77,7 +74,8 @@ static void *settled(void *address, size_t length, int prot, int flags, int fd)
 	int error = errno;
 
 	if (address != MAP_FAILED && (flags & MAP_POPULATE) && (prot & PROT_WRITE) &&
-	    is_huge(flags, fd) && can_settle() && pin_once(address, length) && debugging())
+	    is_huge(flags, fd) && pinning_moves_huge_pages() &&
+	    pin_once(address, length) && debugging())
 		report("huge pages at %p may move when they are mapped for a device: %m", address);
 	errno = error;
 	return address;

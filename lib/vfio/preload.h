@@ -62,6 +62,9 @@ enum file_kind file_kind(int fd, char address[NAME_MAX + 1]);
 bool iova_is_pa(void);
 int iova_pa_ioctl(int fd, unsigned int request, void *arg);
 
+/* Can huge pages in ZONE_MOVABLE be pinned at all? */
+bool pinning_moves_huge_pages(void);
+
 bool debugging(void);
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

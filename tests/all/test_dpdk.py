@@ -35,6 +35,11 @@ def test_dpdk_movable(role: str) -> None:
     dpdk(role, "trixie", "virtio", "forward killed", "movablecore=3G")
 
 
+def test_dpdk_movable_refused() -> None:
+    """Before Linux 6.5, the library cannot have them moved before DPDK looks up their address."""
+    dpdk("6.1", "bookworm", "virtio", "refused", "movablecore=3G")
+
+
 @pytest.mark.parametrize("role", ["6.1", "6.12", "newest"])
 def test_dpdk_gib_pages(role: str) -> None:
     """With huge pages of 1 GiB."""

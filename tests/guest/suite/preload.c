@@ -477,7 +477,7 @@ TEST(group_no_permission)
 	expect_pins(before);
 	drop_cap(CAP_IPC_LOCK);
 	set_memlock(0);
-	expect_refused(map_dma(g.container, va, PAGE, pa), ENOMEM, "Cannot allocate memory");
+	expect_refused(map_dma(g.container, va, PAGE, pa), ENOMEM, "cannot be pinned");
 
 	expect_ok(setegid(65534));
 	expect_ok(seteuid(65534));

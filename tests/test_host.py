@@ -34,8 +34,8 @@ def test_ci_minutes() -> None:
 def test_no_conditionals_in_src() -> None:
     found = [f"{path}: {line}" for tree in ("src", "include") for path in (TOP / tree).rglob("*") if path.is_file()
              for line in re.findall(r"^\s*#\s*(?:if|ifdef|elif|else)\b.*", path.read_text(), re.M)]
-    # There is no other way to find out whether the system has a header.
-    assert [line for line in found if "/noiommufd/compat/" not in line] == []
+    # There is no other way to find out whether the system has a header, or which language this is.
+    assert [line for line in found if "/noiommufd/compat/" not in line and "#ifdef __cplusplus" not in line] == []
 
 
 def test_readme_example_compiles(tmp_path: Path) -> None:
@@ -70,6 +70,28 @@ def test_compat_headers(system: str, language: str, tmp_path: Path) -> None:
     run("gcc", f"-std={language}", "-x", "c" if language == "c11" else "c++", "-Wall", "-Wextra", "-Werror",
         "-pedantic", "-fsyntax-only", f"-I{TOP}/include/noiommufd/compat", f"-I{TOP}/include", "-isystem",
         libc_dev(system) / "usr/include", tmp_path / "program.c")
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=c11", "g++ -x c++ -std=c++17", "clang -std=c11"])
+@pytest.mark.parametrize("library", ["libnoiommufd.so", "libnoiommufd.a"])
+def test_library(library: str, compiler: str, tmp_path: Path) -> None:
+    """A program in C or C++ can be linked with each function of the header, and with nothing else of the library."""
+    functions = set(re.findall(r"^(?!#| \*).*?\b(noiommufd_\w+)\(", (TOP / "include/libnoiommufd.h").read_text(), re.M))
+    (tmp_path / "program.c").write_text("#include <libnoiommufd.h>\ntypedef void (*any)(void);\nany all[] = {" +
+                                        "".join(f"(any){name}, " for name in sorted(functions)) +
+                                        "};\nint main() { char **list = noiommufd_list(); return !list || *list; }\n")
+    run(*compiler.split(), "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wno-cast-function-type", f"-I{TOP}/include",
+        "-o", tmp_path / "program", tmp_path / "program.c", "-x", "none", tools() / library, "-pthread")
+    run("env", f"LD_LIBRARY_PATH={tools()}", tmp_path / "program")
+    exported = run("nm", "--dynamic", "--defined-only", tools() / "libnoiommufd.so.0")
+    assert set(re.findall(r" T (\w+)@@LIBNOIOMMUFD_", exported)) == functions
+
+
+def test_library_lookup() -> None:
+    """Looking an address up takes at most 20 instructions, and no other function."""
+    code = run("objdump", "-d", "--no-show-raw-insn", "--disassemble=noiommufd_pa", tools() / "libnoiommufd.so.0")
+    found = re.findall(r"^ +[0-9a-f]+:\t(\w+)", code, re.M)
+    assert 5 < len(found) <= 20 and "call" not in found
 
 
 def test_noiommufd_run() -> None:

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libnoiommufd, inside. What several files use begins with noiommufd__, so that it
+ * is no symbol of a program that is linked with the static library.
+ *
+ * Locks: noiommufd_device::lock guards what can change in a device; counts of
+ * references are atomic; all else is written once, before others can see it.
+ */
+#ifndef NOIOMMUFD_INTERNAL_H
+#define NOIOMMUFD_INTERNAL_H
+
+#include <errno.h>
+#include <pthread.h>
+
+#include <libnoiommufd.h>
+
+#define OUR_DRIVER	"noiommu-vfio-pci"
+/* Of noiommufd_info::address */
+#define ADDRESS_SIZE	32
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* An open iommufd, with the IOASes and devices in it */
+struct noiommufd_context {
+	int fd;
+	unsigned int refs;
+	bool no_runs;		/* it has no GET_PA_RUNS; atomic */
+};
+
+struct noiommufd_ioas {
+	struct noiommufd_context *context;
+	__u32 id;
+	unsigned int refs;
+	unsigned int forks;
+};
+
+struct noiommufd_device {
+	struct noiommufd_info info;
+	__u64 offsets[NOIOMMUFD_REGIONS];	/* of regions in the file */
+	int fd;
+	unsigned int forks;
+	pthread_mutex_t lock;			/* guards what follows */
+	struct noiommufd_context *context;	/* bound */
+	struct noiommufd_ioas *ioas;		/* attached */
+	void *bars[NOIOMMUFD_BAR5 + 1];
+	enum noiommufd_irq irq_kind;
+	unsigned int nr_irqs;
+	int *irqs;				/* eventfds */
+};
+
+/* Store the errno, explain the failure, and return -1. */
+__attribute__((format(printf, 2, 3)))
+int noiommufd__fail(int error, const char *format, ...);
+
+/* How often this process is a child of the one that it began as */
+extern unsigned int noiommufd__forks;
+
+/* Does a handle belong to this process? If not, the errno is ESTALE. */
+bool noiommufd__owned(unsigned int forks, const char *function);
+
+/* Fails with EINVAL, because of the arguments of the function that calls it. */
+#define invalid() \
+	noiommufd__fail(EINVAL, "%s(): an argument is NULL or out of its range.", __func__)
+#define owned(handle) noiommufd__owned((handle)->forks, __func__)
+/* The same for a device, which has to be bound as well */
+#define usable(dev) noiommufd__usable(dev, __func__)
+
+static inline void *null(int failed)
+{
+	(void)failed;
+	return NULL;
+}
+
+static inline void get(unsigned int *refs)
+{
+	__atomic_add_fetch(refs, 1, __ATOMIC_RELAXED);
+}
+
+/* Was that the last reference? */
+static inline bool put(unsigned int *refs)
+{
+	return !__atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL);
+}
+
+bool noiommufd__usable(struct noiommufd_device *dev, const char *function);
+
+/* Find a device, and fill in what sysfs knows of it. */
+int noiommufd__find(const char *name, struct noiommufd_info *info);
+/* Open a node, or explain why that fails. */
+int noiommufd__open(const char *path, bool is_device);
+/* An array of @num addresses, in one block, for the caller to fill in */
+char **noiommufd__addresses(size_t num);
+
+void noiommufd__put_context(struct noiommufd_context *context);
+/* noiommufd_ioas_runs(), but returns a negative errno, and explains nothing */
+int noiommufd__runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
+		    struct noiommufd_run *runs, unsigned int num);
+/* Explain that errno. */
+int noiommufd__not_translated(int error);
+
+#endif

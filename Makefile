@@ -66,6 +66,7 @@ help:
 	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule: all but what is built'
 	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
 	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library'
+	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [libdir=...]  libnoiommufd, for programs and to build them'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
@@ -186,18 +187,31 @@ install-headers:
 	sed 's|@includedir@|$(includedir)|; s|@version@|$(PKGVER)|' include/noiommufd.pc.in >'$(DESTDIR)$(prefix)/share/pkgconfig/noiommufd.pc'
 
 install-files:
-	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/*.$$n || exit; done
+	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/noiommu*.$$n || exit; done
 	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
 	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
 	cp -r docs examples '$(DESTDIR)$(docdir)'
 
-# What is built for this machine: noiommufd-run and its library.
+# What is built for this machine: libnoiommufd, noiommufd-run and its library.
 library = $(libdir)/noiommufd/libnoiommufd-vfio.so
 
 tools:
 	@$(MAKE) --no-print-directory -C lib O='$(CURDIR)/build/tools'
 	@$(MAKE) --no-print-directory -C tools O='$(CURDIR)/build/tools' LIBRARY='$(library)'
+
+# The library for drivers: what a program needs to run, and to be built
+install-lib: tools
+	install -D -m 644 build/tools/libnoiommufd.so.0 '$(DESTDIR)$(libdir)/libnoiommufd.so.0'
+
+install-lib-dev: tools
+	install -D -m 644 -t '$(DESTDIR)$(libdir)' build/tools/libnoiommufd.a
+	ln -sf libnoiommufd.so.0 '$(DESTDIR)$(libdir)/libnoiommufd.so'
+	install -D -m 644 -t '$(DESTDIR)$(includedir)' include/libnoiommufd.h
+	install -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(mandir)/man3'
+	sed 's|@includedir@|$(includedir)|; s|@libdir@|$(libdir)|; s|@version@|$(PKGVER)|' include/libnoiommufd.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/libnoiommufd.pc'
+	install -D -m 644 -t '$(DESTDIR)$(mandir)/man7' man/libnoiommufd.7
+	scripts/man3 -v dir='$(DESTDIR)$(mandir)/man3' -v date="$$(sed -n 's/^\.TH LIBNOIOMMUFD 7 \([^ ]*\).*/\1/p' man/libnoiommufd.7)" include/libnoiommufd.h
 
 install-tools: tools
 	install -D -m 755 -t '$(DESTDIR)$(sbindir)' build/tools/noiommufd-run
@@ -288,4 +302,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-headers install-files tools install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-headers install-files tools install-lib install-lib-dev install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

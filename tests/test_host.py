@@ -72,7 +72,7 @@ def test_compat_headers(system: str, language: str, tmp_path: Path) -> None:
         libc_dev(system) / "usr/include", tmp_path / "program.c")
 
 
-@pytest.mark.parametrize("compiler", ["gcc -std=c11", "g++ -x c++ -std=c++17", "clang -std=c11"])
+@pytest.mark.parametrize("compiler", ["gcc -std=c11", "g++ -x c++ -std=c++11", "g++ -x c++ -std=c++20"])
 @pytest.mark.parametrize("library", ["libnoiommufd.so", "libnoiommufd.a"])
 def test_library(library: str, compiler: str, tmp_path: Path) -> None:
     """A program in C or C++ can be linked with each function of the header, and with nothing else of the library."""
@@ -92,6 +92,26 @@ def test_library_lookup() -> None:
     code = run("objdump", "-d", "--no-show-raw-insn", "--disassemble=noiommufd_pa", tools() / "libnoiommufd.so.0")
     found = re.findall(r"^ +[0-9a-f]+:\t(\w+)", code, re.M)
     assert 5 < len(found) <= 20 and "call" not in found
+
+
+def test_library_manual(tmp_path: Path) -> None:
+    """Each function and struct of the library has a manual page, no other is referred to, and the example of section 7
+    can be built with what is installed."""
+    source_copy(tmp_path / "source")
+    run("make", "-C", tmp_path / "source", "install-headers", "install-lib", "install-lib-dev", f"DESTDIR={tmp_path}")
+    pages = {path.stem for path in (tmp_path / "usr/share/man/man3").iterdir()}
+    header, manual = (TOP / "include/libnoiommufd.h").read_text(), (TOP / "man/libnoiommufd.7").read_text()
+    assert pages == set(re.findall(r"^ \* (?:struct )?(\w+)(?:\(\))? - ", header, re.M))
+    assert set(re.findall(r"(\w+) \(3\)", manual)) <= pages
+    said = run("sh", "-c", f"mandoc -T lint -W warning {tmp_path}/usr/share/man/man3/*")
+    assert not said
+    code = re.findall(r"^\.EX\n(.*?)^\.EE$", manual, re.M | re.S)[0].replace(r"\e", "\\")
+    (tmp_path / "example.c").write_text(code)
+    run("sh", "-ec", f"""cd {tmp_path}; export PKG_CONFIG_SYSROOT_DIR=$PWD
+        export PKG_CONFIG_PATH=$PWD/usr/lib/pkgconfig:$PWD/usr/share/pkgconfig
+        gcc -Wall -Wextra -Werror -o example example.c $(pkg-config --cflags --libs libnoiommufd)
+        ! LD_LIBRARY_PATH=$PWD/usr/lib ./example 2>said
+        grep -q 0000:00:05.0 said""")
 
 
 def test_noiommufd_run() -> None:

@@ -3,9 +3,9 @@
  * nvme: write a pattern over an NVMe namespace from user space, read it back
  * by DMA into other memory, and compare every byte.
  *
- * noiommu.c has the ioctls of the noiommu cdev, nvme_ctrl.c the controller.
- * Here: memory that is physically scattered on purpose, a queue that is kept
- * full, and what is printed.
+ * libnoiommufd has the device and its memory, nvme_ctrl.c the controller. Here:
+ * memory that is physically scattered on purpose, a queue that is kept full, and
+ * what is printed.
  */
 #include <argp.h>
 #include <errno.h>
@@ -37,12 +37,11 @@ struct options {
 	unsigned int args;
 };
 
-/* Memory for DMA, and the physical address of each of its pages. */
+/* Memory for DMA */
 struct buffer {
 	__u8 *va;
 	size_t len;
-	__u64 iova;
-	__u64 *pa;
+	struct noiommufd_dma *dma;
 };
 
 struct job {
@@ -127,10 +126,9 @@ static int scattered(struct nvme *ctrl, struct buffer *buf, size_t len,
 	__u32 *order = malloc(pages * sizeof(*order));
 
 	buf->len = len;
-	buf->pa = calloc(len / ctrl->page_size, sizeof(*buf->pa));
 	buf->va = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (!order || !buf->pa || buf->va == MAP_FAILED)
+	if (!order || buf->va == MAP_FAILED)
 		return fail("Out of memory for %zu MiB: use less with --mib.",
 			    (size_t)(len / MIB));
 	madvise(buf->va, len, MADV_NOHUGEPAGE);
@@ -148,29 +146,26 @@ static int scattered(struct nvme *ctrl, struct buffer *buf, size_t len,
 		buf->va[order[i] * page] = 1;
 	free(order);
 
-	return noiommu_map_pages(&ctrl->dev, buf->va, len, ctrl->page_size,
-				 &buf->iova, buf->pa);
+	buf->dma = noiommufd_map(ctrl->ioas, buf->va, len, 0);
+	return buf->dma ? 0 : -1;
 }
 
-static void print_runs(const struct nvme *ctrl, const char *what,
-		       const struct buffer *buf)
+static void print_runs(const char *what, const struct buffer *buf)
 {
-	size_t pages = buf->len / ctrl->page_size, runs = 0, first, i;
+	__u64 iova = noiommufd_iova(buf->dma);
+	struct noiommufd_run runs[TABLE_ROWS];
+	long num, i;
 
+	num = noiommufd_runs(buf->dma, buf->va, buf->len, runs, TABLE_ROWS);
 	printf("%s memory\n  %-18s    %-18s %s\n", what, "IOVA",
 	       "physical address", "bytes");
-	for (first = 0; first < pages; first = i) {
-		for (i = first + 1; i < pages; i++)
-			if (buf->pa[i] != buf->pa[i - 1] + ctrl->page_size)
-				break;
-		if (runs++ < TABLE_ROWS)
-			printf("  %#-18llx -> %#-18llx %zu\n",
-			       (buf->iova +
-						    first * ctrl->page_size),
-			       buf->pa[first],
-			       (i - first) * ctrl->page_size);
+	for (i = 0; i < num && i < TABLE_ROWS; i++) {
+		printf("  %#-18llx -> %#-18llx %llu\n", iova, runs[i].phys,
+		       runs[i].length);
+		iova += runs[i].length;
 	}
-	printf("  %zu physically contiguous runs in %zu pages\n", runs, pages);
+	printf("  %ld physically contiguous runs in %zu pages\n", num,
+	       buf->len / sysconf(_SC_PAGESIZE));
 }
 
 static void progress(const char *what, __u64 done, __u64 total)
@@ -220,7 +215,7 @@ static int transfer(struct job *job, bool write, struct buffer *buf,
 			if (part > len - done)
 				part = len - done;
 			nvme_submit(ctrl, write, cid, offset + done, part,
-				    buf->pa + done / ctrl->page_size);
+				    buf->dma, buf->va + done);
 			lens[cid] = part;
 			done += part;
 			submitted = true;
@@ -292,7 +287,7 @@ static int run(struct nvme *ctrl, struct options *opts)
 	size_t window = opts->bytes < WINDOW ? opts->bytes : WINDOW;
 	size_t page = sysconf(_SC_PAGESIZE);
 
-	printf("Device      %s\n", ctrl->dev.bdf);
+	printf("Device      %s\n", ctrl->bdf);
 	printf("Model       %s\n", ctrl->model);
 	printf("Serial      %s\n", ctrl->serial);
 	printf("Capacity    %llu MiB (namespace %u, %llu blocks of %zu bytes)\n",
@@ -315,8 +310,8 @@ static int run(struct nvme *ctrl, struct options *opts)
 	if (scattered(ctrl, &job.out, window, opts->seed) ||
 	    scattered(ctrl, &job.in, window, ~opts->seed))
 		return -1;
-	print_runs(ctrl, "Write", &job.out);
-	print_runs(ctrl, "Read", &job.in);
+	print_runs("Write", &job.out);
+	print_runs("Read", &job.in);
 
 	if (write_all(&job) || read_and_compare(&job))
 		return -1;
@@ -326,10 +321,6 @@ static int run(struct nvme *ctrl, struct options *opts)
 	printf("Interrupts  %lu (admin %lu, I/O %lu)\n",
 	       ctrl->admin.interrupts + ctrl->io.interrupts,
 	       ctrl->admin.interrupts, ctrl->io.interrupts);
-	printf("GET_PA      %lu calls, and %lu of GET_PA_RUNS%s\n",
-	       ctrl->dev.get_pa_calls, ctrl->dev.get_pa_runs_calls,
-	       ctrl->dev.has_runs == NOIOMMU_RUNS_NO ?
-	       " (which is not there)" : "");
 	printf("Compared    %llu bytes, seed %llu: all equal\n",
 	       job.read, opts->seed);
 	return 0;

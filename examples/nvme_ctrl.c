@@ -5,12 +5,10 @@
  */
 #include <endian.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "nvme_ctrl.h"
@@ -69,18 +67,9 @@
 #define fail(err, fmt, ...)						\
 	(fprintf(stderr, fmt "\n", ##__VA_ARGS__), -(err))
 
-/*
- * Registers, doorbells and phase bits are accessed once each, in one piece,
- * and never cached: that is what a relaxed atomic does.
- */
-static __u32 *reg(struct nvme *ctrl, size_t offset)
-{
-	return (__u32 *)((char *)ctrl->bar + offset);
-}
-
 static __u32 read32(struct nvme *ctrl, size_t offset)
 {
-	return le32toh(__atomic_load_n(reg(ctrl, offset), __ATOMIC_RELAXED));
+	return noiommufd_read32(ctrl->bar + offset);
 }
 
 static __u64 capabilities(struct nvme *ctrl)
@@ -88,16 +77,9 @@ static __u64 capabilities(struct nvme *ctrl)
 	return read32(ctrl, REG_CAP) | (__u64)read32(ctrl, REG_CAP + 4) << 32;
 }
 
-static void write_doorbell(__u32 *doorbell, __u32 value)
-{
-	/* What was written to memory before has to be seen first. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	__atomic_store_n(doorbell, htole32(value), __ATOMIC_RELAXED);
-}
-
 static void write32(struct nvme *ctrl, size_t offset, __u32 value)
 {
-	write_doorbell(reg(ctrl, offset), value);
+	noiommufd_write32(ctrl->bar + offset, value);
 }
 
 static void write64(struct nvme *ctrl, size_t offset, __u64 value)
@@ -108,15 +90,12 @@ static void write64(struct nvme *ctrl, size_t offset, __u64 value)
 
 static void *queue_page(struct nvme *ctrl, enum nvme_queue_page i)
 {
-	return (char *)ctrl->queue_mem + i * sysconf(_SC_PAGESIZE);
+	return (char *)noiommufd_va(ctrl->queues) + i * sysconf(_SC_PAGESIZE);
 }
 
-static void *dma_alloc(size_t len)
+static __u64 queue_pa(struct nvme *ctrl, enum nvme_queue_page i)
 {
-	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	return mem == MAP_FAILED ? NULL : mem;
+	return noiommufd_pa(ctrl->queues, queue_page(ctrl, i));
 }
 
 static void queue_init(struct nvme *ctrl, struct nvme_queue *queue,
@@ -127,12 +106,13 @@ static void queue_init(struct nvme *ctrl, struct nvme_queue *queue,
 	queue->sq = queue_page(ctrl, id ? NVME_PAGE_IO_SQ : NVME_PAGE_ADMIN_SQ);
 	queue->cq = queue_page(ctrl, id ? NVME_PAGE_IO_CQ : NVME_PAGE_ADMIN_CQ);
 	memset(queue->cq, 0, ctrl->page_size);
-	queue->sq_doorbell = reg(ctrl, REG_DOORBELLS + 2 * id * stride);
-	queue->cq_doorbell = reg(ctrl, REG_DOORBELLS + (2 * id + 1) * stride);
+	queue->sq_doorbell = ctrl->bar + REG_DOORBELLS + 2 * id * stride;
+	queue->cq_doorbell = queue->sq_doorbell + stride;
 	queue->entries = entries;
 	queue->tail = 0;
 	queue->head = 0;
 	queue->phase = 1;
+	queue->vector = id ? IO_VECTOR : 0;
 }
 
 static void queue_put(struct nvme_queue *queue, const struct nvme_sqe *sqe)
@@ -146,10 +126,12 @@ static bool queue_get(struct nvme_queue *queue, struct nvme_cqe *cqe)
 {
 	struct nvme_cqe *next = &queue->cq[queue->head];
 	__u16 status = le16toh(__atomic_load_n(&next->status,
-						  __ATOMIC_ACQUIRE));
+					       __ATOMIC_RELAXED));
 
 	if ((status & 1) != queue->phase)
 		return false;
+	/* The rest of it was written before the phase bit was. */
+	noiommufd_dma_rmb();
 	*cqe = *next;
 	queue->head = (queue->head + 1) % queue->entries;
 	if (!queue->head)
@@ -174,20 +156,16 @@ static int check_status(const struct nvme_cqe *cqe)
  */
 static int queue_sleep(struct nvme *ctrl, struct nvme_queue *queue)
 {
-	struct pollfd pfd = { .fd = queue->irq, .events = POLLIN };
-	__u64 count;
-	int rc;
+	long count = noiommufd_irq_wait(ctrl->dev, queue->vector, WAIT_MS);
 
-	rc = poll(&pfd, 1, WAIT_MS);
-	if (rc < 0)
+	if (count < 0)
 		return -errno;
-	if (!rc)
+	if (!count)
 		return fail(ETIMEDOUT,
 			    "No interrupt from %s in %u s; its status register reads %#x.",
-			    ctrl->dev.bdf, WAIT_MS / 1000,
+			    ctrl->bdf, WAIT_MS / 1000,
 			    read32(ctrl, REG_CSTS));
-	if (read(queue->irq, &count, sizeof(count)) == sizeof(count))
-		queue->interrupts += count;
+	queue->interrupts += count;
 	return 0;
 }
 
@@ -199,13 +177,13 @@ static int admin(struct nvme *ctrl, struct nvme_sqe *sqe)
 	int rc;
 
 	queue_put(queue, sqe);
-	write_doorbell(queue->sq_doorbell, queue->tail);
+	noiommufd_write32(queue->sq_doorbell, queue->tail);
 	do {
 		rc = queue_sleep(ctrl, queue);
 		if (rc && rc != -EINTR)
 			return rc;
 	} while (!queue_get(queue, &cqe));
-	write_doorbell(queue->cq_doorbell, queue->head);
+	noiommufd_write32(queue->cq_doorbell, queue->head);
 	return check_status(&cqe);
 }
 
@@ -219,7 +197,7 @@ static int wait_status(struct nvme *ctrl, __u32 mask, __u32 want)
 		if (csts == ~0u)
 			return fail(EIO,
 				    "%s does not answer: it was removed, or memory decoding is off.",
-				    ctrl->dev.bdf);
+				    ctrl->bdf);
 		if ((csts & mask) == want)
 			return 0;
 		if ((csts & CSTS_CFS) && want)
@@ -227,7 +205,7 @@ static int wait_status(struct nvme *ctrl, __u32 mask, __u32 want)
 		usleep(1000);
 	}
 	return fail(ETIMEDOUT, "%s does not get ready: status %#x.",
-		    ctrl->dev.bdf, read32(ctrl, REG_CSTS));
+		    ctrl->bdf, read32(ctrl, REG_CSTS));
 }
 
 /* Reset the controller, and start it with an admin queue. */
@@ -242,7 +220,7 @@ static int enable(struct nvme *ctrl)
 	if (ctrl->page_size > (size_t)sysconf(_SC_PAGESIZE))
 		return fail(EOPNOTSUPP,
 			    "%s wants pages of %zu KiB, which is more than this machine has.",
-			    ctrl->dev.bdf, ctrl->page_size >> 10);
+			    ctrl->bdf, ctrl->page_size >> 10);
 
 	write32(ctrl, REG_CC, read32(ctrl, REG_CC) & ~CC_EN);
 	rc = wait_status(ctrl, CSTS_RDY, 0);
@@ -251,8 +229,8 @@ static int enable(struct nvme *ctrl)
 
 	queue_init(ctrl, &ctrl->admin, 0, ADMIN_ENTRIES);
 	write32(ctrl, REG_AQA, (ADMIN_ENTRIES - 1) << 16 | (ADMIN_ENTRIES - 1));
-	write64(ctrl, REG_ASQ, ctrl->queue_pa[NVME_PAGE_ADMIN_SQ]);
-	write64(ctrl, REG_ACQ, ctrl->queue_pa[NVME_PAGE_ADMIN_CQ]);
+	write64(ctrl, REG_ASQ, queue_pa(ctrl, NVME_PAGE_ADMIN_SQ));
+	write64(ctrl, REG_ACQ, queue_pa(ctrl, NVME_PAGE_ADMIN_CQ));
 	ctrl->enabled = true;
 	write32(ctrl, REG_CC,
 		CC_EN | mps << CC_MPS_SHIFT | CC_IOSQES | CC_IOCQES);
@@ -273,7 +251,7 @@ static int identify_one(struct nvme *ctrl, __u32 what, __u32 nsid)
 	struct nvme_sqe sqe = {
 		.opcode = ADMIN_IDENTIFY,
 		.nsid = htole32(nsid),
-		.prp1 = htole64(ctrl->queue_pa[NVME_PAGE_IDENTIFY]),
+		.prp1 = htole64(queue_pa(ctrl, NVME_PAGE_IDENTIFY)),
 		.cdw10 = htole32(what),
 	};
 
@@ -301,7 +279,7 @@ static int identify(struct nvme *ctrl)
 	memcpy(&ctrl->nsid, page, sizeof(ctrl->nsid));
 	ctrl->nsid = le32toh(ctrl->nsid);
 	if (!ctrl->nsid)
-		return fail(ENODEV, "%s has no namespace.", ctrl->dev.bdf);
+		return fail(ENODEV, "%s has no namespace.", ctrl->bdf);
 
 	rc = identify_one(ctrl, IDENTIFY_NAMESPACE, ctrl->nsid);
 	if (rc)
@@ -323,6 +301,27 @@ static int identify(struct nvme *ctrl)
 	return 0;
 }
 
+/* The device, memory for its queues, its registers and interrupts */
+static int open_device(struct nvme *ctrl, const char *bdf, void *queue_mem)
+{
+	size_t size = NVME_QUEUE_PAGES * sysconf(_SC_PAGESIZE);
+
+	ctrl->dev = noiommufd_open(bdf, NULL);
+	if (!ctrl->dev)
+		return -errno;
+	ctrl->bdf = noiommufd_info(ctrl->dev)->address;
+	ctrl->ioas = noiommufd_device_ioas(ctrl->dev);
+	ctrl->queues = queue_mem ?
+		       noiommufd_map(ctrl->ioas, queue_mem, size, 0) :
+		       noiommufd_alloc(ctrl->ioas, size, NULL);
+	ctrl->bar = noiommufd_bar(ctrl->dev, NOIOMMUFD_BAR0);
+	if (!ctrl->queues || !ctrl->bar ||
+	    noiommufd_bus_master(ctrl->dev, true) ||
+	    noiommufd_irq_enable(ctrl->dev, NOIOMMUFD_MSIX, IO_VECTOR + 1))
+		return -errno;
+	return 0;
+}
+
 /**
  * nvme_open() - Take a controller, reset it, identify it.
  * @ctrl: filled in
@@ -331,63 +330,18 @@ static int identify(struct nvme *ctrl)
  */
 int nvme_open(struct nvme *ctrl, const char *bdf, void *queue_mem)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
-	__u64 iova;
-	int irqs[2];
 	int rc;
 
-	*ctrl = (struct nvme){ .queue_mem = queue_mem };
-	rc = noiommu_open(&ctrl->dev, bdf);
-	if (rc)
-		return rc;
-	if (!queue_mem)
-		ctrl->queue_mem = dma_alloc(NVME_QUEUE_PAGES * page);
-	rc = ctrl->queue_mem ? 0 : fail(ENOMEM, "Out of memory.");
+	*ctrl = (struct nvme){ 0 };
+	noiommufd_set_log(noiommufd_print, stderr);
+	rc = open_device(ctrl, bdf, queue_mem);
 	if (!rc)
-		rc = noiommu_map_pages(&ctrl->dev, ctrl->queue_mem,
-				       NVME_QUEUE_PAGES * page, page, &iova,
-				       ctrl->queue_pa);
-	if (!rc)
-		rc = noiommu_bus_master(&ctrl->dev, true);
-	if (!rc)
-		rc = noiommu_map_bar(&ctrl->dev, 0, &ctrl->bar,
-				     &ctrl->bar_len);
-	if (!rc)
-		rc = noiommu_msix(&ctrl->dev, irqs, IO_VECTOR + 1);
-	if (!rc) {
-		ctrl->admin.irq = irqs[0];
-		ctrl->io.irq = irqs[IO_VECTOR];
 		rc = enable(ctrl);
-	}
 	if (!rc)
 		rc = identify(ctrl);
 	if (rc)
 		nvme_close(ctrl);
 	return rc;
-}
-
-/*
- * A list page holds page_size / 8 addresses; all but the last page's last
- * one, which continues the list on the next page, are of data.
- */
-static int alloc_prp_lists(struct nvme *ctrl)
-{
-	size_t pages = ctrl->max_transfer / ctrl->page_size;
-	size_t per_page = ctrl->page_size / sizeof(__u64);
-	size_t machine_page = sysconf(_SC_PAGESIZE);
-	__u64 iova;
-	size_t len;
-
-	ctrl->prp_pages = pages <= 2 ? 1 :
-			  (pages - 2 + per_page - 2) / (per_page - 1);
-	len = ctrl->depth * ctrl->prp_pages * ctrl->page_size;
-	len = (len + machine_page - 1) / machine_page * machine_page;
-	ctrl->prp = dma_alloc(len);
-	ctrl->prp_pa = calloc(len / ctrl->page_size, sizeof(__u64));
-	if (!ctrl->prp || !ctrl->prp_pa)
-		return fail(ENOMEM, "Out of memory.");
-	return noiommu_map_pages(&ctrl->dev, ctrl->prp, len, ctrl->page_size,
-				 &iova, ctrl->prp_pa);
 }
 
 /**
@@ -406,13 +360,13 @@ int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer)
 	};
 	struct nvme_sqe create_cq = {
 		.opcode = ADMIN_CREATE_CQ,
-		.prp1 = htole64(ctrl->queue_pa[NVME_PAGE_IO_CQ]),
+		.prp1 = htole64(queue_pa(ctrl, NVME_PAGE_IO_CQ)),
 		.cdw11 = htole32(IO_VECTOR << 16 | QUEUE_INTERRUPT |
 				 QUEUE_CONTIGUOUS),
 	};
 	struct nvme_sqe create_sq = {
 		.opcode = ADMIN_CREATE_SQ,
-		.prp1 = htole64(ctrl->queue_pa[NVME_PAGE_IO_SQ]),
+		.prp1 = htole64(queue_pa(ctrl, NVME_PAGE_IO_SQ)),
 		.cdw11 = htole32(IO_QUEUE << 16 | QUEUE_CONTIGUOUS),
 	};
 	int rc;
@@ -427,9 +381,12 @@ int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer)
 		ctrl->max_transfer = transfer;
 	ctrl->max_transfer -= ctrl->max_transfer % ctrl->page_size;
 
-	rc = alloc_prp_lists(ctrl);
-	if (rc)
-		return rc;
+	/* A list of a page for each command, so that none is continued. */
+	if (ctrl->max_transfer > ctrl->page_size / sizeof(__u64) * ctrl->page_size)
+		ctrl->max_transfer = ctrl->page_size / sizeof(__u64) * ctrl->page_size;
+	ctrl->prp = noiommufd_alloc(ctrl->ioas, ctrl->depth * ctrl->page_size, NULL);
+	if (!ctrl->prp)
+		return -errno;
 
 	queue_init(ctrl, &ctrl->io, IO_QUEUE, entries);
 	create_cq.cdw10 = htole32((entries - 1) << 16 | IO_QUEUE);
@@ -474,43 +431,32 @@ void nvme_close(struct nvme *ctrl)
 		wait_status(ctrl, CSTS_SHST_MASK, CSTS_SHST_DONE);
 		write32(ctrl, REG_CC, cc & ~CC_EN);
 		wait_status(ctrl, CSTS_RDY, 0);
-		noiommu_bus_master(&ctrl->dev, false);
 		ctrl->enabled = false;
 	}
-	/* A mapped BAR keeps the device open, too. */
-	if (ctrl->bar)
-		munmap(ctrl->bar, ctrl->bar_len);
-	ctrl->bar = NULL;
-	noiommu_close(&ctrl->dev);
+	noiommufd_close(ctrl->dev);
+	noiommufd_free(ctrl->prp);
+	noiommufd_free(ctrl->queues);
 }
 
 /*
  * Physical region pages: the first two addresses of the data fit into the
- * command, more go to a list, which is chained when it outgrows a page.
+ * command; if there are more, all but the first are in a list.
  */
 static void set_prps(struct nvme *ctrl, struct nvme_sqe *sqe, unsigned int cid,
-		     const __u64 *pa, size_t pages)
+		     size_t len, struct noiommufd_dma *dma, const void *data)
 {
-	size_t per_page = ctrl->page_size / sizeof(__u64);
-	__u64 *list = ctrl->prp + cid * ctrl->prp_pages * per_page;
-	const __u64 *list_pa = ctrl->prp_pa + cid * ctrl->prp_pages;
-	size_t i = 1, slot = 0;
+	size_t room = ctrl->page_size / sizeof(__u64);
+	__u64 *list = (__u64 *)noiommufd_va(ctrl->prp) + cid * room;
+	long pages, i;
 
-	sqe->prp1 = htole64(pa[0]);
+	pages = noiommufd_pages(dma, data, len, ctrl->page_size, list, room);
+	for (i = 0; i < pages; i++)
+		list[i] = htole64(list[i]);
+	sqe->prp1 = list[0];
 	if (pages == 2)
-		sqe->prp2 = htole64(pa[1]);
-	if (pages <= 2)
-		return;
-
-	sqe->prp2 = htole64(*list_pa);
-	while (i < pages) {
-		if (slot == per_page - 1 && i < pages - 1) {
-			list[slot] = htole64(*++list_pa);
-			list += per_page;
-			slot = 0;
-		}
-		list[slot++] = htole64(pa[i++]);
-	}
+		sqe->prp2 = list[1];
+	if (pages > 2)
+		sqe->prp2 = htole64(noiommufd_pa(ctrl->prp, list + 1));
 }
 
 /**
@@ -520,10 +466,12 @@ static void set_prps(struct nvme *ctrl, struct nvme_sqe *sqe, unsigned int cid,
  * @cid: command id below the depth, not in flight
  * @offset: in the namespace, in bytes
  * @len: in bytes; a multiple of the block size, at most max_transfer
- * @pa: an address for each page of the data, which starts a page
+ * @dma: memory
+ * @data: where in it the data is; starts a page
  */
 void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
-		 __u64 offset, size_t len, const __u64 *pa)
+		 __u64 offset, size_t len, struct noiommufd_dma *dma,
+		 const void *data)
 {
 	__u64 block = offset / ctrl->block_size;
 	struct nvme_sqe sqe = {
@@ -535,8 +483,7 @@ void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
 		.cdw12 = htole32(len / ctrl->block_size - 1),
 	};
 
-	set_prps(ctrl, &sqe, cid, pa,
-		 (len + ctrl->page_size - 1) / ctrl->page_size);
+	set_prps(ctrl, &sqe, cid, len, dma, data);
 	queue_put(&ctrl->io, &sqe);
 }
 
@@ -546,7 +493,7 @@ void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
  */
 void nvme_ring(struct nvme *ctrl)
 {
-	write_doorbell(ctrl->io.sq_doorbell, ctrl->io.tail);
+	noiommufd_write32(ctrl->io.sq_doorbell, ctrl->io.tail);
 }
 
 /**
@@ -572,6 +519,6 @@ int nvme_wait(struct nvme *ctrl, __u16 *cids)
 		cids[done++] = le16toh(cqe.cid);
 	}
 	if (done)
-		write_doorbell(ctrl->io.cq_doorbell, ctrl->io.head);
+		noiommufd_write32(ctrl->io.cq_doorbell, ctrl->io.head);
 	return done;
 }

@@ -3,7 +3,7 @@
  * An NVMe controller driven from user space: one admin queue, one I/O queue,
  * an MSI-X vector for each. One thread, no locks.
  *
- * Calls return 0 (or a count) or a negative errno, and say on stderr what went
+ * Functions return 0 (or a count) or a negative errno, and say on stderr what went
  * wrong.
  */
 #ifndef NVME_CTRL_H
@@ -12,9 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include <linux/types.h>
-
-#include "noiommu.h"
+#include <libnoiommufd.h>
 
 /* Pages that the queues live in, in this order. */
 enum nvme_queue_page {
@@ -64,27 +62,28 @@ struct nvme_cqe {
  * @tail: next entry to fill
  * @head: next completion to read
  * @phase: what the phase bit of a new completion is in this round
- * @irq: eventfd of the interrupt
+ * @vector: its interrupt
  * @interrupts: taken so far
  */
 struct nvme_queue {
 	struct nvme_sqe *sq;
 	struct nvme_cqe *cq;
-	__u32 *sq_doorbell;
-	__u32 *cq_doorbell;
+	void *sq_doorbell;
+	void *cq_doorbell;
 	unsigned int entries;
 	unsigned int tail;
 	unsigned int head;
 	unsigned int phase;
-	int irq;
+	unsigned int vector;
 	unsigned long interrupts;
 };
 
 /**
  * struct nvme - a controller with one namespace
  * @dev: the PCI device
+ * @ioas: its IO address space
+ * @bdf: its address
  * @bar: registers
- * @bar_len: bytes of @bar
  * @enabled: the controller runs
  * @io_running: the I/O queue pair is there
  * @page_size: the controller's memory page, in bytes
@@ -93,11 +92,8 @@ struct nvme_queue {
  * @depth: commands in flight at most; command ids are below it
  * @admin: admin queue
  * @io: I/O queue
- * @queue_mem: the NVME_QUEUE_PAGES
- * @queue_pa: where they are
- * @prp: PRP lists, @prp_pages for each command in flight
- * @prp_pa: where they are
- * @prp_pages: pages that the list of one command takes
+ * @queues: the NVME_QUEUE_PAGES
+ * @prp: PRP lists, a page for each command in flight
  * @model: from Identify
  * @serial: from Identify
  * @nsid: the first active namespace
@@ -105,9 +101,10 @@ struct nvme_queue {
  * @block_size: in bytes
  */
 struct nvme {
-	struct noiommu_dev dev;
-	void *bar;
-	size_t bar_len;
+	struct noiommufd_device *dev;
+	struct noiommufd_ioas *ioas;
+	const char *bdf;
+	char *bar;
 	bool enabled;
 	bool io_running;
 	size_t page_size;
@@ -116,11 +113,8 @@ struct nvme {
 	unsigned int depth;
 	struct nvme_queue admin;
 	struct nvme_queue io;
-	void *queue_mem;
-	__u64 queue_pa[NVME_QUEUE_PAGES];
-	__u64 *prp;
-	__u64 *prp_pa;
-	unsigned int prp_pages;
+	struct noiommufd_dma *queues;
+	struct noiommufd_dma *prp;
 	char model[41];
 	char serial[21];
 	__u32 nsid;
@@ -133,7 +127,8 @@ int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer);
 void nvme_close(struct nvme *ctrl);
 
 void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
-		 __u64 offset, size_t len, const __u64 *pa);
+		 __u64 offset, size_t len, struct noiommufd_dma *dma,
+		 const void *data);
 void nvme_ring(struct nvme *ctrl);
 int nvme_wait(struct nvme *ctrl, __u16 *cids);
 

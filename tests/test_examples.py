@@ -15,27 +15,30 @@ pytestmark = pytest.mark.xdist_group("examples")
 BDF = "0000:00:05.0"
 NODE = "/dev/vfio/devices/noiommu-vfio0"
 DEVICE = f"mkdir -p /sys/bus/pci/devices/{BDF}/vfio-dev/noiommu-vfio0"
+OPEN = f"{DEVICE}; : > {NODE}; chmod 666 {NODE}"
 # As with a device cgroup, not even root may open it.
 DENIED = "touch {0}; mount --bind $denied {0}"
 NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
 
 # What exists, how the program is run, what it prints
 CASES = {
-    "no_module": ("", "", "/dev/iommu is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe"),
-    "other_dev": ("mkdir -p /sys/class/misc/iommu", "", "/dev/iommu is there, but not in this /dev"),
-    "iommufd_not_loaded": ("mkdir -p /sys/class/misc/noiommufd", "", "`modprobe iommufd`, and run this by `"),
-    "not_allowed": (": > /dev/iommu; chmod 640 /dev/iommu", NOBODY,
+    "no_iommufd": (OPEN, "", "/dev/iommu is not there: load the modules with `modprobe noiommu-vfio-pci enable_unsafe"),
+    "other_dev": (f"{OPEN}; mkdir -p /sys/class/misc/iommu", "", "/dev/iommu is there, but not in this /dev"),
+    "second_iommufd": (f"{OPEN}; mkdir -p /sys/class/misc/noiommufd", "",
+                       "/dev/noiommufd is there, but not in this /dev"),
+    "not_allowed": (f"{OPEN}; : > /dev/iommu; chmod 640 /dev/iommu", NOBODY,
                     "You may not open /dev/iommu, which has mode 0640, user 0 and group 0"),
-    "no_such_device": (": > /dev/iommu", "", f"There is no PCI device {BDF}"),
-    "not_bound": (f": > /dev/iommu; mkdir -p /sys/bus/pci/devices/{BDF}", "",
+    "no_such_device": ("", "", f"There is no PCI device {BDF}"),
+    "not_bound": (f"mkdir -p /sys/bus/pci/devices/{BDF}", "",
                   f"{BDF} is bound to no driver, not to noiommu-vfio-pci. As root:\n  modprobe"),
-    "not_bound_loaded": (f": > /dev/iommu; mkdir -p /sys/bus/pci/devices/{BDF} /sys/module/noiommu_vfio_pci", "",
+    "not_bound_loaded": (f"mkdir -p /sys/bus/pci/devices/{BDF} /sys/module/noiommu_vfio_pci", "",
                          "  echo 1 > /sys/module/noiommu_vfio_pci/parameters/enable_unsafe_noiommu_mode\n"),
-    "device_not_in_dev": (f": > /dev/iommu; {DEVICE}", "", f"{NODE} is there, but not in this /dev"),
-    "cgroup": (DENIED.format("/dev/iommu"), "", "/dev/iommu is kept from this program by its device cgroup"),
-    "no_capability": (f": > /dev/iommu; {DEVICE}; {DENIED.format(NODE)}", "setpriv --bounding-set=-sys_rawio",
+    "device_not_in_dev": (DEVICE, "", f"{NODE} is there, but not in this /dev"),
+    "cgroup": (f"{OPEN}; {DENIED.format('/dev/iommu')}", "",
+               "/dev/iommu is kept from this program by its device cgroup"),
+    "no_capability": (f"{DEVICE}; {DENIED.format(NODE)}", "setpriv --bounding-set=-sys_rawio",
                       f"{NODE} needs CAP_SYS_RAWIO"),
-    "device_cgroup": (f": > /dev/iommu; {DEVICE}; {DENIED.format(NODE)}", "",
+    "device_cgroup": (f"{DEVICE}; {DENIED.format(NODE)}", "",
                       f"{NODE} is kept from this program by a user namespace, in which CAP_SYS_RAWIO does not count, "
                       "or by its device cgroup")}
 

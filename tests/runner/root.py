@@ -217,7 +217,8 @@ def tools() -> Path:
 
 def example() -> Path:
     """Build examples/nvme."""
-    return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl", "noiommu")))
+    return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl")),
+                    *(TOP / "lib").glob("*.c"))
 
 
 def pattern(seed: int, size: int) -> bytes:

@@ -148,11 +148,11 @@ static void *spaced_mem(const struct scene *s)
 /* Submit all reads, under a limit that is exact to the page. */
 static void submit_all(struct scene *s, struct nvme *ctrl)
 {
-	static __u64 pa[HALF * GROUP_PAGES];
+	struct noiommufd_dma *shared, *private;
 	struct stage *stage = s->stage;
 	unsigned int i;
 	__u64 iova = 0;
-	void *own;
+	char *own;
 
 	drop_cap(CAP_IPC_LOCK);
 	set_memlock(CHARGE);
@@ -163,27 +163,29 @@ static void submit_all(struct scene *s, struct nvme *ctrl)
 	if (strcmp(ctrl->serial, "noiommufd-slow"))
 		fail("expected serial noiommufd-slow at " SLOW ", got %s",
 		     ctrl->serial);
-	if (nvme_start_io(ctrl, COMMANDS, DATA_PAGES * PAGE) ||
-	    noiommu_map_pages(&ctrl->dev, s->data, SHARED_BYTES, PAGE, &iova,
-			      pa) ||
-	    noiommu_map_pages(&ctrl->dev, own, OWN_PAGES * PAGE, PAGE, &iova,
-			      stage->own_pa))
-		fail("expected queues and %llu bytes of memory, got an error",
-		     CHARGE);
+	if (nvme_start_io(ctrl, COMMANDS, DATA_PAGES * PAGE))
+		fail("expected queues, got an error");
+	shared = noiommufd_map(ctrl->ioas, s->data, SHARED_BYTES, 0);
+	private = noiommufd_map(ctrl->ioas, own, OWN_PAGES * PAGE, 0);
+	if (!shared || !private)
+		fail("expected %llu bytes of memory, got an error", CHARGE);
+	expect_eq(noiommufd_pages(private, own, OWN_PAGES * PAGE, PAGE,
+				  stage->own_pa, OWN_PAGES), OWN_PAGES);
 	expect_eq(ctrl->depth, COMMANDS);
 	expect_eq(ctrl->max_transfer, DATA_PAGES * PAGE);
 
-	if (ioas_map_flags(ctrl->dev.iommufd, ctrl->dev.ioas_id, MAP_RW, own,
-			   PAGE, &iova))
+	if (ioas_map_flags(noiommufd_ioas_fd(ctrl->ioas),
+			   noiommufd_ioas_id(ctrl->ioas), MAP_RW, own, PAGE,
+			   &iova))
 		stage->map_more = errno;
 
 	for (i = 0; i < COMMANDS; i++) {
-		__u64 *to = i >= HALF && s->own ?
-			    &stage->own_pa[i % HALF * DATA_PAGES] :
-			    &pa[i % HALF * GROUP_PAGES + 1];
+		bool to_own = i >= HALF && s->own;
+		void *to = to_own ? own + i % HALF * DATA_PAGES * PAGE :
+			   (char *)s->data + (i % HALF * GROUP_PAGES + 1) * PAGE;
 
 		nvme_submit(ctrl, false, i, i * DATA_PAGES * PAGE,
-			    DATA_PAGES * PAGE, to);
+			    DATA_PAGES * PAGE, to_own ? private : shared, to);
 	}
 	nvme_ring(ctrl);
 }
@@ -195,9 +197,9 @@ static void victim(void *arg)
 
 	submit_all(s, &ctrl);
 	if (s->ending == KILLED_DETACHED)
-		expect_ok(dev_detach(ctrl.dev.fd));
+		expect_ok(dev_detach(noiommufd_device_fd(ctrl.dev)));
 	if (s->ending == KILLED_WITHOUT_IOMMUFD)
-		close(ctrl.dev.iommufd);
+		close(noiommufd_ioas_fd(ctrl.ioas));
 	__atomic_store_n(&s->stage->submitted, COMMANDS, __ATOMIC_RELEASE);
 	for (;;)
 		pause();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * GET_PA_RUNS: the runs of a range agree with /proc/self/pagemap, however many
- * ioctls it takes to get them and whatever is mapped meanwhile; and the example's
- * function returns the same without this ioctl.
+ * ioctls it takes to get them and whatever is mapped meanwhile; and the library
+ * returns the same without this ioctl.
  */
 #include <limits.h>
 #include <pthread.h>
@@ -11,7 +11,7 @@
 
 #include <noiommufd/noiommufd.h>
 
-#include "../../../examples/noiommu.h"
+#include "../../../lib/internal.h"
 #include "harness.h"
 
 /* A value that is no run */
@@ -1289,41 +1289,47 @@ TEST_LIMIT(while_others_pin_the_rest, 120)
 	expect(race.changes > 20);
 }
 
-/* The example's function */
+/* The library's function, and the same without the ioctl, which mainline lacks */
 
-static struct noiommu_dev example_dev(const struct setup *s)
+struct caller {
+	struct noiommufd_context context;
+	struct noiommufd_ioas ioas;
+};
+
+static void caller_init(struct caller *c, const struct setup *s, bool no_runs)
 {
-	return (struct noiommu_dev){
-		.iommufd = s->iommu, .fd = s->dev, .ioas_id = s->ioas,
+	c->context = (struct noiommufd_context){
+		.fd = s->iommu, .no_runs = no_runs,
+	};
+	c->ioas = (struct noiommufd_ioas){
+		.context = &c->context, .id = s->ioas,
+		.forks = noiommufd__forks,
 	};
 }
 
-static void example_all(struct noiommu_dev *dev, __u64 iova, __u64 length,
-			__u32 room, struct list *l)
+static void library_all(struct noiommufd_ioas *ioas, __u64 iova, __u64 length,
+			unsigned int room, struct list *l)
 {
 	struct noiommufd_run *runs = calloc(room, sizeof(*runs));
 	__u64 done, part;
-	__u32 num;
+	int num, i;
 
 	for (done = 0; done < length; done += part) {
 		part = length - done;
-		num = room;
-		expect_eq(noiommu_translate(dev, iova + done, &part, runs,
-					    &num), 0);
-		expect(part && num && num <= room);
-		for (__u32 i = 0; i < num; i++)
+		num = noiommufd_ioas_runs(ioas, iova + done, &part, runs, room);
+		expect(part && num > 0 && num <= (int)room);
+		for (i = 0; i < num; i++)
 			list_add(l, runs[i].phys, runs[i].length);
 	}
 	free(runs);
 }
 
-/* The same with and without the ioctl. Mainline does not have it. */
-TEST(example_translates)
+TEST(library_translates)
 {
-	static const __u32 rooms[] = { 1, 2, 64, 65, 1000 };
+	static const unsigned int rooms[] = { 1, 2, 64, 65, 1000 };
 	char *small = scattered(200), *huge = hugetlb(1);
 	struct list want = {};
-	unsigned int i;
+	unsigned int i, k;
 	struct setup s;
 
 	setup_attached(&s);
@@ -1335,31 +1341,22 @@ TEST(example_translates)
 	list_add_va(&want, small + 17, 200 * PAGE - 17);
 	list_add_va(&want, huge, HUGE_PAGE - 3);
 	for (i = 0; i < ARRAY_SIZE(rooms); i++) {
-		struct noiommu_dev fast = example_dev(&s), slow = fast;
-		struct list got = {}, got_slow = {};
+		for (k = 0; k < 2; k++) {
+			struct list got = {};
+			struct caller c;
 
-		slow.has_runs = NOIOMMU_RUNS_NO;
-		example_all(&fast, 17, 200 * PAGE + HUGE_PAGE - 20, rooms[i],
-			    &got);
-		same_list(__FILE__, __LINE__, &got, &want, rooms[i]);
-		example_all(&slow, 17, 200 * PAGE + HUGE_PAGE - 20, rooms[i],
-			    &got_slow);
-		same_list(__FILE__, __LINE__, &got_slow, &want, rooms[i]);
-		expect_eq(slow.get_pa_runs_calls, 0);
-		expect(slow.get_pa_calls >= want.nr);
-		if (on_mainline()) {
-			/* It probes once */
-			expect_eq(fast.has_runs, NOIOMMU_RUNS_NO);
-			expect_eq(fast.get_pa_runs_calls, 1);
-		} else {
-			expect_eq(fast.has_runs, NOIOMMU_RUNS_YES);
-			expect_eq(fast.get_pa_calls, 0);
+			caller_init(&c, &s, k);
+			library_all(&c.ioas, 17, 200 * PAGE + HUGE_PAGE - 20,
+				    rooms[i], &got);
+			same_list(__FILE__, __LINE__, &got, &want, rooms[i]);
+			/* It asks once. */
+			expect_eq(c.context.no_runs, k || on_mainline());
 		}
 	}
 }
 
 /* And the same for unmapped IOVAs */
-TEST(example_meets_a_hole)
+TEST(library_meets_a_hole)
 {
 	char *va = scattered(10);
 	struct list want = runs_of(va, 10 * PAGE);
@@ -1368,24 +1365,19 @@ TEST(example_meets_a_hole)
 
 	setup_attached(&s);
 	expect_ok(map_at(&s, va, 10 * PAGE, PAGE));
-	/* It prints the reason. */
-	expect(freopen("/dev/null", "w", stderr));
 	for (i = 0; i < 2; i++) {
-		struct noiommu_dev dev = example_dev(&s);
 		struct noiommufd_run runs[20];
 		struct list got = { .run = runs };
 		__u64 length = 12 * PAGE;
-		__u32 num = 20;
+		struct caller c;
 
-		if (i)
-			dev.has_runs = NOIOMMU_RUNS_NO;
-		expect_eq(noiommu_translate(&dev, PAGE, &length, runs, &num),
-			  0);
+		caller_init(&c, &s, i);
+		got.nr = expect_ok(noiommufd_ioas_runs(&c.ioas, PAGE, &length,
+						       runs, 20));
 		expect_eq(length, 10 * PAGE);
-		got.nr = num;
 		same_list(__FILE__, __LINE__, &got, &want, 20);
-		expect_eq(noiommu_translate(&dev, 0, &length, runs, &num),
-			  -ENOENT);
+		expect_errno(noiommufd_ioas_runs(&c.ioas, 0, &length, runs, 20),
+			     ENOENT);
 		expect_eq(length, 10 * PAGE);
 	}
 }

@@ -1089,6 +1089,34 @@ TEST(interrupted)
 	expect_errno(noiommufd_irq_wait(dev, 0, -1), EINTR);
 }
 
+/* examples/edu.c */
+
+#define main edu_main
+#include "../../../examples/edu.c"
+#undef main
+
+static void run_edu(void *out)
+{
+	char name[] = "edu", *argv[] = { name, (char *)edu(), NULL };
+
+	dup2(*(int *)out, STDOUT_FILENO);
+	expect_eq(edu_main(2, argv), 0);
+	fflush(stdout);
+}
+
+TEST(example_edu)
+{
+	char text[128] = "";
+	int out[2];
+
+	driver_bind(edu());
+	expect_ok(pipe(out));
+	in_child(run_edu, &out[1]);
+	expect(read(out[0], text, sizeof(text) - 1) > 0);
+	if (strcmp(text, "10! is 3628800\ncopied by DMA\n"))
+		fail("examples/edu printed: %s", text);
+}
+
 /* What is not as it should be */
 
 TEST(null)

@@ -20,7 +20,7 @@ from runner.machine import GUEST
 DRIVERS = ("vfio-pci", "noiommu-vfio-pci")
 # The driver of the device, and the program. Suspend runs last.
 PROGRAMS = [(driver, program) for driver in DRIVERS
-            for program in ("irq", "region", "feature", "hot_reset", "removal", "kinds")] + \
+            for program in ("irq", "region", "feature", "library", "hot_reset", "removal", "kinds")] + \
            [("vfio-pci", "mainline"), ("noiommu-vfio-pci", "beside"), *((driver, "suspend") for driver in DRIVERS)]
 FRAMES = ["conformance-mainline", "conformance-ours", "twins", *("-".join(row) for row in PROGRAMS)]
 PLAN = (conformance.SOURCE / "plan-7.3").read_text() + "".join(f"suite {' '.join(row)}\n" for row in PROGRAMS)

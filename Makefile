@@ -59,14 +59,14 @@ jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 help:
 	@echo 'make modules [KDIR=...]          build noiommufd.ko and noiommu-vfio-pci.ko for a kernel'
 	@echo 'make modules_install [KDIR=...] [INSTALL_MOD_PATH=...] [MODULE_SIG_KEY=...]'
-	@echo 'make deb                         build/noiommufd-dkms_..._all.deb, noiommufd-tools_... and libnoiommufd-dev_....deb'
-	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm, noiommufd-tools-... and libnoiommufd-devel-....rpm'
+	@echo 'make deb                         build/noiommufd-dkms_..._all.deb, noiommufd-tools_..., libnoiommufd0_... and libnoiommufd-dev_....deb'
+	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm, noiommufd-tools-..., libnoiommufd0-... and libnoiommufd-devel-....rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
 	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule: all but what is built'
 	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
 	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library'
-	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [libdir=...]  libnoiommufd, for programs and to build them'
+	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [archlibdir=...]  libnoiommufd, for programs and to build them'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
 	@echo 'make check KDIR=... [IMAGE=...] [TESTS=pattern]   the guest suite on the kernel of a build tree'
@@ -144,9 +144,9 @@ deb: version-check
 	@command -v dh_dkms >/dev/null && command -v dpkg-buildpackage >/dev/null || { echo 'noiommufd: the tools that build the package are not here: apt-get install dpkg-dev debhelper dh-dkms' >&2; exit 1; }
 	$(call source_copy,build/deb)
 	cd build/deb/noiommufd-$(PKGVER) && MAKEFLAGS= dpkg-buildpackage -us -uc -b
-	@rm -f build/*noiommufd-*_*.deb
-	@for p in noiommufd-dkms noiommufd-tools libnoiommufd-dev; do cp build/deb/$${p}_$(PKGVER)_*.deb build/ || exit; done
-	@cd build && for f in *noiommufd-*_$(PKGVER)_*.deb; do echo "Built: $(CURDIR)/build/$$f"; done
+	@rm -f build/*noiommufd*_*.deb
+	@for p in noiommufd-dkms noiommufd-tools libnoiommufd0 libnoiommufd-dev; do cp build/deb/$${p}_$(PKGVER)_*.deb build/ || exit; done
+	@cd build && for f in *noiommufd*_$(PKGVER)_*.deb; do echo "Built: $(CURDIR)/build/$$f"; done
 
 # The same with rpmbuild, in build/rpm; $(1) is a file of rpm/, $(2) its macros,
 # $(3) what older packages of it in build/ are called.
@@ -163,7 +163,7 @@ endef
 
 rpm: version-check
 	$(call rpmbuild,noiommufd-dkms,,build/noiommufd-dkms-*.rpm)
-	$(call rpmbuild,noiommufd-tools,,build/noiommufd-tools-*.rpm build/libnoiommufd-devel-*.rpm)
+	$(call rpmbuild,noiommufd-tools,,build/noiommufd-tools-*.rpm build/libnoiommufd0-*.rpm build/libnoiommufd-devel-*.rpm)
 
 rpm-kmod: version-check kdir-check
 	$(call rpmbuild,kmod-noiommufd,--define 'noiommufd_kdir $(abspath $(KDIR))' --define 'noiommufd_krel $(KREL)',build/noiommufd-common-*.rpm 'build/kmod-noiommufd-$(KREL)'-[0-9]*.rpm)
@@ -172,6 +172,8 @@ rpm-kmod: version-check kdir-check
 # dkms-install. Directories are named as GNU does.
 prefix = /usr
 libdir = $(prefix)/lib
+# Where distributions have libraries of one architecture
+archlibdir = $(libdir)
 sbindir = $(prefix)/sbin
 includedir = $(prefix)/include
 mandir = $(prefix)/share/man
@@ -196,20 +198,22 @@ install-files:
 # What is built for this machine: libnoiommufd, noiommufd-run and its library.
 library = $(libdir)/noiommufd/libnoiommufd-vfio.so
 
-tools:
+built-lib:
 	@$(MAKE) --no-print-directory -C lib O='$(CURDIR)/build/tools'
+
+tools: built-lib
 	@$(MAKE) --no-print-directory -C tools O='$(CURDIR)/build/tools' LIBRARY='$(library)'
 
 # The library for drivers: what a program needs to run, and to be built
-install-lib: tools
-	install -D -m 644 build/tools/libnoiommufd.so.0 '$(DESTDIR)$(libdir)/libnoiommufd.so.0'
+install-lib: built-lib
+	install -D -m 644 build/tools/libnoiommufd.so.0 '$(DESTDIR)$(archlibdir)/libnoiommufd.so.0'
 
-install-lib-dev: tools
-	install -D -m 644 -t '$(DESTDIR)$(libdir)' build/tools/libnoiommufd.a
-	ln -sf libnoiommufd.so.0 '$(DESTDIR)$(libdir)/libnoiommufd.so'
+install-lib-dev: built-lib
+	install -D -m 644 -t '$(DESTDIR)$(archlibdir)' build/tools/libnoiommufd.a
+	ln -sf libnoiommufd.so.0 '$(DESTDIR)$(archlibdir)/libnoiommufd.so'
 	install -D -m 644 -t '$(DESTDIR)$(includedir)' include/libnoiommufd.h
-	install -d '$(DESTDIR)$(libdir)/pkgconfig' '$(DESTDIR)$(mandir)/man3'
-	sed 's|@includedir@|$(includedir)|; s|@libdir@|$(libdir)|; s|@version@|$(PKGVER)|' include/libnoiommufd.pc.in >'$(DESTDIR)$(libdir)/pkgconfig/libnoiommufd.pc'
+	install -d '$(DESTDIR)$(archlibdir)/pkgconfig' '$(DESTDIR)$(mandir)/man3'
+	sed 's|@includedir@|$(includedir)|; s|@libdir@|$(archlibdir)|; s|@version@|$(PKGVER)|' include/libnoiommufd.pc.in >'$(DESTDIR)$(archlibdir)/pkgconfig/libnoiommufd.pc'
 	install -D -m 644 -t '$(DESTDIR)$(mandir)/man7' man/libnoiommufd.7
 	scripts/man3 -v dir='$(DESTDIR)$(mandir)/man3' -v date="$$(sed -n 's/^\.TH LIBNOIOMMUFD 7 \([^ ]*\).*/\1/p' man/libnoiommufd.7)" include/libnoiommufd.h
 
@@ -244,9 +248,9 @@ dkms-install: root-check package-check version-check
 	@scripts/dkms-setup remove '$(conf)'
 	@rm -rf $(stage)
 	@umask 022 && $(MAKE) --no-print-directory install-files install-headers install-source DESTDIR='$(CURDIR)/$(stage)'
-	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run is left out: it needs a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
-		umask 022 && $(MAKE) --no-print-directory install-tools DESTDIR='$(CURDIR)/$(stage)'
-	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . -type f ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
+	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run and libnoiommufd are left out: they need a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
+		umask 022 && $(MAKE) --no-print-directory install-tools install-lib install-lib-dev DESTDIR='$(CURDIR)/$(stage)'
+	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . ! -type d ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
 	umask 022 && cp -r $(stage)/. /
 	@test -e '$(conf)' || install -D -m 644 debian/noiommufd.conf '$(conf)'
 	@rm -rf $(stage)
@@ -302,4 +306,4 @@ clean:
 	@test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
 	@rm -rf $(if $(word 2,$(CURDIR)),'$(builds)')
 
-.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-headers install-files tools install-lib install-lib-dev install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean
+.PHONY: help guest version version-check kdir-check modules modules_install deb rpm rpm-kmod install-headers install-files built-lib tools install-lib install-lib-dev install-tools install-source root-check package-check dkms-install dkms-remove demo check check-all kunit coverage bench conformance selftests clean

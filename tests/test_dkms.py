@@ -112,7 +112,7 @@ def test_initramfs_without_the_module(root: Root) -> None:
 
 def files(root: Root) -> set[str]:
     """The files of the system, except those that dkms, dpkg and caches make."""
-    said = root.sh("find /etc /usr -path /usr/lib/modules -prune -o -type f -print")
+    said = root.sh("find /etc /usr -path /usr/lib/modules -prune -o -type f -print -o -type l -print")
     return {name for name in said.splitlines() if not re.search("^/etc/(ld.so.cache|mtab)|/__pycache__/", name)}
 
 
@@ -123,7 +123,8 @@ def test_by_hand_as_the_package(root: Root) -> None:
     install(root, "hand", "7.1", "7.2")
     ours = {re.sub("^/usr/src/[^/]*/(installed|noiommufd.conf)$", "", name) for name in files(root) - before} - {""}
     said = root.sh("for deb in /tmp/small/7.2/build/*.deb; do dpkg-deb --fsys-tarfile $deb | tar -t; done")
-    package = {re.sub(r"(/share/doc/noiommufd)-dkms|\.gz$", r"\1", name[1:]) for name in said.splitlines()}
+    package = {re.sub(r"(/share/doc/noiommufd)-dkms|(/lib)/x86_64-linux-gnu|\.gz$", r"\1\2", name[1:])
+               for name in said.splitlines()}
     assert ours == {name for name in package if not re.search("/$|/(copyright|changelog)$|/lintian/", name)}
     for name in ("/usr/include/noiommufd/vfio.h", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/sbin/noiommufd-run",
                  "/usr/share/doc/noiommufd/README.md", "/usr/share/man/man7/noiommufd.7"):
@@ -157,7 +158,7 @@ def test_headers_move(root: Root) -> None:
     found(root, "7.2")
     for name in ("include/noiommufd/vfio.h", "share/pkgconfig/noiommufd.pc"):
         assert root.sh(f"dpkg -S /usr/{name}").startswith("libnoiommufd-dev:")
-    removed(root, "apt-get purge -y noiommufd-dkms noiommufd-tools libnoiommufd-dev")
+    removed(root, "apt-get purge -y noiommufd-dkms noiommufd-tools libnoiommufd-dev libnoiommufd0")
 
 
 def test_root_is_asked_first(root: Root) -> None:

@@ -231,9 +231,9 @@ def test_version_moves(tmp_path: Path) -> None:
     (top / "build/noiommufd-dkms_1_all.deb").touch()
     run("make", "-C", top, "deb", log=log)
     made = sorted(path.name for path in (top / "build").glob("*.deb"))
-    assert made == [f"libnoiommufd-dev_{after}_amd64.deb", f"noiommufd-dkms_{after}_all.deb",
-                    f"noiommufd-tools_{after}_amd64.deb"]
-    assert run("dpkg-deb", "-f", top / "build" / made[1], "Version").strip() == after
+    assert made == [f"libnoiommufd-dev_{after}_amd64.deb", f"libnoiommufd0_{after}_amd64.deb",
+                    f"noiommufd-dkms_{after}_all.deb", f"noiommufd-tools_{after}_amd64.deb"]
+    assert run("dpkg-deb", "-f", top / "build" / made[2], "Version").strip() == after
     release("7.2")
     assert version() == "7.2"
 

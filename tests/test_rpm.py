@@ -55,7 +55,7 @@ def installs(root: Root, where: str, *packages: str) -> None:
 
 def test_build(root: Root) -> None:
     found = "".join(sorted(f"{path.name}\n" for path in (root.path / "tmp/source/build").glob("*.rpm")))
-    names = (f"kmod-noiommufd-{root.kver}", "libnoiommufd-devel", "noiommufd-common", "noiommufd-dkms",
+    names = (f"kmod-noiommufd-{root.kver}", "libnoiommufd-devel", "libnoiommufd0", "noiommufd-common", "noiommufd-dkms",
              "noiommufd-tools")
     assert re.fullmatch("".join(rf"{name}-.*\n" for name in names), found)
 
@@ -85,8 +85,17 @@ def test_tools(root: Root) -> None:
 
 
 def test_headers(root: Root) -> None:
-    """The headers have a package of their own, which takes those that an older noiommufd-dkms had."""
-    assert files(root, "libnoiommufd-devel") == HEADERS
+    """The headers have a package of their own, which takes those that an older noiommufd-dkms had. A program is built
+    and run with it and the library."""
+    libdir = root.sh("rpm --eval %_libdir").strip()
+    assert files(root, "libnoiommufd-devel", "/licenses/|/man3/") == sorted([
+        *HEADERS, "/usr/include/libnoiommufd.h", "/usr/share/man/man7/libnoiommufd.7",
+        *(f"{libdir}/{name}" for name in ("libnoiommufd.a", "libnoiommufd.so", "pkgconfig/libnoiommufd.pc"))])
+    assert files(root, "libnoiommufd0", "/licenses/|/.build-id") == [f"{libdir}/libnoiommufd.so.0"]
+    # gcc and ld.so here look for libraries elsewhere.
+    root.sh(f"""rpm -i --nodeps /tmp/source/build/libnoiommufd*.rpm; cd /tmp
+        gcc -L{libdir} -o edu source/examples/edu.c -lnoiommufd; ! LD_LIBRARY_PATH={libdir} ./edu 2>said
+        grep 'No device is bound' said; rpm -e libnoiommufd-devel libnoiommufd0""", log=LOG)
     said = root.sh("rpm -qp --conflicts /tmp/source/build/libnoiommufd-devel-*.rpm")
     assert re.search("^noiommufd-dkms < ", said, re.M)
 

@@ -43,7 +43,7 @@ def test_readme_example_compiles(tmp_path: Path) -> None:
     assert code, "README.md has no example in C"
     (tmp_path / "example.c").write_text(code)
     run("gcc", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{TOP}/include", "-o", tmp_path / "example",
-        tmp_path / "example.c")
+        tmp_path / "example.c", tools() / "libnoiommufd.a", "-pthread")
 
 
 @pytest.mark.xdist_group("uapi")

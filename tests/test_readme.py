@@ -65,7 +65,7 @@ def container() -> list[Command]:
     [line] = re.findall(r"^    (systemd-nspawn(?:.*\\\n)*.*\n)", README, re.M)
     line = line.replace(" DIRECTORY ", " /srv/example ").replace(" PROGRAM", " /usr/bin/example")
     return [Command(0, "mkdir -p /srv/example/usr/bin /srv/example/etc; touch /srv/example/etc/os-release", ""),
-            Command(0, "gcc -static -O2 -o /srv/example/usr/bin/example example.c", ""),
+            Command(0, "gcc -static -O2 -o /srv/example/usr/bin/example example.c -lnoiommufd -pthread", ""),
             Command(0, line.replace("systemd-nspawn", "systemd-nspawn --quiet --console=pipe"), "0x…: … bytes\n…\n")]
 
 

@@ -65,7 +65,7 @@ help:
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
 	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule: all but what is built'
 	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
-	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library'
+	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library, noiommuctl'
 	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [archlibdir=...]  libnoiommufd, for programs and to build them'
 	@echo 'make demo [KERNEL=6.1]           user-space NVMe in a guest without an IOMMU'
 	@echo 'make check [KERNEL=...] [TESTS=pattern] [ARGS=...]  all tests'
@@ -195,7 +195,7 @@ install-files:
 	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
 	cp -r docs examples '$(DESTDIR)$(docdir)'
 
-# What is built for this machine: libnoiommufd, noiommufd-run and its library.
+# What is built for this machine: libnoiommufd, noiommufd-run and its library, noiommuctl.
 library = $(libdir)/noiommufd/libnoiommufd-vfio.so
 
 built-lib:
@@ -218,9 +218,10 @@ install-lib-dev: built-lib
 	scripts/man3 -v dir='$(DESTDIR)$(mandir)/man3' -v date="$$(sed -n 's/^\.TH LIBNOIOMMUFD 7 \([^ ]*\).*/\1/p' man/libnoiommufd.7)" include/libnoiommufd.h
 
 install-tools: tools
-	install -D -m 755 -t '$(DESTDIR)$(sbindir)' build/tools/noiommufd-run
+	install -D -m 755 -t '$(DESTDIR)$(sbindir)' build/tools/noiommufd-run build/tools/noiommuctl
 	install -D -m 644 build/tools/libnoiommufd-vfio.so '$(DESTDIR)$(library)'
-	install -D -m 644 -t '$(DESTDIR)$(mandir)/man8' man/noiommufd-run.8
+	install -D -m 644 -t '$(DESTDIR)$(mandir)/man8' man/noiommufd-run.8 man/noiommuctl.8
+	install -D -m 644 tools/noiommuctl/completion '$(DESTDIR)$(prefix)/share/bash-completion/completions/noiommuctl'
 
 # The source that dkms builds, where dkms looks for it.
 dkmssrc = /usr/src/noiommufd-$(PKGVER)
@@ -248,7 +249,7 @@ dkms-install: root-check package-check version-check
 	@scripts/dkms-setup remove '$(conf)'
 	@rm -rf $(stage)
 	@umask 022 && $(MAKE) --no-print-directory install-files install-headers install-source DESTDIR='$(CURDIR)/$(stage)'
-	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run and libnoiommufd are left out: they need a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
+	@printf '#include <argp.h>\n' | $(CC) -E -x c - >/dev/null 2>&1 || { echo 'noiommufd: noiommufd-run, noiommuctl and libnoiommufd are left out: they need a C compiler and the headers of the C library (Debian: apt-get install gcc libc6-dev)'; exit 0; }; \
 		umask 022 && $(MAKE) --no-print-directory install-tools install-lib install-lib-dev DESTDIR='$(CURDIR)/$(stage)'
 	@cd $(stage) && mv .$(conf) .$(dkmssrc) && find . ! -type d ! -path './usr/src/*' | sed 's/^.//' >.$(dkmssrc)/installed
 	umask 022 && cp -r $(stage)/. /

@@ -78,9 +78,10 @@ def test_kmod_files(root: Root) -> None:
 def test_tools(root: Root) -> None:
     """The tools have a package of their own, and run when it is installed."""
     assert files(root, "noiommufd-tools", "/licenses/|/.build-id") == [
-        "/usr/lib/noiommufd", "/usr/lib/noiommufd/libnoiommufd-vfio.so", "/usr/sbin/noiommufd-run",
-        "/usr/share/man/man8/noiommufd-run.8"]
-    root.sh("rpm -i --nodeps /tmp/source/build/noiommufd-tools-*.rpm; noiommufd-run --help", log=LOG)
+        "/usr/lib/noiommufd", "/usr/lib/noiommufd/libnoiommufd-vfio.so", "/usr/sbin/noiommuctl",
+        "/usr/sbin/noiommufd-run", "/usr/share/bash-completion/completions/noiommuctl",
+        "/usr/share/man/man8/noiommuctl.8", "/usr/share/man/man8/noiommufd-run.8"]
+    root.sh("rpm -i --nodeps /tmp/source/build/noiommufd-tools-*.rpm; noiommufd-run --help; noiommuctl --help", log=LOG)
     root.sh("LD_PRELOAD=/usr/lib/noiommufd/libnoiommufd-vfio.so ls /; rpm -e noiommufd-tools", log=LOG)
 
 

@@ -125,9 +125,9 @@ class Guest:
     def files(self) -> Path:
         """Make the files of the image that are this guest's own; the others are in the base of its kernel. Return their
         directory."""
-        files, more = self.dir / "image", dict(self.spec.files)
+        files, more, built = self.dir / "image", dict(self.spec.files), tools()
         shutil.rmtree(files, ignore_errors=True)
-        more |= {"init": GUEST / "init", "sbin/noiommufd-run": tools() / "noiommufd-run",
+        more |= {"init": GUEST / "init", **{f"sbin/{name}": built / name for name in ("noiommufd-run", "noiommuctl")},
                  **{f"tests/{path.name}": path for path in programs(self.spec.programs)}}
         for name, source in more.items():
             (files / name).parent.mkdir(parents=True, exist_ok=True)

@@ -208,7 +208,7 @@ def compiled(name: str, *words: str | Path) -> Path:
 
 
 def tools() -> Path:
-    """Build noiommufd-run and its preload library, and return their directory."""
+    """Build noiommufd-run and its preload library, noiommuctl, and return their directory."""
     with locked(BUILD / ".lock-tools"):
         for name in ("lib", "tools"):
             run("make", "-s", "-C", TOP / name, f"O={BUILD}/tools", log=LOGS / f"{name}.log")

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* noiommuctl: what it does to devices, and what it says of them. */
+#include <stdarg.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "harness.h"
+
+#define VGA	"0000:00:0c.0"
+#define SYSFS	"/sys/bus/pci/devices/"
+#define CONF	"/etc/modprobe.d/noiommufd.conf"
+#define MODE	"options noiommu-vfio-pci enable_unsafe_noiommu_mode="
+/* A file with more in it */
+#define MINE(mode)	"# mine\n" MODE mode " x=1\noptions x y=1\n"
+
+/* What the last command printed */
+static char said[8192];
+
+/* Run it with these arguments; returns its status. */
+[[gnu::format(printf, 1, 2)]]
+static int ctl(const char *fmt, ...)
+{
+	char args[256], command[512];
+	va_list list;
+	size_t len;
+	FILE *pipe;
+
+	va_start(list, fmt);
+	vsnprintf(args, sizeof(args), fmt, list);
+	va_end(list);
+	snprintf(command, sizeof(command), "noiommuctl %s 2>&1", args);
+	pipe = popen(command, "r");
+	expect(pipe);
+	len = fread(said, 1, sizeof(said) - 1, pipe);
+	said[len] = '\0';
+	return WEXITSTATUS(pclose(pipe));
+}
+
+/* It did what it was to. */
+#define expect_done(...) \
+	do { \
+		if (ctl(__VA_ARGS__)) \
+			fail("noiommuctl failed: %s", said); \
+	} while (0)
+
+#define expect_said(text) \
+	do { \
+		if (!strstr(said, text)) \
+			fail("expected '%s', got: %s", text, said); \
+	} while (0)
+
+/* It refuses, in one line, and says this. */
+#define expect_refused(text, ...) \
+	do { \
+		expect_eq(ctl(__VA_ARGS__), 1); \
+		expect_said(text); \
+		expect_eq(strcspn(said, "\n") + 1, strlen(said)); \
+	} while (0)
+
+/* The line of a device in a list; "" if there is none */
+static const char *line_of(const char *bdf)
+{
+	static char line[512];
+	const char *at = strstr(said, bdf);
+
+	snprintf(line, sizeof(line), "%.*s", at ? (int)strcspn(at, "\n") : 0, at ?: "");
+	return line;
+}
+
+static bool conf_has(const char *text)
+{
+	char conf[4096] = "";
+	FILE *file = fopen(CONF, "r");
+
+	if (file) {
+		fread(conf, 1, sizeof(conf) - 1, file);
+		fclose(file);
+	}
+	return strstr(conf, text);
+}
+
+static void put(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	expect(file);
+	expect(fputs(text, file) >= 0);
+	expect_eq(fclose(file), 0);
+}
+
+static void free_edu(void)
+{
+	if (driver_has(edu()))
+		driver_unbind(edu());
+}
+
+/* Without a domain, twice, and by the node's name */
+TEST(bind_and_unbind)
+{
+	char node[32];
+
+	free_edu();
+	expect_done("bind %s", edu() + strlen("0000:"));
+	expect(driver_has(edu()));
+	expect(cdev_name(edu(), node, sizeof(node)));
+	expect_said(node);
+	expect_done("bind %s", node);
+	expect_said(node);
+	expect_done("unbind %s", node);
+	expect(!driver_has(edu()));
+	expect_said("has driver none");
+	/* Nothing is left that would have our driver take it again. */
+	write_file("/sys/bus/pci/drivers_probe", "%s", edu());
+	expect(!driver_has(edu()));
+}
+
+TEST(list)
+{
+	char node[32];
+
+	free_edu();
+	expect_done("list");
+	expect(strstr(line_of(edu()), "1234:11e8"));
+	expect(strstr(line_of(edu()), " - "));
+	expect_eq(*line_of(VGA), 0);
+	expect_done("list --all");
+	expect(strstr(line_of(VGA), "refused: this is a VGA device"));
+
+	driver_bind(edu());
+	expect(cdev_name(edu(), node, sizeof(node)));
+	expect_done("list");
+	expect(strstr(line_of(edu()), node));
+	expect_done("list --json");
+	expect_eq(*said, '[');
+	expect_said("{\"address\":\"0000:00:04.0\",\"vendor\":\"1234\",\"device\":\"11e8\"");
+	expect_said("\"driver\":\"noiommu-vfio-pci\",\"state\":\"taken\",\"refusal\":null,");
+	expect_said("\"node\":\"noiommu-vfio");
+	expect_said("\"at_boot\":false,\"holders\":[]}");
+}
+
+/* Who has a device is in the list, and it is not unbound: that would wait. */
+TEST(held)
+{
+	struct vfio_region_info info;
+	char who[64];
+	struct setup s;
+	void *bar;
+
+	setup_bound(&s);
+	snprintf(who, sizeof(who), "ctl (pid %d)", getpid());
+	expect_done("list");
+	expect(strstr(line_of(edu()), who));
+	expect_refused(who, "unbind %s", edu());
+
+	/* A mapping of its registers is enough. */
+	region_info(s.dev, VFIO_PCI_BAR0_REGION_INDEX, &info);
+	bar = region_mmap(s.dev, VFIO_PCI_BAR0_REGION_INDEX, PROT_READ);
+	close(s.dev);
+	expect_done("list");
+	expect(strstr(line_of(edu()), who));
+	expect_refused(who, "unbind %s", edu());
+	expect(driver_has(edu()));
+
+	munmap(bar, info.size);
+	expect_done("list");
+	expect(!strstr(line_of(edu()), who));
+	expect_done("unbind %s", edu());
+}
+
+TEST(refused)
+{
+	char driver[64], now[64];
+	bool had = device_link(VGA, "driver", driver, sizeof(driver));
+	FILE *file;
+
+	expect_refused("is refused, this is a VGA device: ", "bind " VGA);
+	expect_eq(device_link(VGA, "driver", now, sizeof(now)), had);
+	expect_refused("there is no PCI device 0000:77:00.0: lspci -D lists them",
+		       "bind 0000:77:00.0");
+	expect_eq(ctl("bind"), 2);
+	expect_eq(ctl("bind --json %s", edu()), 2);
+	expect_eq(ctl("nothing"), 2);
+
+	/* What only the driver sees is said in its words, and undone. */
+	put("/tmp/class", "0x020000\n");
+	expect_ok(mount("/tmp/class", SYSFS VGA "/class", NULL, MS_BIND, NULL));
+	ctl("bind " VGA);
+	expect_ok(umount(SYSFS VGA "/class"));
+	expect_said(": this is a VGA device: these are not supported\n");
+	expect_eq(device_link(VGA, "driver", now, sizeof(now)), had);
+	file = fopen(SYSFS VGA "/driver_override", "r");
+	expect(file && fgets(now, sizeof(now), file));
+	fclose(file);
+	expect(!strcmp(now, "(null)\n"));
+}
+
+TEST(unsafe_mode)
+{
+	mkdir("/etc/modprobe.d", 0755);
+	free_edu();
+	expect_done("disable");
+	expect(conf_has("mode=0") || !conf_has("mode="));
+	expect_refused("unsafe mode is off, and no device is taken: noiommuctl enable\n",
+		       "bind %s", edu());
+	expect_done("enable");
+	expect(!conf_has("mode=1"));
+	expect_done("bind %s", edu());
+	expect_done("disable");
+	/* It stays. */
+	expect(driver_has(edu()));
+
+	/* The rest of the file is a user's. */
+	put(CONF, MINE("0"));
+	expect_done("enable --persist");
+	expect(conf_has(MINE("1")));
+	expect_done("disable");
+	expect(conf_has(MINE("0")));
+	/* One that wins over it is reported. */
+	put("/etc/modprobe.d/zz.conf", "options noiommu_vfio_pci enable_unsafe_noiommu_mode=0\n");
+	expect_refused("another file sets the unsafe mode as well: ", "enable --persist");
+	unlink("/etc/modprobe.d/zz.conf");
+	unlink(CONF);
+	expect_done("enable --persist");
+	expect(conf_has(MODE "1\n"));
+	unlink(CONF);
+}
+
+/* At boot devices are bound by driverctl, and by nothing else. */
+TEST(persist_without_driverctl)
+{
+	free_edu();
+	expect_refused("driverctl binds devices at boot, and is not installed: ",
+		       "bind --persist %s", edu());
+	expect(!driver_has(edu()));
+}
+
+static void as_nobody(void *arg)
+{
+	(void)arg;
+	expect_ok(setgid(65534));
+	expect_ok(setuid(65534));
+	expect_refused("this needs root: sudo noiommuctl bind ", "bind %s", edu());
+	expect_refused("this needs root: ", "disable");
+	expect_done("list");
+	expect(*line_of(edu()));
+}
+
+TEST(not_root)
+{
+	in_child(as_nobody, NULL);
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* noiommuctl: the command line. See noiommuctl(8). */
+#include <argp.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "noiommuctl.h"
+
+const char *sysroot = "";
+bool json, persist, all;
+
+/* What a command takes: -1: any number of devices, but at least one. */
+static const struct command {
+	const char *name;
+	int (*run)(char **names);
+	int devices;
+	const char *options;
+} commands[] = {
+	{ "list", cmd_list, 0, "jar" },
+	{ "bind", cmd_bind, -1, "p" },
+	{ "unbind", cmd_unbind, -1, "" },
+	{ "enable", cmd_enable, 0, "p" },
+	{ "disable", cmd_disable, 0, "" },
+	{ 0 }
+};
+
+static const struct argp_option options[] = {
+	{ "all", 'a', NULL, 0, "list: also devices that are refused, and why", 0 },
+	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{ "persist", 'p', NULL, 0, "bind, enable: also at each boot from now on", 0 },
+	{ "sysroot", 'r', "DIR", 0, "Look at the system below DIR, not at this one", 0 },
+	{ 0 }
+};
+
+/* The options that were given, to compare with those of the command */
+static char given[sizeof(options) / sizeof(*options)];
+static const struct command *command;
+static char **names;
+
+static const struct command *find_command(const char *name)
+{
+	const struct command *each = commands;
+
+	while (each->name && strcmp(each->name, name))
+		each++;
+	return each->name ? each : NULL;
+}
+
+static void check(const struct argp_state *state)
+{
+	int count = state->argc - state->next - 1;
+	const char *option;
+
+	command = find_command(state->argv[state->next]);
+	if (!command)
+		argp_error(state, "there is no command %s", state->argv[state->next]);
+	names = state->argv + state->next + 1;
+	if (command->devices < 0 && !count)
+		argp_error(state, "name a device: noiommuctl %s 0000:00:05.0", command->name);
+	if (command->devices >= 0 && count > command->devices)
+		argp_error(state, "%s takes no such argument: %s", command->name,
+			   names[command->devices]);
+	for (option = given; *option; option++)
+		if (!strchr(command->options, *option))
+			argp_error(state, "%s has no option -%c", command->name, *option);
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case 'a':
+		all = true;
+		break;
+	case 'j':
+		json = true;
+		break;
+	case 'p':
+		persist = true;
+		break;
+	case 'r':
+		if (strlen(arg) > PATH_MAX / 2)
+			argp_error(state, "the name of DIR is too long");
+		sysroot = strcmp(arg, "/") ? arg : "";
+		break;
+	case ARGP_KEY_ARGS:
+		check(state);
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "name a command: noiommuctl list");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	if (!strchr(given, key))
+		given[strlen(given)] = key;
+	return 0;
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse,
+	.args_doc = "list\n"
+		"bind|unbind DEVICE...\n"
+		"enable|disable",
+	.doc = "Give PCI devices to noiommu-vfio-pci, and see who has them.\n"
+		"\v  list      devices that could be taken, that are, and by whom they are held\n"
+		"  bind      give devices to noiommu-vfio-pci\n"
+		"  unbind    give them back to the drivers of the kernel, for good\n"
+		"  enable    switch the unsafe mode on, without which no device is taken\n"
+		"  disable   switch it off, now and at each boot\n"
+		"\n"
+		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
+};
+
+int main(int argc, char **argv)
+{
+	argp_err_exit_status = 2;
+	if (argp_parse(&argp, argc, argv, 0, NULL, NULL))
+		return 2;
+	return command->run(names);
+}

@@ -120,6 +120,11 @@ def test_noiommufd_run() -> None:
         tools() / "noiommufd-run")
 
 
+def test_noiommuctl_doctor() -> None:
+    """Test noiommuctl doctor on machines that are directories, each broken in one way."""
+    run(TESTS / "guest/noiommuctl-doctor-test", tools() / "noiommuctl")
+
+
 # What a build tree lacks, and the files that it has beyond those of the tree before
 LACKS: list[tuple[str, dict[str, str]]] = [
     ("there is no kernel build directory", {}),

@@ -23,6 +23,7 @@ static const struct command {
 	{ "unbind", cmd_unbind, -1, "" },
 	{ "enable", cmd_enable, 0, "p" },
 	{ "disable", cmd_disable, 0, "" },
+	{ "doctor", cmd_doctor, 1, "jr" },
 	{ 0 }
 };
 
@@ -103,13 +104,15 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "list\n"
 		"bind|unbind DEVICE...\n"
-		"enable|disable",
+		"enable|disable\n"
+		"doctor [DEVICE]",
 	.doc = "Give PCI devices to noiommu-vfio-pci, and see who has them.\n"
 		"\v  list      devices that could be taken, that are, and by whom they are held\n"
 		"  bind      give devices to noiommu-vfio-pci\n"
 		"  unbind    give them back to the drivers of the kernel, for good\n"
 		"  enable    switch the unsafe mode on, without which no device is taken\n"
 		"  disable   switch it off, now and at each boot\n"
+		"  doctor    what stands between this machine and a working device, and what to do\n"
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };

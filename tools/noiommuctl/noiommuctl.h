@@ -79,5 +79,6 @@ int cmd_bind(char **names);
 int cmd_unbind(char **names);
 int cmd_enable(char **names);
 int cmd_disable(char **names);
+int cmd_doctor(char **names);
 
 #endif

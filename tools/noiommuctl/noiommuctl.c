@@ -11,19 +11,20 @@
 const char *sysroot = "";
 bool json, persist, all;
 
-/* What a command takes: -1: any number of devices, but at least one. */
+/* What a command takes: at least and at most so many devices; -1: any number */
 static const struct command {
 	const char *name;
 	int (*run)(char **names);
-	int devices;
+	int least, most;
 	const char *options;
 } commands[] = {
-	{ "list", cmd_list, 0, "jar" },
-	{ "bind", cmd_bind, -1, "p" },
-	{ "unbind", cmd_unbind, -1, "" },
-	{ "enable", cmd_enable, 0, "p" },
-	{ "disable", cmd_disable, 0, "" },
-	{ "doctor", cmd_doctor, 1, "jr" },
+	{ "list", cmd_list, 0, 0, "jar" },
+	{ "bind", cmd_bind, 1, -1, "p" },
+	{ "unbind", cmd_unbind, 1, -1, "" },
+	{ "enable", cmd_enable, 0, 0, "p" },
+	{ "disable", cmd_disable, 0, 0, "" },
+	{ "doctor", cmd_doctor, 0, 1, "jr" },
+	{ "test", cmd_test, 1, 1, "" },
 	{ 0 }
 };
 
@@ -58,11 +59,11 @@ static void check(const struct argp_state *state)
 	if (!command)
 		argp_error(state, "there is no command %s", state->argv[state->next]);
 	names = state->argv + state->next + 1;
-	if (command->devices < 0 && !count)
+	if (count < command->least)
 		argp_error(state, "name a device: noiommuctl %s 0000:00:05.0", command->name);
-	if (command->devices >= 0 && count > command->devices)
+	if (command->most >= 0 && count > command->most)
 		argp_error(state, "%s takes no such argument: %s", command->name,
-			   names[command->devices]);
+			   names[command->most]);
 	for (option = given; *option; option++)
 		if (!strchr(command->options, *option))
 			argp_error(state, "%s has no option -%c", command->name, *option);
@@ -105,7 +106,8 @@ static const struct argp argp = {
 	.args_doc = "list\n"
 		"bind|unbind DEVICE...\n"
 		"enable|disable\n"
-		"doctor [DEVICE]",
+		"doctor [DEVICE]\n"
+		"test DEVICE",
 	.doc = "Give PCI devices to noiommu-vfio-pci, and see who has them.\n"
 		"\v  list      devices that could be taken, that are, and by whom they are held\n"
 		"  bind      give devices to noiommu-vfio-pci\n"
@@ -113,6 +115,7 @@ static const struct argp argp = {
 		"  enable    switch the unsafe mode on, without which no device is taken\n"
 		"  disable   switch it off, now and at each boot\n"
 		"  doctor    what stands between this machine and a working device, and what to do\n"
+		"  test      open a device, pin a page, read config space, close\n"
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };

@@ -80,5 +80,6 @@ int cmd_unbind(char **names);
 int cmd_enable(char **names);
 int cmd_disable(char **names);
 int cmd_doctor(char **names);
+int cmd_test(char **names);
 
 #endif

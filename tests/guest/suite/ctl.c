@@ -168,6 +168,31 @@ TEST(held)
 	expect_done("unbind %s", edu());
 }
 
+TEST(test_device)
+{
+	char id[32];
+
+	free_edu();
+	expect_refused("has driver none: noiommuctl bind 0000:00:04.0", "test %s", edu());
+	expect_done("bind %s", edu());
+	expect_done("test %s", edu());
+	expect_said("a page is pinned at physical address 0x");
+	snprintf(id, sizeof(id), "the IDs 1234:11e8\n%s works\n", edu());
+	expect_said(id);
+	expect_pins(0);
+	expect_eq(ctl("test"), 2);
+}
+
+/* A device that another program has bound cannot be tested. */
+TEST(test_held)
+{
+	struct setup s;
+
+	setup_bound(&s);
+	expect_eq(ctl("test %s", edu()), 1);
+	expect_said("the device cannot be bound to the iommufd (Invalid argument): ");
+}
+
 TEST(refused)
 {
 	char driver[64], now[64];

@@ -25,6 +25,7 @@ static const struct command {
 	{ "disable", cmd_disable, 0, 0, "" },
 	{ "doctor", cmd_doctor, 0, 1, "jr" },
 	{ "test", cmd_test, 1, 1, "" },
+	{ "status", cmd_status, 0, 0, "j" },
 	{ 0 }
 };
 
@@ -107,7 +108,8 @@ static const struct argp argp = {
 		"bind|unbind DEVICE...\n"
 		"enable|disable\n"
 		"doctor [DEVICE]\n"
-		"test DEVICE",
+		"test DEVICE\n"
+		"status",
 	.doc = "Give PCI devices to noiommu-vfio-pci, and see who has them.\n"
 		"\v  list      devices that could be taken, that are, and by whom they are held\n"
 		"  bind      give devices to noiommu-vfio-pci\n"
@@ -116,6 +118,7 @@ static const struct argp argp = {
 		"  disable   switch it off, now and at each boot\n"
 		"  doctor    what stands between this machine and a working device, and what to do\n"
 		"  test      open a device, pin a page, read config space, close\n"
+		"  status    the modules, and the processes that have iommufds and devices\n"
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };

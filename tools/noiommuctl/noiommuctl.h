@@ -81,5 +81,6 @@ int cmd_enable(char **names);
 int cmd_disable(char **names);
 int cmd_doctor(char **names);
 int cmd_test(char **names);
+int cmd_status(char **names);
 
 #endif

@@ -193,6 +193,34 @@ TEST(test_held)
 	expect_said("the device cannot be bound to the iommufd (Invalid argument): ");
 }
 
+TEST(status)
+{
+	char line[128];
+	struct setup s;
+	__u64 iova;
+
+	setup_attached(&s);
+	expect_ok(ioas_map_flags(s.iommu, s.ioas, MAP_RW, mem(MIB), MIB, &iova));
+	expect_done("status");
+	expect_said("\nunsafe mode now       on\n");
+	expect_said("\npinned by anyone      1024 KiB\n");
+	snprintf(line, sizeof(line), "\n%-8d %-6d %-16s %8d %11d %11s  %s\n", getpid(), 0, "ctl",
+		 1, 1024, "none", edu());
+	expect_said(line);
+	expect_done("status --json");
+	expect_said("\"unsafe_mode\":true,");
+	snprintf(line, sizeof(line), "\"processes\":[{\"pid\":%d,\"uid\":0,", getpid());
+	expect_said(line);
+	expect_said("\"iommufds\":1,\"pinned_kib\":1024,\"limit_kib\":null,");
+	expect_said("\"devices\":[\"0000:00:04.0\"]}]}\n");
+
+	/* Without the capability there is a limit. */
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(64 * KIB);
+	expect_done("status --json");
+	expect_said("\"limit_kib\":64,");
+}
+
 TEST(refused)
 {
 	char driver[64], now[64];

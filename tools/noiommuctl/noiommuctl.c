@@ -26,6 +26,7 @@ static const struct command {
 	{ "doctor", cmd_doctor, 0, 1, "jr" },
 	{ "test", cmd_test, 1, 1, "" },
 	{ "status", cmd_status, 0, 0, "j" },
+	{ "cdi", cmd_cdi, 0, 0, "r" },
 	{ 0 }
 };
 
@@ -109,7 +110,8 @@ static const struct argp argp = {
 		"enable|disable\n"
 		"doctor [DEVICE]\n"
 		"test DEVICE\n"
-		"status",
+		"status\n"
+		"cdi",
 	.doc = "Give PCI devices to noiommu-vfio-pci, and see who has them.\n"
 		"\v  list      devices that could be taken, that are, and by whom they are held\n"
 		"  bind      give devices to noiommu-vfio-pci\n"
@@ -119,6 +121,7 @@ static const struct argp argp = {
 		"  doctor    what stands between this machine and a working device, and what to do\n"
 		"  test      open a device, pin a page, read config space, close\n"
 		"  status    the modules, and the processes that have iommufds and devices\n"
+		"  cdi       the devices for containers: > /etc/cdi/noiommufd.json\n"
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };

@@ -82,5 +82,6 @@ int cmd_disable(char **names);
 int cmd_doctor(char **names);
 int cmd_test(char **names);
 int cmd_status(char **names);
+int cmd_cdi(char **names);
 
 #endif

@@ -221,6 +221,24 @@ TEST(status)
 	expect_said("\"limit_kib\":64,");
 }
 
+/* The node's name in containers is /dev/iommu, wherever it is here. */
+TEST(cdi)
+{
+	char name[32], text[256];
+
+	driver_bind(edu());
+	expect(cdev_name(edu(), name, sizeof(name)));
+	expect_done("cdi");
+	expect_said("{\"cdiVersion\":\"0.5.0\",\"kind\":\"noiommufd/device\",");
+	snprintf(text, sizeof(text), "[{\"path\":\"/dev/iommu\",\"hostPath\":\"/dev/%s\",",
+		 access("/dev/noiommufd", F_OK) ? "iommu" : "noiommufd");
+	expect_said(text);
+	snprintf(text, sizeof(text), "{\"name\":\"%s\",\"containerEdits\":{", edu());
+	expect_said(text);
+	snprintf(text, sizeof(text), "\"hostPath\":\"/dev/vfio/devices/%s\",", name);
+	expect_said(text);
+}
+
 TEST(refused)
 {
 	char driver[64], now[64];

@@ -107,7 +107,7 @@ def test_commands(root: Root) -> None:
             wrong.append(differs(command, 0, said))
         else:
             later.append(command)
-    off = [command.text.startswith("driverctl unset-override") for command in later].index(True)
+    off = [command.text.startswith("noiommuctl unbind") for command in later].index(True)
     later[off:off] = container()
     guest = SystemGuest(f"{root.name}-guest", root, PLACE, [command.text for command in later])
     answers = guest.said()

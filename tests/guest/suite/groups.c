@@ -8,7 +8,7 @@
  */
 #include <dirent.h>
 
-#include "library.h"
+#include "preload.h"
 
 #define THEIRS	0
 #define OURS	1

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "library.h"
+#include "preload.h"
 
 static int group_status(int group)
 {

@@ -4,8 +4,8 @@
  * are called by their address, so that what the harness opens and reads stays as it
  * is.
  */
-#ifndef __SUITE_LIBRARY_H
-#define __SUITE_LIBRARY_H
+#ifndef __SUITE_PRELOAD_H
+#define __SUITE_PRELOAD_H
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -134,4 +134,4 @@ static inline void check_said(const char *file, int line, const char *what, cons
 	check_said(__FILE__, __LINE__, #call, words);		\
 } while (0)
 
-#endif /* __SUITE_LIBRARY_H */
+#endif /* __SUITE_PRELOAD_H */

@@ -139,10 +139,11 @@ static const char *refusal_in_log(int log, const char *address, char record[8192
 	return refused + strlen("refused: ");
 }
 
-static bool override(const struct device *dev, const char *driver)
+/* Let a driver of the kernel take a device that has none. */
+static void give_back(const struct device *dev)
 {
-	return write_text(driver, PCI_DEVICES "/%s/driver_override", dev->address) &&
-		(write_text(dev->address, "/sys/bus/pci/drivers_probe") || true);
+	write_text("\n", PCI_DEVICES "/%s/driver_override", dev->address);
+	write_text(dev->address, "/sys/bus/pci/drivers_probe");
 }
 
 static const char *mends(const char *refusal)
@@ -158,7 +159,7 @@ static const char *mends(const char *refusal)
 
 static int bind_device(struct device *dev)
 {
-	char record[8192], had[sizeof(dev->driver)];
+	char record[8192];
 	const char *why;
 	int log;
 
@@ -168,15 +169,20 @@ static int bind_device(struct device *dev)
 	}
 	log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	lseek(log, 0, SEEK_END);
-	memcpy(had, dev->driver, sizeof(had));
-	if (*had && !write_text(dev->address, PCI_DEVICES "/%s/driver/unbind", dev->address))
-		err(1, "%s cannot be taken from %s", dev->address, had);
-	if (!override(dev, DRIVER))
+	/* The override first: if there can be none, the device keeps its driver. */
+	if (!write_text(DRIVER, PCI_DEVICES "/%s/driver_override", dev->address))
 		err(1, "%s takes no override", dev->address);
+	if (*dev->driver &&
+	    !write_text(dev->address, PCI_DEVICES "/%s/driver/unbind", dev->address)) {
+		warn("%s cannot be taken from %s", dev->address, dev->driver);
+		write_text("\n", PCI_DEVICES "/%s/driver_override", dev->address);
+		exit(1);
+	}
+	write_text(dev->address, "/sys/bus/pci/drivers_probe");
 	read_device(dev, dev->address);
 	if (!dev->taken) {
 		why = refusal_in_log(log, dev->address, record);
-		override(dev, "\n");
+		give_back(dev);
 		read_device(dev, dev->address);
 		warnx("%s is refused and has driver %s: %s", dev->address,
 		      *dev->driver ? dev->driver : "none", why);
@@ -272,7 +278,7 @@ int cmd_unbind(char **names)
 			/* The kernel's driver may not have been needed before. */
 			if (read_line(line, PCI_DEVICES "/%s/modalias", dev.address))
 				output_of(said, "modprobe -q '%s' 2>&1", line);
-			override(&dev, "\n");
+			give_back(&dev);
 		}
 		read_device(&dev, dev.address);
 		printf("%s has driver %s\n", dev.address, *dev.driver ? dev.driver : "none");

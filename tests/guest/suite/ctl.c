@@ -7,6 +7,7 @@
 
 #include "harness.h"
 
+#define NVME	"0000:00:05.0"
 #define VGA	"0000:00:0c.0"
 #define SYSFS	"/sys/bus/pci/devices/"
 #define CONF	"/etc/modprobe.d/noiommufd.conf"
@@ -264,6 +265,30 @@ TEST(refused)
 	expect(file && fgets(now, sizeof(now), file));
 	fclose(file);
 	expect(!strcmp(now, "(null)\n"));
+}
+
+/* A device that takes no override keeps the driver that it has. */
+TEST(keeps_driver)
+{
+	char now[64];
+
+	if (driver_has(NVME))
+		driver_unbind(NVME);
+	expect_ok(write_file("/sys/bus/pci/drivers_autoprobe", "0"));
+	expect_eq(system("modprobe nvme"), 0);
+	expect_ok(write_file("/sys/bus/pci/drivers_autoprobe", "1"));
+	expect_ok(write_file(SYSFS NVME "/driver_override", "nvme"));
+	expect_ok(write_file("/sys/bus/pci/drivers_probe", NVME));
+	expect_ok(mount("/dev/full", SYSFS NVME "/driver_override", NULL, MS_BIND, NULL));
+	ctl("bind " NVME);
+	expect_ok(umount(SYSFS NVME "/driver_override"));
+	expect_said("takes no override: No space left on device");
+	expect(device_link(NVME, "driver", now, sizeof(now)));
+	expect(!strcmp(now, "nvme"));
+
+	expect_ok(write_file(SYSFS NVME "/driver/unbind", NVME));
+	expect_ok(write_file(SYSFS NVME "/driver_override", "\n"));
+	expect_eq(system("rmmod nvme"), 0);
 }
 
 TEST(unsafe_mode)

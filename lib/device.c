@@ -17,6 +17,10 @@
 
 bool noiommufd__usable(struct noiommufd_device *dev, const char *function)
 {
+	if (!dev) {
+		noiommufd__fail(EINVAL, "%s(): the device is NULL.", function);
+		return false;
+	}
 	if (!noiommufd__owned(dev->forks, function))
 		return false;
 	if (__atomic_load_n(&dev->context, __ATOMIC_ACQUIRE))
@@ -186,8 +190,6 @@ int noiommufd_detach(struct noiommufd_device *dev)
 	struct noiommufd_ioas *old = NULL;
 	int rc;
 
-	if (!dev)
-		return invalid();
 	if (!usable(dev))
 		return -1;
 	pthread_mutex_lock(&dev->lock);
@@ -339,8 +341,6 @@ int noiommufd_bus_master(struct noiommufd_device *dev, bool on)
 	__u16 command;
 	int rc;
 
-	if (!dev)
-		return invalid();
 	if (!usable(dev))
 		return -1;
 	pthread_mutex_lock(&dev->lock);
@@ -360,8 +360,6 @@ int noiommufd_bus_master(struct noiommufd_device *dev, bool on)
 
 int noiommufd_reset(struct noiommufd_device *dev)
 {
-	if (!dev)
-		return invalid();
 	if (!usable(dev))
 		return -1;
 	if (!ioctl(dev->fd, VFIO_DEVICE_RESET))
@@ -396,8 +394,6 @@ int noiommufd_hot_reset(struct noiommufd_device *dev)
 	/* Without groups: whatever is of this context, or of none */
 	struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
 
-	if (!dev)
-		return invalid();
 	if (!usable(dev))
 		return -1;
 	if (ioctl(dev->fd, VFIO_DEVICE_PCI_HOT_RESET, &reset))
@@ -413,8 +409,6 @@ char **noiommufd_hot_reset_list(struct noiommufd_device *dev)
 	size_t size;
 	int rc;
 
-	if (!dev)
-		return null(invalid());
 	if (!usable(dev))
 		return NULL;
 	do {

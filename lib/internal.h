@@ -61,7 +61,7 @@ bool noiommufd__owned(unsigned int forks, const char *function);
 #define invalid() \
 	noiommufd__fail(EINVAL, "%s(): an argument is NULL or out of its range.", __func__)
 #define owned(handle) noiommufd__owned((handle)->forks, __func__)
-/* The same for a device, which has to be bound as well */
+/* The same for a device, which must not be NULL, and has to be bound as well */
 #define usable(dev) noiommufd__usable(dev, __func__)
 
 static inline void *null(int failed)

@@ -57,4 +57,33 @@ struct noiommufd_ioas_get_pa_runs {
 
 #define NOIOMMUFD_IOAS_GET_PA_RUNS _IO(NOIOMMUFD_TYPE, 0x80)
 
+/**
+ * enum noiommufd_extensions - Bits of noiommufd_get_info::extensions.
+ * @NOIOMMUFD_EXT_GET_PA_RUNS: there is NOIOMMUFD_IOAS_GET_PA_RUNS
+ */
+enum noiommufd_extensions {
+	NOIOMMUFD_EXT_GET_PA_RUNS	= 1 << 0,
+};
+
+/**
+ * struct noiommufd_get_info - NOIOMMUFD_GET_INFO: what there is beyond Linux
+ * 7.3.
+ * @size: sizeof(struct noiommufd_get_info)
+ * @flags: 0
+ * @extensions: out: enum noiommufd_extensions
+ *
+ * Needs no right and no object. Members that are added later are 0 where the
+ * module does not know them.
+ *
+ * EOPNOTSUPP: flags. ENOTTY: there is no such ioctl: this is mainline's iommufd,
+ * or a module before 0.2.
+ */
+struct noiommufd_get_info {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 extensions;
+};
+
+#define NOIOMMUFD_GET_INFO _IO(NOIOMMUFD_TYPE, 0x81)
+
 #endif /* _NOIOMMUFD_NOIOMMUFD_H */

@@ -128,6 +128,17 @@ static int noiommufd_option(struct noiommufd_ucmd *ucmd)
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
+static int noiommufd_get_info(struct noiommufd_ucmd *ucmd)
+{
+	struct noiommufd_get_info *cmd = ucmd->cmd;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+
+	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS;
+	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
+}
+
 union ucmd_buffer {
 	struct iommu_destroy destroy;
 	struct iommu_fault_alloc fault;
@@ -151,6 +162,7 @@ union ucmd_buffer {
 	struct iommu_veventq_alloc veventq;
 	struct iommu_vfio_ioas vfio_ioas;
 	struct iommu_viommu_alloc viommu;
+	struct noiommufd_get_info get_info;
 	struct noiommufd_ioas_get_pa_runs get_pa_runs;
 };
 
@@ -168,8 +180,8 @@ struct noiommufd_ioctl_op {
 	int (*execute)(struct noiommufd_ucmd *ucmd);
 };
 
-#define IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)                \
-	{                                                         \
+#define IOCTL_OP(_ioctl, _fn, _struct, _last)                     \
+	[_IOC_NR(_ioctl) - IOMMUFD_CMD_BASE] = {                  \
 		.size = sizeof(_struct) +                         \
 			BUILD_BUG_ON_ZERO(sizeof(union ucmd_buffer) < \
 					  sizeof(_struct)),       \
@@ -177,9 +189,6 @@ struct noiommufd_ioctl_op {
 		.ioctl_num = _ioctl,                              \
 		.execute = _fn,                                   \
 	}
-#define IOCTL_OP(_ioctl, _fn, _struct, _last)                     \
-	[_IOC_NR(_ioctl) - IOMMUFD_CMD_BASE] =                    \
-		IOCTL_OP_INIT(_ioctl, _fn, _struct, _last)
 
 static const struct noiommufd_ioctl_op noiommufd_ioctl_ops[] = {
 	IOCTL_OP(IOMMU_DESTROY, noiommufd_destroy, struct iommu_destroy, id),
@@ -227,10 +236,26 @@ static const struct noiommufd_ioctl_op noiommufd_ioctl_ops[] = {
 		 struct iommu_viommu_alloc, out_viommu_id),
 };
 
-/* The one ioctl of our own. */
-static const struct noiommufd_ioctl_op noiommufd_get_pa_runs_op =
-	IOCTL_OP_INIT(NOIOMMUFD_IOAS_GET_PA_RUNS, noiommufd_ioas_get_pa_runs,
-		      struct noiommufd_ioas_get_pa_runs, runs);
+/* Ioctls of our own, which begin at the same number. */
+static const struct noiommufd_ioctl_op noiommufd_extension_ops[] = {
+	IOCTL_OP(NOIOMMUFD_IOAS_GET_PA_RUNS, noiommufd_ioas_get_pa_runs,
+		 struct noiommufd_ioas_get_pa_runs, runs),
+	IOCTL_OP(NOIOMMUFD_GET_INFO, noiommufd_get_info,
+		 struct noiommufd_get_info, extensions),
+};
+
+/* The entry for an ioctl; it may be that of another ioctl. NULL: none. */
+static const struct noiommufd_ioctl_op *noiommufd_find_op(unsigned int cmd)
+{
+	unsigned int nr = _IOC_NR(cmd) - IOMMUFD_CMD_BASE;
+
+	if (_IOC_TYPE(cmd) == NOIOMMUFD_TYPE &&
+	    nr < ARRAY_SIZE(noiommufd_extension_ops) &&
+	    noiommufd_extension_ops[nr].ioctl_num == cmd)
+		return &noiommufd_extension_ops[nr];
+	return nr < ARRAY_SIZE(noiommufd_ioctl_ops) ? &noiommufd_ioctl_ops[nr] :
+						      NULL;
+}
 
 static long noiommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 				 unsigned long arg)
@@ -238,7 +263,6 @@ static long noiommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 	const struct noiommufd_ioctl_op *op;
 	struct noiommufd_ucmd ucmd = {};
 	union ucmd_buffer buf;
-	unsigned int nr;
 	int rc;
 
 	if (cmd == IOMMU_IOAS_NOIOMMU_GET_PA) {
@@ -248,15 +272,9 @@ static long noiommufd_fops_ioctl(struct file *filp, unsigned int cmd,
 			return rc;
 	}
 
-	nr = _IOC_NR(cmd);
-	op = &noiommufd_get_pa_runs_op;
-	if (cmd != op->ioctl_num) {
-		if (nr < IOMMUFD_CMD_BASE ||
-		    nr - IOMMUFD_CMD_BASE >= ARRAY_SIZE(noiommufd_ioctl_ops))
-			return noiommufd_vfio_ioctl(filp->private_data, cmd,
-						    arg);
-		op = &noiommufd_ioctl_ops[nr - IOMMUFD_CMD_BASE];
-	}
+	op = noiommufd_find_op(cmd);
+	if (!op)
+		return noiommufd_vfio_ioctl(filp->private_data, cmd, arg);
 
 	ucmd.ictx = filp->private_data;
 	ucmd.ubuffer = (void __user *)arg;

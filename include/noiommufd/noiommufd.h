@@ -60,9 +60,11 @@ struct noiommufd_ioas_get_pa_runs {
 /**
  * enum noiommufd_extensions - Bits of noiommufd_get_info::extensions.
  * @NOIOMMUFD_EXT_GET_PA_RUNS: there is NOIOMMUFD_IOAS_GET_PA_RUNS
+ * @NOIOMMUFD_EXT_IOAS_SET_MAX_PA: there is NOIOMMUFD_IOAS_SET_MAX_PA
  */
 enum noiommufd_extensions {
 	NOIOMMUFD_EXT_GET_PA_RUNS	= 1 << 0,
+	NOIOMMUFD_EXT_IOAS_SET_MAX_PA	= 1 << 1,
 };
 
 /**
@@ -85,5 +87,28 @@ struct noiommufd_get_info {
 };
 
 #define NOIOMMUFD_GET_INFO _IO(NOIOMMUFD_TYPE, 0x81)
+
+/**
+ * struct noiommufd_ioas_set_max_pa - NOIOMMUFD_IOAS_SET_MAX_PA: refuse memory
+ * that a device cannot reach.
+ * @size: sizeof(struct noiommufd_ioas_set_max_pa)
+ * @ioas_id: IOAS in which nothing is mapped
+ * @max_pa: the highest physical address that a byte may have; 0: any
+ *
+ * From then on what pins memory for this IOAS (MAP, MAP_FILE and COPY while it
+ * has an HWPT, else the ATTACH or IOMMU_HWPT_ALLOC that makes the first) fails
+ * with ERANGE if a page of it ends above @max_pa. Nothing is pinned then that
+ * was not before. Each IOAS has its own limit, also for pages that it shares.
+ *
+ * EBUSY: something is mapped. EINVAL: @max_pa is not 0 and less than the last
+ * byte of the first page. ENOENT: no such IOAS. ENOTTY: there is no such ioctl.
+ */
+struct noiommufd_ioas_set_max_pa {
+	__u32 size;
+	__u32 ioas_id;
+	__aligned_u64 max_pa;
+};
+
+#define NOIOMMUFD_IOAS_SET_MAX_PA _IO(NOIOMMUFD_TYPE, 0x82)
 
 #endif /* _NOIOMMUFD_NOIOMMUFD_H */

@@ -39,6 +39,7 @@ void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx)
 	init_waitqueue_head(&iopt->busy_wait);
 	swpt_init(&iopt->swpt, PAGE_SHIFT);
 	iopt->allowed_itree = RB_ROOT_CACHED;
+	iopt->max_pfn = U64_MAX;
 }
 
 /**
@@ -451,7 +452,8 @@ void noiommu_unpin_unused(struct io_pagetable *iopt)
 }
 
 /* Pin the memory of all the areas, which are reserved, or of none. */
-static int noiommu_fill_reserved(struct list_head *areas)
+static int noiommu_fill_reserved(struct io_pagetable *iopt,
+				 struct list_head *areas)
 {
 	struct noiommu_area *area;
 	int rc;
@@ -459,7 +461,7 @@ static int noiommu_fill_reserved(struct list_head *areas)
 	list_for_each_entry(area, areas, item) {
 		rc = noiommu_walk_step();
 		if (!rc)
-			rc = noiommu_area_fill(area);
+			rc = noiommu_area_fill(area, iopt->max_pfn);
 		if (rc)
 			goto err_unfill;
 	}
@@ -483,7 +485,7 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 	int rc = 0;
 
 	if (fill)
-		rc = noiommu_fill_reserved(areas);
+		rc = noiommu_fill_reserved(iopt, areas);
 	fill = fill && !rc;
 	if (!rc && answer)
 		rc = answer(arg, iova);
@@ -492,7 +494,7 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 	/* An HWPT was added while the answer was copied out. */
 	if (!rc && !fill && iopt->nr_pinning) {
 		up_write(&iopt->iova_rwsem);
-		rc = noiommu_fill_reserved(areas);
+		rc = noiommu_fill_reserved(iopt, areas);
 		fill = !rc;
 		down_write(&iopt->iova_rwsem);
 	}
@@ -535,8 +537,8 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
  * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
  * something is mapped there; -ENOSPC: no free IOVA; -EPERM: the memory was
  * mapped read-only; -ENOENT: the address space was destroyed; -EFAULT, -ENOMEM,
- * -EINTR, -EINVAL: see noiommu_area_fill(); or what @answer returned. On
- * failure nothing has changed.
+ * -EINTR, -EINVAL, -ERANGE: see noiommu_area_fill(); or what @answer returned.
+ * On failure nothing has changed.
  */
 int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 		      u64 length, u64 *iova, bool writable, unsigned int flags,
@@ -1257,6 +1259,27 @@ int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable)
 	return rc;
 }
 
+/**
+ * noiommu_set_max_pfn() - Refuse memory that a device cannot reach.
+ * @iopt: address space
+ * @max_pfn: the last page that may be pinned; U64_MAX: any
+ *
+ * Return: 0; -EBUSY: there is an area; -EINTR.
+ */
+int noiommu_set_max_pfn(struct io_pagetable *iopt, u64 max_pfn)
+{
+	int rc = down_write_killable(&iopt->iova_rwsem);
+
+	if (rc)
+		return rc;
+	if (RB_EMPTY_ROOT(&iopt->swpt.areas))
+		iopt->max_pfn = max_pfn;
+	else
+		rc = -EBUSY;
+	up_write(&iopt->iova_rwsem);
+	return rc;
+}
+
 /* Pin area after area; other threads may map and unmap meanwhile. */
 static int noiommu_fill_areas(struct io_pagetable *iopt)
 {
@@ -1284,7 +1307,7 @@ static int noiommu_fill_areas(struct io_pagetable *iopt)
 		if (!area->swpt.pinned && area->swpt.pages) {
 			area->busy = true;
 			up_write(&iopt->iova_rwsem);
-			rc = noiommu_area_fill(area);
+			rc = noiommu_area_fill(area, iopt->max_pfn);
 			down_write(&iopt->iova_rwsem);
 			if (!rc)
 				noiommu_publish_area(iopt, area, true);
@@ -1321,8 +1344,8 @@ static void noiommu_unfill_attempt(struct io_pagetable *iopt)
  * @arg: for @ready
  *
  * Return: 0; -EADDRINUSE: an area is not page aligned; -EFAULT, -ENOMEM,
- * -EINTR: see noiommu_area_fill(); or what @ready returned. On failure nothing
- * has changed.
+ * -EINTR, -ERANGE: see noiommu_area_fill(); or what @ready returned. On failure
+ * nothing has changed.
  */
 int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 			   void *arg)

@@ -10,6 +10,7 @@
 #define __NOIOMMUFD_IO_PAGETABLE_H
 
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
@@ -40,6 +41,8 @@ struct task_struct;
  * @fill_gen: counts the attempts to add an HWPT
  * @busy_gen: counts how often an area stopped being busy
  * @busy_wait: for those who wait for that
+ * @max_pfn: the highest page that may be pinned; changes only while there is no
+ *	area, so that whoever pins one may read it without the lock
  * @disable_large_pages: as IOMMU_OPTION_HUGE_PAGES says
  * @destroyed: its id is gone, and nothing can be mapped any more
  */
@@ -54,6 +57,7 @@ struct io_pagetable {
 	unsigned int fill_gen;
 	unsigned int busy_gen;
 	wait_queue_head_t busy_wait;
+	u64 max_pfn;
 	bool disable_large_pages;
 	bool destroyed;
 };
@@ -156,6 +160,12 @@ static inline u64 noiommu_area_length(const struct noiommu_area *area)
 	return area->swpt.last - area->swpt.iova + 1;
 }
 
+/* The last page that ends at max_pa or below, which is not below all pages. */
+static inline u64 noiommu_max_pfn(u64 max_pa)
+{
+	return (max_pa - (PAGE_SIZE - 1)) >> PAGE_SHIFT;
+}
+
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
 					       bool writable, u8 account_mode);
@@ -163,7 +173,7 @@ struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 					       bool writable, u8 account_mode);
 void noiommu_get_pages(struct noiommu_pages *pages);
 void noiommu_put_pages(struct noiommu_pages *pages);
-int noiommu_area_fill(struct noiommu_area *area);
+int noiommu_area_fill(struct noiommu_area *area, u64 max_pfn);
 void noiommu_area_unfill(struct noiommu_area *area);
 int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr);
 int noiommu_pages_change_process(struct noiommu_pages *pages);
@@ -219,6 +229,7 @@ int noiommu_add_allowed(struct rb_root_cached *itree, u64 start, u64 last);
 void noiommu_free_allowed(struct rb_root_cached *itree);
 int noiommu_set_allow_iova(struct io_pagetable *iopt,
 			   struct rb_root_cached *itree);
+int noiommu_set_max_pfn(struct io_pagetable *iopt, u64 max_pfn);
 int noiommu_set_large_pages(struct io_pagetable *iopt, bool enable);
 
 /* The last step of adding an HWPT; if it fails, the HWPT is not added. */

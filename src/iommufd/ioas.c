@@ -500,6 +500,25 @@ int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
 	return rc ?: noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
+int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd)
+{
+	struct noiommufd_ioas_set_max_pa *cmd = ucmd->cmd;
+	struct noiommufd_ioas *ioas;
+	int rc;
+
+	if (cmd->max_pa && cmd->max_pa < PAGE_SIZE - 1)
+		return -EINVAL;
+
+	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	rc = noiommu_set_max_pfn(&ioas->iopt, cmd->max_pa ?
+						      noiommu_max_pfn(cmd->max_pa) :
+						      U64_MAX);
+	noiommufd_put_ioas(ioas);
+	return rc;
+}
+
 int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 				     struct iommu_option *cmd)
 {

@@ -187,6 +187,7 @@ int noiommufd_ioas_noiommu_get_pa(struct noiommufd_ucmd *ucmd);
 int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 			       struct iommu_ioas_noiommu_get_pa __user *arg);
 int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd);
+int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd);
 int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 				     struct iommu_option *cmd);
 

@@ -135,7 +135,8 @@ static int noiommufd_get_info(struct noiommufd_ucmd *ucmd)
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 
-	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS;
+	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS |
+			  NOIOMMUFD_EXT_IOAS_SET_MAX_PA;
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
@@ -164,6 +165,7 @@ union ucmd_buffer {
 	struct iommu_viommu_alloc viommu;
 	struct noiommufd_get_info get_info;
 	struct noiommufd_ioas_get_pa_runs get_pa_runs;
+	struct noiommufd_ioas_set_max_pa set_max_pa;
 };
 
 /**
@@ -242,6 +244,8 @@ static const struct noiommufd_ioctl_op noiommufd_extension_ops[] = {
 		 struct noiommufd_ioas_get_pa_runs, runs),
 	IOCTL_OP(NOIOMMUFD_GET_INFO, noiommufd_get_info,
 		 struct noiommufd_get_info, extensions),
+	IOCTL_OP(NOIOMMUFD_IOAS_SET_MAX_PA, noiommufd_ioas_set_max_pa,
+		 struct noiommufd_ioas_set_max_pa, max_pa),
 };
 
 /* The entry for an ioctl; it may be that of another ioctl. NULL: none. */

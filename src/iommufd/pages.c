@@ -431,17 +431,30 @@ static int noiommu_pages_pin(struct noiommu_pages *pages,
 	return rc;
 }
 
+static void noiommu_area_uncover(struct noiommu_area *area)
+{
+	struct noiommu_pages *pages = area->pages;
+
+	swpt_pages_remove_area(&pages->swpt, &area->swpt, noiommu_unpin, pages);
+	noiommu_pages_uncharge(pages,
+			       swpt_pages_nr_uncovered(&pages->swpt,
+						       area->swpt.first_index,
+						       area->swpt.last_index));
+}
+
 /**
  * noiommu_area_fill() - Pin what an area maps and is not pinned yet.
  * @area: not pinned
+ * @max_pfn: the last page that it may have; U64_MAX: any
  *
  * Context: may sleep in a page fault for as long as user space stalls it; a
  * fatal signal ends that. The caller keeps others from changing the area.
  * Return: 0 and the area is pinned; -EFAULT: there is no memory, or the
  * device may not access it; -ENOMEM: no memory, or over RLIMIT_MEMLOCK;
- * -EINTR. On failure nothing is pinned or charged.
+ * -ERANGE: a page is above @max_pfn; -EINTR. On failure nothing is pinned or
+ * charged.
  */
-int noiommu_area_fill(struct noiommu_area *area)
+int noiommu_area_fill(struct noiommu_area *area, u64 max_pfn)
 {
 	struct noiommu_pages *pages = area->pages;
 	u64 first = area->swpt.first_index;
@@ -478,6 +491,11 @@ int noiommu_area_fill(struct noiommu_area *area)
 			goto out_abort;
 	}
 	swpt_pages_add_area(&pages->swpt, &area->swpt);
+	if (max_pfn != U64_MAX &&
+	    swpt_area_exceeds(&pages->swpt, &area->swpt, max_pfn)) {
+		noiommu_area_uncover(area);
+		rc = -ERANGE;
+	}
 	goto out_unlock;
 
 out_abort:
@@ -497,11 +515,7 @@ void noiommu_area_unfill(struct noiommu_area *area)
 	struct noiommu_pages *pages = area->pages;
 
 	mutex_lock(&pages->mutex);
-	swpt_pages_remove_area(&pages->swpt, &area->swpt, noiommu_unpin, pages);
-	noiommu_pages_uncharge(pages,
-			       swpt_pages_nr_uncovered(&pages->swpt,
-						       area->swpt.first_index,
-						       area->swpt.last_index));
+	noiommu_area_uncover(area);
 	mutex_unlock(&pages->mutex);
 }
 

@@ -464,6 +464,29 @@ void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area)
 }
 
 /**
+ * swpt_area_exceeds() - Does an area have a page above a limit?
+ * @pages: what it maps
+ * @area: added before
+ * @max_pfn: the last page that it may have
+ *
+ * Return: true if it has one.
+ */
+bool swpt_area_exceeds(const struct swpt_pages *pages,
+		       const struct swpt_area *area, u64 max_pfn)
+{
+	struct swpt_cursor cur;
+	struct swpt_piece piece;
+
+	swpt_cursor_at(&cur, &pages->store, area->first_index);
+	while (swpt_cursor_clip(&cur, area->last_index, &piece)) {
+		if (swpt_word_pfn(piece.word) + piece.npages - 1 > max_pfn)
+			return true;
+		cond_resched();
+	}
+	return false;
+}
+
+/**
  * swpt_pages_remove_area() - Let an area cover its pages no longer.
  * @pages: what it maps
  * @area: added before; no reader may find it pinned any more

@@ -226,6 +226,8 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first,
 			    u64 last);
 void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area);
+bool swpt_area_exceeds(const struct swpt_pages *pages,
+		       const struct swpt_area *area, u64 max_pfn);
 void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
 			    swpt_release_fn release, void *arg);
 

@@ -212,7 +212,7 @@ abort:
 	return rc;
 }
 
-int noiommu_area_fill(struct noiommu_area *area)
+int noiommu_area_fill(struct noiommu_area *area, u64 max_pfn)
 {
 	void (*hook)(struct kunit *test) = test_fill_hook;
 	int rc;

@@ -93,6 +93,8 @@ int noiommufd_hwpt_set_dirty_tracking(struct noiommufd_ucmd *ucmd)
 int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd)
+	__alias(test_no_ioctl);
 int noiommufd_vdevice_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_veventq_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);

@@ -192,6 +192,7 @@ struct pages_test {
 	struct cred cred;
 	struct noiommu_pages pages;
 	struct noiommu_area area[4];
+	u64 max_pfn;
 };
 
 static int pages_test_init(struct kunit *test)
@@ -219,6 +220,7 @@ static int pages_test_init(struct kunit *test)
 	t->pages.start = TEST_VA;
 	t->pages.account_mode = IOPT_PAGES_ACCOUNT_USER;
 	t->pages.writable = true;
+	t->max_pfn = U64_MAX;
 	xa_init(&test_pins);
 	test_pinned = 0;
 	test_pin_max = LONG_MAX;
@@ -254,7 +256,7 @@ static int test_fill(struct pages_test *t, unsigned int i, u64 first,
 	area->pages = &t->pages;
 	area->swpt.first_index = first;
 	area->swpt.last_index = first + npages - 1;
-	return noiommu_area_fill(area);
+	return noiommu_area_fill(area, t->max_pfn);
 }
 
 /* Write the runs of the area's pages to @text, each as "PFN+length ". */
@@ -409,6 +411,35 @@ static void test_fill_fails(struct kunit *test, int rc)
 	KUNIT_ASSERT_EQ(test, 20LL, (s64)atomic64_read(&t->mm->pinned_vm));
 }
 
+/* A page above the limit: only earlier pins are left. */
+static void pages_test_limit(struct kunit *test)
+{
+	struct pages_test *t = test->priv;
+	/* That of the last page of pages_memory */
+	const u64 last = 5699;
+
+	test_memory = pages_memory;
+	test_pin_max = 64;
+	/* The first page is shared with an area that has no limit. */
+	KUNIT_ASSERT_EQ(test, 0, test_fill(t, 1, 0, 20));
+	t->max_pfn = 49;
+	test_fill_fails(test, -ERANGE);
+	t->max_pfn = last - 1;
+	test_fill_fails(test, -ERANGE);
+	KUNIT_EXPECT_EQ(test, 0, test_fill(t, 0, 0, PAGES_NPAGES - 1));
+	noiommu_area_unfill(&t->area[0]);
+	t->max_pfn = last;
+	KUNIT_EXPECT_EQ(test, 0, test_fill(t, 0, 0, PAGES_NPAGES));
+	noiommu_area_unfill(&t->area[0]);
+
+	/* What is pinned already is no exception. */
+	t->max_pfn = 68;
+	KUNIT_EXPECT_EQ(test, -ERANGE, test_fill(t, 0, 0, 20));
+	KUNIT_EXPECT_EQ(test, 0, test_fill(t, 0, 0, 19));
+	noiommu_area_unfill(&t->area[0]);
+	noiommu_area_unfill(&t->area[1]);
+}
+
 /* After a fault, a signal or no memory, only earlier pins are left. */
 static void pages_test_fill_fails(struct kunit *test)
 {
@@ -524,6 +555,7 @@ static struct kunit_case pages_cases[] = {
 	KUNIT_CASE_PARAM(pages_test_folios, folios_gen_params),
 	KUNIT_CASE_PARAM(pages_test_runs, runs_gen_params),
 	KUNIT_CASE(pages_test_shared),
+	KUNIT_CASE(pages_test_limit),
 	KUNIT_CASE(pages_test_fill_fails),
 	{}
 };

@@ -61,10 +61,16 @@ struct noiommufd_ioas_get_pa_runs {
  * enum noiommufd_extensions - Bits of noiommufd_get_info::extensions.
  * @NOIOMMUFD_EXT_GET_PA_RUNS: there is NOIOMMUFD_IOAS_GET_PA_RUNS
  * @NOIOMMUFD_EXT_IOAS_SET_MAX_PA: there is NOIOMMUFD_IOAS_SET_MAX_PA
+ * @NOIOMMUFD_EXT_MEM_ALLOC: there is NOIOMMUFD_MEM_ALLOC
+ * @NOIOMMUFD_EXT_MEM_CONTIGUOUS: it can move other memory out of the way: for
+ *	contiguous memory of more than noiommufd_get_info::mem_block bytes, and
+ *	for any below noiommufd_mem_alloc::max_pa
  */
 enum noiommufd_extensions {
 	NOIOMMUFD_EXT_GET_PA_RUNS	= 1 << 0,
 	NOIOMMUFD_EXT_IOAS_SET_MAX_PA	= 1 << 1,
+	NOIOMMUFD_EXT_MEM_ALLOC		= 1 << 2,
+	NOIOMMUFD_EXT_MEM_CONTIGUOUS	= 1 << 3,
 };
 
 /**
@@ -73,6 +79,10 @@ enum noiommufd_extensions {
  * @size: sizeof(struct noiommufd_get_info)
  * @flags: 0
  * @extensions: out: enum noiommufd_extensions
+ * @mem_page: out: bytes that noiommufd_mem_alloc::length is a multiple of
+ * @mem_huge: out: the same with NOIOMMUFD_MEM_HUGE
+ * @mem_block: out: most bytes that the kernel's page allocator keeps together.
+ *	Whether it has so many is another question.
  *
  * Needs no right and no object. Members that are added later are 0 where the
  * module does not know them.
@@ -84,6 +94,9 @@ struct noiommufd_get_info {
 	__u32 size;
 	__u32 flags;
 	__aligned_u64 extensions;
+	__aligned_u64 mem_page;
+	__aligned_u64 mem_huge;
+	__aligned_u64 mem_block;
 };
 
 #define NOIOMMUFD_GET_INFO _IO(NOIOMMUFD_TYPE, 0x81)
@@ -110,5 +123,64 @@ struct noiommufd_ioas_set_max_pa {
 };
 
 #define NOIOMMUFD_IOAS_SET_MAX_PA _IO(NOIOMMUFD_TYPE, 0x82)
+
+/**
+ * enum noiommufd_mem_flags - Flags of NOIOMMUFD_MEM_ALLOC.
+ * @NOIOMMUFD_MEM_CONTIGUOUS: one physically contiguous run; else runs that are
+ *	as long as can be had
+ * @NOIOMMUFD_MEM_HUGE: runs of a multiple of noiommufd_get_info::mem_huge
+ *	bytes, which they are aligned to
+ * @NOIOMMUFD_MEM_NODE: from the NUMA node @node, and no other
+ */
+enum noiommufd_mem_flags {
+	NOIOMMUFD_MEM_CONTIGUOUS	= 1 << 0,
+	NOIOMMUFD_MEM_HUGE		= 1 << 1,
+	NOIOMMUFD_MEM_NODE		= 1 << 2,
+};
+
+/**
+ * struct noiommufd_mem_alloc - NOIOMMUFD_MEM_ALLOC: allocate memory for DMA.
+ * @size: sizeof(struct noiommufd_mem_alloc)
+ * @flags: enum noiommufd_mem_flags
+ * @length: bytes, a multiple of the page size
+ * @max_pa: the highest physical address that a byte of it may have, as 0xfffffff
+ *	for a device with 28 address bits; 0: any
+ * @alignment: a power of two, in bytes; 0: of a page. The byte at an offset has
+ *	a physical address that equals the offset modulo @alignment.
+ * @node: with NOIOMMUFD_MEM_NODE a NUMA node, else 0
+ * @out_fd: out: a file, open for reading and writing and with O_CLOEXEC
+ *
+ * The memory is zeroed, and never moves. It is charged to this process, to
+ * RLIMIT_MEMLOCK as if it was pinned and to its memory cgroup, until it is
+ * freed: when the file, its mappings and its IOVAs are all gone. The cgroup is
+ * not charged for memory that others were moved out of.
+ * IOMMU_IOAS_CHANGE_PROCESS moves the first charge of what is mapped. The file
+ * does not hold the iommufd.
+ *
+ * mmap() of the file wants MAP_SHARED (EINVAL), no PROT_EXEC (EPERM), and a
+ * range in the memory (EINVAL). A child has the mapping as well.
+ * IOMMU_IOAS_MAP_FILE pins and charges nothing more; a range beyond the memory
+ * is EINVAL there, even where no HWPT exists. The memory counts as writable, so
+ * COPY can add WRITEABLE. GET_PA is as for other memory.
+ *
+ * EOPNOTSUPP: flags. EINVAL: @length is 0 or no multiple of the page size, or
+ * with HUGE of mem_huge; @alignment is no power of two; @max_pa is not 0 and
+ * less than @length - 1; @node without NODE, or there is no such node. ENOMEM:
+ * more than the machine, RLIMIT_MEMLOCK or the memory cgroup has, or no such
+ * memory was found; the kernel log then has a line if it was to be contiguous
+ * or below @max_pa. EMFILE, ENFILE: too many files. EINTR: killed. ENOTTY:
+ * there is no such ioctl.
+ */
+struct noiommufd_mem_alloc {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 length;
+	__aligned_u64 max_pa;
+	__aligned_u64 alignment;
+	__u32 node;
+	__s32 out_fd;
+};
+
+#define NOIOMMUFD_MEM_ALLOC _IO(NOIOMMUFD_TYPE, 0x83)
 
 #endif /* _NOIOMMUFD_NOIOMMUFD_H */

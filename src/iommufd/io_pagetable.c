@@ -1032,7 +1032,7 @@ int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 		rc = noiommu_walk_step();
 		if (!rc && !area->swpt.pages)
 			rc = -EBUSY;
-		else if (!rc && area->pages->type != IOPT_ADDRESS_FILE)
+		else if (!rc && area->pages->type == IOPT_ADDRESS_USER)
 			rc = -EINVAL;
 		if (rc)
 			break;

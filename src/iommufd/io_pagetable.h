@@ -92,6 +92,7 @@ enum {
 enum noiommu_address_type {
 	IOPT_ADDRESS_USER,
 	IOPT_ADDRESS_FILE,
+	IOPT_ADDRESS_MEM,
 };
 
 /**
@@ -116,8 +117,8 @@ struct noiommu_account {
  *	NULL if there is none
  * @npinned: number of pages charged
  * @item: entry in the list of noiommu_gather_pages()
- * @type: in the account's mm, or in a file
- * @file: that file; NULL if its memory cannot be pinned: a file of another kind
+ * @type: in the account's mm, in a file, or DMA memory (struct noiommu_mem)
+ * @file: that file; NULL if there is none, or its memory cannot be pinned: a file of another kind
  *	may hold the context, and then neither would ever be released
  * @start: first address or offset, page aligned
  * @npages: its size in pages
@@ -166,6 +167,10 @@ static inline u64 noiommu_max_pfn(u64 max_pa)
 	return (max_pa - (PAGE_SIZE - 1)) >> PAGE_SHIFT;
 }
 
+void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
+			unsigned long length, bool writable, u8 account_mode);
+int noiommu_pages_charge(struct noiommu_pages *pages, unsigned long npages);
+void noiommu_pages_uncharge(struct noiommu_pages *pages, unsigned long npages);
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
 					       bool writable, u8 account_mode);
@@ -179,6 +184,9 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr);
 int noiommu_pages_change_process(struct noiommu_pages *pages);
 void noiommu_pages_restore_process(struct noiommu_pages *pages);
 void noiommu_pages_forget_process(struct noiommu_pages *pages);
+
+struct noiommu_pages *noiommu_mem_pages(struct file *file, u64 start, u64 last);
+void noiommu_mem_free(struct noiommu_pages *pages);
 
 enum {
 	IOPT_ALLOC_IOVA = 1 << 0,

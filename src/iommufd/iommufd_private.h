@@ -241,6 +241,9 @@ struct noiommufd_fault {
 
 int noiommufd_fault_alloc(struct noiommufd_ucmd *ucmd);
 
+int noiommufd_mem_alloc(struct noiommufd_ucmd *ucmd);
+void noiommu_mem_info(struct noiommufd_get_info *info);
+
 int noiommufd_vfio_ioas(struct noiommufd_ucmd *ucmd);
 int noiommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,
 			 unsigned long arg);

@@ -137,6 +137,7 @@ static int noiommufd_get_info(struct noiommufd_ucmd *ucmd)
 
 	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS |
 			  NOIOMMUFD_EXT_IOAS_SET_MAX_PA;
+	noiommu_mem_info(cmd);
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
@@ -166,6 +167,7 @@ union ucmd_buffer {
 	struct noiommufd_get_info get_info;
 	struct noiommufd_ioas_get_pa_runs get_pa_runs;
 	struct noiommufd_ioas_set_max_pa set_max_pa;
+	struct noiommufd_mem_alloc mem_alloc;
 };
 
 /**
@@ -246,6 +248,8 @@ static const struct noiommufd_ioctl_op noiommufd_extension_ops[] = {
 		 struct noiommufd_get_info, extensions),
 	IOCTL_OP(NOIOMMUFD_IOAS_SET_MAX_PA, noiommufd_ioas_set_max_pa,
 		 struct noiommufd_ioas_set_max_pa, max_pa),
+	IOCTL_OP(NOIOMMUFD_MEM_ALLOC, noiommufd_mem_alloc,
+		 struct noiommufd_mem_alloc, out_fd),
 };
 
 /* The entry for an ioctl; it may be that of another ioctl. NULL: none. */

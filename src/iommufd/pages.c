@@ -107,8 +107,14 @@ static void noiommu_uncharge(u8 mode, struct noiommu_account *account,
 	atomic64_sub(npages, &account->mm->pinned_vm);
 }
 
-static int noiommu_pages_charge(struct noiommu_pages *pages,
-				unsigned long npages)
+/**
+ * noiommu_pages_charge() - Charge pages to the account.
+ * @pages: pages object; its mutex is held
+ * @npages: number of pages
+ *
+ * Return: 0; -ENOMEM: over RLIMIT_MEMLOCK.
+ */
+int noiommu_pages_charge(struct noiommu_pages *pages, unsigned long npages)
 {
 	int rc;
 
@@ -121,8 +127,12 @@ static int noiommu_pages_charge(struct noiommu_pages *pages,
 	return rc;
 }
 
-static void noiommu_pages_uncharge(struct noiommu_pages *pages,
-				   unsigned long npages)
+/**
+ * noiommu_pages_uncharge() - Undo noiommu_pages_charge().
+ * @pages: pages object; its mutex is held
+ * @npages: number of pages
+ */
+void noiommu_pages_uncharge(struct noiommu_pages *pages, unsigned long npages)
 {
 	lockdep_assert_held(&pages->mutex);
 
@@ -541,18 +551,19 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 	return 0;
 }
 
-static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
-						 unsigned long length,
-						 bool writable, u8 account_mode)
+/**
+ * noiommu_init_pages() - Set up a pages object with one reference.
+ * @pages: object, to be freed with noiommu_put_pages()
+ * @start: address or offset in bytes
+ * @length: bytes
+ * @writable: devices may write to it
+ * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
+ *
+ * What is pinned later is charged to the current process.
+ */
+void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
+			unsigned long length, bool writable, u8 account_mode)
 {
-	struct noiommu_pages *pages;
-
-	if (!length || length > SIZE_MAX - PAGE_SIZE)
-		return ERR_PTR(-EINVAL);
-
-	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	if (!pages)
-		return ERR_PTR(-ENOMEM);
 	swpt_pages_init(&pages->swpt, &pages->mutex);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
@@ -568,6 +579,21 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
 	pages->account_mode = capable(CAP_IPC_LOCK) ? IOPT_PAGES_ACCOUNT_NONE :
 						      account_mode;
 	pages->writable = writable;
+}
+
+static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
+						 unsigned long length,
+						 bool writable, u8 account_mode)
+{
+	struct noiommu_pages *pages;
+
+	if (!length || length > SIZE_MAX - PAGE_SIZE)
+		return ERR_PTR(-EINVAL);
+
+	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!pages)
+		return ERR_PTR(-ENOMEM);
+	noiommu_init_pages(pages, start, length, writable, account_mode);
 	return pages;
 }
 
@@ -620,9 +646,9 @@ static int noiommu_file_may_write(struct file *file)
  * Pins nothing yet. Takes no reference to a file whose memory cannot be pinned;
  * pinning will report that, and a file that is too short.
  *
- * Return: pages object with one reference; -EINVAL, -EOVERFLOW: no file can
- * have such a range; -EBADF: no such file; -EACCES: it is not open for writing;
- * -EPERM: a seal forbids writing; -ENOMEM.
+ * Return: pages object with a reference; -EINVAL, -EOVERFLOW: no file can have
+ * such a range, or this one, of DMA memory, has not; -EBADF: no such file;
+ * -EACCES: it is not open for writing; -EPERM: a seal forbids writing; -ENOMEM.
  */
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 					       bool writable, u8 account_mode)
@@ -640,6 +666,9 @@ struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 	file = fget(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
+	pages = noiommu_mem_pages(file, start, last);
+	if (pages)
+		goto out_put;
 	can_pin = noiommufd_memfd_can_pin(file);
 	rc = can_pin && writable ? noiommu_file_may_write(file) : 0;
 	if (rc) {
@@ -738,6 +767,8 @@ void noiommu_put_pages(struct noiommu_pages *pages)
 {
 	if (!refcount_dec_and_test(&pages->refs))
 		return;
+	if (pages->type == IOPT_ADDRESS_MEM)
+		noiommu_mem_free(pages);
 	noiommu_account_put(&pages->account);
 	if (pages->file)
 		fput(pages->file);

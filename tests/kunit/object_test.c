@@ -95,6 +95,7 @@ int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
+int noiommufd_mem_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 int noiommufd_vdevice_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_veventq_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
@@ -112,6 +113,10 @@ int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 			       struct iommu_ioas_noiommu_get_pa __user *arg)
 {
 	return -EOPNOTSUPP;
+}
+
+void noiommu_mem_info(struct noiommufd_get_info *info)
+{
 }
 
 int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,

@@ -184,6 +184,9 @@ static bool test_folio_is_at(struct page *page, unsigned long index)
 		-EINVAL;                                                 \
 	})
 
+#define noiommu_mem_pages(...)		NULL
+#define noiommu_mem_free(...)		do { } while (0)
+
 #include "../../src/iommufd/pages.c"
 
 struct pages_test {

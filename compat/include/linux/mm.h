@@ -19,6 +19,14 @@ struct folio;
 #define folio_size(f)		page_size(folio_page(f, 0))
 #endif
 
+/* Before Linux 6.3 the flags are no constant. */
+#ifndef HAVE_VM_FLAGS_CLEAR
+#define vm_flags_clear(vma, flags)	((vma)->vm_flags &= ~(flags))
+#endif
+
+bool noiommufd_can_alloc_contig(void);
+struct page *noiommufd_alloc_contig(u64 npages, u64 align, u64 max_pfn,
+				    int nid);
 int noiommufd_pin_user_pages_fast(unsigned long start, int nr,
 				  unsigned int gup_flags, struct page **pages);
 long noiommufd_pin_user_pages_remote(struct mm_struct *mm, unsigned long start,

@@ -501,3 +501,71 @@ TEST_LIMIT(hot_reset_info, 120)
 	expect_ok(call_hot_reset_info());
 	each_failure(NULL, call_hot_reset_info, nothing);
 }
+
+/* DMA memory */
+
+static int call_mem(void)
+{
+	struct noiommufd_mem_alloc alloc = {
+		.size = sizeof(alloc), .length = SIZE + 3 * PAGE,
+	};
+	int rc = ioctl(f.s.iommu, NOIOMMUFD_MEM_ALLOC, &alloc);
+
+	f.fd = alloc.out_fd;
+	return rc;
+}
+
+static int call_contiguous_mem(void)
+{
+	struct noiommufd_mem_alloc alloc = {
+		.size = sizeof(alloc), .flags = NOIOMMUFD_MEM_CONTIGUOUS,
+		.length = SIZE, .max_pa = 0x7fffffff,
+	};
+	int rc = ioctl(f.s.iommu, NOIOMMUFD_MEM_ALLOC, &alloc);
+
+	f.fd = alloc.out_fd;
+	return rc;
+}
+
+TEST_LIMIT(mem_alloc, 300)
+{
+	may_fail();
+	f.s.iommu = iommu_open();
+	each_failure(NULL, call_mem, close_it);
+	each_failure(NULL, call_contiguous_mem, close_it);
+}
+
+static int call_mem_mmap(void)
+{
+	f.va = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
+	return f.va == MAP_FAILED ? -1 : 0;
+}
+
+static void unmap_va(void)
+{
+	expect_ok(munmap(f.va, SIZE));
+}
+
+static int call_mem_file(void)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map), .flags = MAP_FIXED_RW, .fd = f.fd,
+		.ioas_id = f.s.ioas, .length = SIZE, .iova = BASE,
+	};
+
+	return ioctl(f.s.iommu, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+static void unmap_mem_file(void)
+{
+	expect_ok(ioas_unmap(f.s.iommu, f.s.ioas, BASE, SIZE, &f.iova));
+}
+
+TEST_LIMIT(mem_map, 300)
+{
+	may_fail();
+	setup_attached(&f.s);
+	expect_ok(call_mem());
+	each_failure(NULL, call_mem_mmap, unmap_va);
+	each_failure(NULL, call_mem_file, unmap_mem_file);
+}

@@ -514,9 +514,11 @@ struct noiommufd_alloc_options {
  * @options: options, or NULL: memory of any kind
  *
  * The memory is zeroed, and does not exist in children. From 2 MiB on it is in
- * huge pages if there are any. Memory that is contiguous or below an address can
- * only be looked for: up to a huge page (2 MiB) contiguous memory is found as long
- * as the kernel has a huge page, above that by luck or in a hugetlb page of 1 GiB.
+ * huge pages if there are any. Memory that is contiguous or below an address is
+ * allocated by the kernel module (NOIOMMUFD_MEM_ALLOC). Linux 7.3's own no-IOMMU
+ * mode cannot do that. There it can only be looked for: up to a huge page (2 MiB)
+ * contiguous memory is found as long as the kernel has a huge page, above that by
+ * luck or in a hugetlb page of 1 GiB.
  *
  * Return: the memory; give it to noiommufd_free(). Or NULL: EINVAL, E2BIG: bad
  * options, or no such node; ENOMEM: none such was found, or as for

@@ -17,6 +17,7 @@
 
 #include <linux/mempolicy.h>
 #include <noiommufd/iommufd.h>
+#include <noiommufd/noiommufd.h>
 
 #include "internal.h"
 
@@ -268,15 +269,41 @@ static struct noiommufd_dma *new_table(__u64 size, const struct list *list)
 	return dma;
 }
 
+/* Where memory is: at @va, and from the start of the file @fd on, unless -1 */
+struct place {
+	void *va;
+	int fd;
+};
+
+static int map_place(struct noiommufd_ioas *ioas, const struct place *place,
+		     struct iommu_ioas_map *map)
+{
+	struct iommu_ioas_map_file file = {
+		.size = sizeof(file),
+		.flags = map->flags,
+		.ioas_id = map->ioas_id,
+		.fd = place->fd,
+		.length = map->length,
+		.iova = map->iova,
+	};
+
+	if (place->fd < 0)
+		return ioctl(ioas->context->fd, IOMMU_IOAS_MAP, map) ? -errno : 0;
+	if (ioctl(ioas->context->fd, IOMMU_IOAS_MAP_FILE, &file))
+		return -errno;
+	map->iova = file.iova;
+	return 0;
+}
+
 /* Returns 0 or a negative errno, and explains nothing. */
-static int map(struct noiommufd_ioas *ioas, void *va, size_t size,
+static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t size,
 	       unsigned int flags, struct noiommufd_dma **dma)
 {
 	struct iommu_ioas_map map = {
 		.size = sizeof(map),
 		.flags = IOMMU_IOAS_MAP_READABLE,
 		.ioas_id = ioas->id,
-		.user_va = (uintptr_t)va,
+		.user_va = (uintptr_t)place->va,
 		.length = size,
 	};
 	struct list list = { 0 };
@@ -290,8 +317,9 @@ static int map(struct noiommufd_ioas *ioas, void *va, size_t size,
 		map.flags |= IOMMU_IOAS_MAP_FIXED_IOVA;
 		map.iova = FIRST_IOVA + map.user_va;
 	}
-	if (ioctl(ioas->context->fd, IOMMU_IOAS_MAP, &map))
-		return -errno;
+	rc = map_place(ioas, place, &map);
+	if (rc)
+		return rc;
 	*dma = NULL;
 	rc = find_runs(ioas, map.iova, size, &list);
 	if (!rc) {
@@ -308,7 +336,7 @@ static int map(struct noiommufd_ioas *ioas, void *va, size_t size,
 	}
 	get(&ioas->refs);
 	(*dma)->ioas = ioas;
-	(*dma)->va = va;
+	(*dma)->va = place->va;
 	(*dma)->size = size;
 	(*dma)->iova = map.iova;
 	(*dma)->forks = noiommufd__forks;
@@ -335,6 +363,7 @@ static int not_mapped(int error, size_t size)
 struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 				    size_t size, unsigned int flags)
 {
+	const struct place place = { .va = va, .fd = -1 };
 	size_t page = sysconf(_SC_PAGESIZE);
 	struct noiommufd_dma *dma;
 	int rc;
@@ -346,7 +375,7 @@ struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 		return null(noiommufd__fail(EOVERFLOW, "%s(): the range wraps.", __func__));
 	if (!owned(ioas))
 		return NULL;
-	rc = map(ioas, va, size, flags, &dma);
+	rc = map(ioas, &place, size, flags, &dma);
 	return rc ? null(not_mapped(-rc, size)) : dma;
 }
 
@@ -513,14 +542,16 @@ static int find_once(struct noiommufd_ioas *ioas, size_t size, enum kind kind,
 		     const struct noiommufd_alloc_options *options,
 		     struct block *block, struct noiommufd_dma **dma)
 {
+	struct place place = { .fd = -1 };
 	int rc;
 
 	*block = get_block(size, kind);
 	if (!block->va)
 		return -ENOMEM;
 	rc = prepare(block, options);
+	place.va = block->va;
 	if (!rc)
-		rc = map(ioas, block->va, size,
+		rc = map(ioas, &place, size,
 			 options->flags & NOIOMMUFD_IOVA_IS_PA, dma);
 	if (rc) {
 		munmap(block->va, block->length);
@@ -532,6 +563,48 @@ static int find_once(struct noiommufd_ioas *ioas, size_t size, enum kind kind,
 	}
 	(*dma)->allocated = block->length;
 	return 0;
+}
+
+/*
+ * Have the module allocate what is asked for: 0, or a negative errno; ENOTTY: it
+ * cannot, or this is mainline's iommufd. Other memory is in larger pages.
+ */
+static int allocate(struct noiommufd_ioas *ioas, size_t size,
+		    const struct noiommufd_alloc_options *options,
+		    struct noiommufd_dma **dma)
+{
+	bool contiguous = options->flags & NOIOMMUFD_CONTIGUOUS;
+	bool node = options->flags & NOIOMMUFD_NUMA_NODE;
+	struct noiommufd_mem_alloc alloc = {
+		.size = sizeof(alloc),
+		.flags = (contiguous ? NOIOMMUFD_MEM_CONTIGUOUS : 0) |
+			 (node ? NOIOMMUFD_MEM_NODE : 0),
+		.length = size,
+		.max_pa = options->below ? options->below - 1 : 0,
+		.node = node ? options->numa_node : 0,
+	};
+	struct place place;
+	int rc;
+
+	if (!contiguous && !options->below)
+		return -ENOTTY;
+	if (ioctl(ioas->context->fd, NOIOMMUFD_MEM_ALLOC, &alloc))
+		return -errno;
+	place.fd = alloc.out_fd;
+	place.va = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, place.fd, 0);
+	if (place.va == MAP_FAILED) {
+		rc = -errno;
+		goto out_close;
+	}
+	madvise(place.va, size, MADV_DONTFORK);
+	rc = map(ioas, &place, size, options->flags & NOIOMMUFD_IOVA_IS_PA, dma);
+	if (rc)
+		munmap(place.va, size);
+	else
+		(*dma)->allocated = size;
+out_close:
+	close(place.fd);
+	return rc;
 }
 
 /* What does not fit is set aside, so that it is not found again. */
@@ -613,7 +686,10 @@ noiommufd_alloc(struct noiommufd_ioas *ioas, size_t size,
 	if (size > SIZE_MAX / 2)
 		return null(not_mapped(ENOMEM, size));
 	size = round_up(size, page);
-	rc = find_memory(ioas, size, &wanted, &dma);
+	rc = allocate(ioas, size, &wanted, &dma);
+	/* There may be huge pages that were set aside at boot. */
+	if (rc == -ENOTTY || rc == -ENOMEM || rc == -EINVAL)
+		rc = find_memory(ioas, size, &wanted, &dma);
 	if (rc == -ERANGE) {
 		const char *what = wanted.flags & NOIOMMUFD_CONTIGUOUS ? " contiguous" : "";
 		const char *where = wanted.below ? " below that address" : "";

@@ -821,6 +821,41 @@ TEST(alloc_contiguous)
 	expect_null(noiommufd_alloc(ioas, 1ULL << 40, &how), ENOMEM);
 }
 
+/* What can only be allocated, not looked for */
+TEST(alloc_by_the_module)
+{
+	struct noiommufd_get_info info = { .size = sizeof(info) };
+	struct noiommufd_alloc_options how = {
+		.size = sizeof(how), .below = 1ULL << 28,
+	};
+	long long before = pins();
+	struct noiommufd_run runs[16];
+	struct noiommufd_ioas *ioas;
+	struct noiommufd_device *dev = open_edu(&ioas);
+	struct noiommufd_dma *dma;
+	long i, num;
+
+	if (ioctl(noiommufd_ioas_fd(ioas), NOIOMMUFD_GET_INFO, &info) ||
+	    !(info.extensions & NOIOMMUFD_EXT_MEM_CONTIGUOUS))
+		test_skip("the kernel cannot move memory out of the way");
+	dma = allocated(ioas, 16 * PAGE, &how);
+	num = noiommufd_runs(dma, noiommufd_va(dma), 16 * PAGE, runs, 16);
+	expect(num > 0);
+	for (i = 0; i < num; i++)
+		expect(runs[i].phys + runs[i].length <= how.below);
+	/* By its file: no page has a pin. */
+	expect_pins(before);
+	copy_by_dma(dev, dma);
+	noiommufd_free(dma);
+
+	how.below = 0;
+	how.flags = NOIOMMUFD_CONTIGUOUS;
+	dma = allocated(ioas, 8 * MIB + PAGE, &how);
+	expect_eq(noiommufd_runs(dma, noiommufd_va(dma), 8 * MIB + PAGE, runs, 16), 1);
+	copy_by_dma(dev, dma);
+	noiommufd_free(dma);
+}
+
 TEST(alloc_below)
 {
 	struct noiommufd_alloc_options how = { .size = sizeof(how) };

@@ -877,6 +877,63 @@ static void bench_library(struct iommufd *io)
 	write_number("/proc/sys/vm/nr_hugepages", 0);
 }
 
+/*
+ * 2 MiB of DMA memory, allocated and mapped, beside what any program does for so
+ * much: a page fault that allocates a huge page and zeroes it.
+ */
+static void bench_mem(struct iommufd *io)
+{
+	bool ours = !strcmp(io->name, "ours");
+	int i;
+
+	for (i = 0; i < OPEN_ROUNDS; i++) {
+		struct noiommufd_mem_alloc alloc = {
+			.size = sizeof(alloc), .length = HUGE_PAGE,
+			.flags = NOIOMMUFD_MEM_CONTIGUOUS,
+		};
+		struct iommu_ioas_map_file map = {
+			.size = sizeof(map), .ioas_id = io->ioas,
+			.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+			.length = HUGE_PAGE,
+		};
+		struct noiommufd_run run;
+		struct noiommufd_ioas_get_pa_runs get = {
+			.size = sizeof(get), .ioas_id = io->ioas, .num_runs = 1,
+			.length = HUGE_PAGE, .runs = (uintptr_t)&run,
+		};
+		char *va = mmap(NULL, 2 * HUGE_PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *huge;
+		long long before;
+
+		expect(va != MAP_FAILED);
+		huge = va + (-(uintptr_t)va & (HUGE_PAGE - 1));
+		expect(!madvise(huge, HUGE_PAGE, MADV_HUGEPAGE));
+		begin(io->name, "fault_2m", "device");
+		expect(!timed_syscall(SYS_madvise, (long)huge, HUGE_PAGE,
+				      MADV_POPULATE_WRITE, 0));
+		end();
+		munmap(va, 2 * HUGE_PAGE);
+		if (!ours)
+			continue;
+
+		begin(io->name, "mem_alloc_2m", "device");
+		expect(!timed_ioctl(io->fd, NOIOMMUFD_MEM_ALLOC, &alloc));
+		end();
+		map.fd = alloc.out_fd;
+		before = i ? 0 : pins();
+		begin(io->name, "mem_map_2m", "device");
+		expect(!timed_ioctl(io->fd, IOMMU_IOAS_MAP_FILE, &map));
+		end();
+		/* One reference to the file's memory, and one run */
+		expect(i || pins() == before);
+		get.iova = map.iova;
+		expect(!ioctl(io->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &get));
+		expect(get.num_runs == 1 && run.length == HUGE_PAGE);
+		unmap(io, io->ioas, map.iova, HUGE_PAGE);
+		close(map.fd);
+	}
+}
+
 static void bench_device(const char *name)
 {
 	__u32 command = PCI_MEMORY_AND_MASTER;
@@ -890,6 +947,7 @@ static void bench_device(const char *name)
 	bench_interrupt(&io, VFIO_PCI_INTX_IRQ_INDEX, "irq_intx");
 	if (!strcmp(name, "ours"))
 		bench_library(&io);
+	bench_mem(&io);
 	bench_open(&io);
 	iommufd_close(&io);
 }

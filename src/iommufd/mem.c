@@ -26,8 +26,8 @@
 
 #include "iommufd_private.h"
 
-/* Pages that are put into a page table at a time */
-#define IOPT_INSERT_BATCH	32
+/* Pages that are freed, or put into a page table, at a time */
+#define IOPT_MEM_BATCH	32
 
 /* The largest block of the page allocator */
 #define IOPT_BLOCK_ORDER	ilog2(MAX_ORDER_NR_PAGES)
@@ -69,7 +69,7 @@ static void noiommu_mem_put_pages(u64 pfn, u64 npages)
 {
 	for (; npages; npages--) {
 		__free_page(pfn_to_page(pfn++));
-		if (!(npages % IOPT_INSERT_BATCH))
+		if (!(npages % IOPT_MEM_BATCH))
 			cond_resched();
 	}
 }
@@ -205,14 +205,18 @@ static int noiommu_mem_runs(const struct noiommu_mem_request *req,
 static void noiommu_mem_not_found(const struct noiommu_mem_request *req,
 				  u64 npages, u32 flags)
 {
-	bool contiguous = flags & NOIOMMUFD_MEM_CONTIGUOUS;
+	const char *what = flags & NOIOMMUFD_MEM_CONTIGUOUS ? " contiguous" :
+							      "";
+	u64 kib = npages << (PAGE_SHIFT - 10);
 
-	if (contiguous || req->max_pfn != U64_MAX)
-		pr_notice_ratelimited("%s[%d]: no %llu KiB of%s memory at or below page frame %#llx: allocate it earlier after boot or in smaller parts, or use huge pages that were reserved at boot (hugepagesz=1G hugepages=1)\n",
-				      current->comm, task_pid_nr(current),
-				      npages << (PAGE_SHIFT - 10),
-				      contiguous ? " contiguous" : "",
-				      req->max_pfn);
+	if (req->max_pfn != U64_MAX)
+		pr_notice_ratelimited("%s[%d]: found no %llu KiB of%s memory below %#llx: allocate it soon after boot, or in smaller parts\n",
+				      current->comm, task_pid_nr(current), kib,
+				      what, (req->max_pfn + 1) << PAGE_SHIFT);
+	else if (*what)
+		pr_notice_ratelimited("%s[%d]: found no %llu KiB of%s memory: allocate it soon after boot or in smaller parts, or map huge pages that are reserved at boot (hugepagesz=1G hugepages=1)\n",
+				      current->comm, task_pid_nr(current), kib,
+				      what);
 }
 
 static int noiommu_mem_fill(struct noiommu_mem *mem,
@@ -337,7 +341,7 @@ static int noiommu_mem_insert(struct noiommu_mem *mem,
 			      struct vm_area_struct *vma)
 {
 	unsigned long addr = vma->vm_start, index = vma->vm_pgoff;
-	struct page *batch[IOPT_INSERT_BATCH], *page;
+	struct page *batch[IOPT_MEM_BATCH], *page;
 	unsigned long i, n, left;
 	int rc;
 

@@ -391,7 +391,7 @@ TEST_LIMIT(mem_contiguous_beyond_a_block, 120)
 	if (!has(s.iommu, NOIOMMUFD_EXT_MEM_CONTIGUOUS)) {
 		expect_errno(fd, ENOMEM);
 		expect_eq(kmsg_count(mark, 5, "KiB of contiguous memory",
-				     "huge pages that were reserved"), 1);
+				     "huge pages that are reserved"), 1);
 		return;
 	}
 	expect_ok(fd);

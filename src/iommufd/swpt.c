@@ -22,6 +22,8 @@
 
 #define SWPT_CHUNK_RUNS		256
 #define SWPT_CHUNK_WORDS	512
+/* Runs to count at a time. */
+#define SWPT_COUNT_RUNS		4096
 /* Longest run in a dense chunk, so that walking it stays cheap. */
 #define SWPT_DENSE_RUN		8
 
@@ -484,6 +486,53 @@ bool swpt_area_exceeds(const struct swpt_pages *pages,
 		cond_resched();
 	}
 	return false;
+}
+
+/**
+ * swpt_pages_count() - Count some runs, and the bytes of the table.
+ * @pages: pages object; no lock is needed
+ * @index: in: page to go on from; out: the same for the next call
+ * @nr_runs: in and out: number of runs, of which one may be in two chunks
+ * @bytes: in and out: bytes of the directory and the chunks, which the call
+ *	with an @index of 0 adds
+ *
+ * The table may change between two calls.
+ *
+ * Return: false: these were the last ones.
+ */
+bool swpt_pages_count(const struct swpt_pages *pages, u64 *index, u64 *nr_runs,
+		      u64 *bytes)
+{
+	const struct swpt_store *store = &pages->store;
+	const struct swpt_dir *dir;
+	struct swpt_piece piece;
+	struct swpt_cursor cur;
+	bool more = false;
+	unsigned int i;
+
+	rcu_read_lock();
+	dir = rcu_dereference(store->dir);
+	if (!dir) {
+		rcu_read_unlock();
+		*nr_runs += READ_ONCE(store->one.end) !=
+			    READ_ONCE(store->first);
+		return false;
+	}
+	if (!*index) {
+		*bytes += swpt_dir_bytes(dir);
+		for (i = 0; i < dir->nr; i++)
+			*bytes += swpt_chunk_bytes(&dir->chunk[i]);
+	}
+	swpt_cursor_init(&cur, store, dir, *index);
+	for (i = 0; i < SWPT_COUNT_RUNS; i++) {
+		more = swpt_cursor_next(&cur, &piece);
+		if (!more)
+			break;
+		++*nr_runs;
+	}
+	*index = cur.index;
+	rcu_read_unlock();
+	return more;
 }
 
 /**

@@ -225,6 +225,8 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 			  u64 *hole_last);
 u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first,
 			    u64 last);
+bool swpt_pages_count(const struct swpt_pages *pages, u64 *index, u64 *nr_runs,
+		      u64 *bytes);
 void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area);
 bool swpt_area_exceeds(const struct swpt_pages *pages,
 		       const struct swpt_area *area, u64 max_pfn);

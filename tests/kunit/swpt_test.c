@@ -1301,17 +1301,28 @@ static void swpt_test_steps(struct kunit *test)
 	test_unmap(&swpt, &area, &pages);
 }
 
+static void test_count(const struct swpt_pages *pages, u64 *nr_runs, u64 *bytes)
+{
+	u64 index = 0;
+
+	*nr_runs = 0;
+	*bytes = 0;
+	while (swpt_pages_count(pages, &index, nr_runs, bytes))
+		;
+}
+
 /* Scattered memory takes a word for each page, other memory a run. */
 static void swpt_test_footprint(struct kunit *test)
 {
 	static const struct {
 		enum test_shape shape;
 		unsigned long max;
+		u64 nr_runs;
 	} cases[] = {
-		{ TEST_SCATTERED, 2060 << 10 },
-		{ TEST_HUGE, 16 << 10 },
-		{ TEST_HUGE_CONTIG, 0 },
-		{ TEST_ONE, 0 },
+		{ TEST_SCATTERED, 2060 << 10, 1 << 18 },
+		{ TEST_HUGE, 16 << 10, 1 << 9 },
+		{ TEST_HUGE_CONTIG, 0, 1 },
+		{ TEST_ONE, 0, 1 },
 	};
 	struct test_pages pages;
 	struct swpt_area area;
@@ -1321,6 +1332,7 @@ static void swpt_test_footprint(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct swpt_dir *dir;
 		unsigned long bytes = 0, before;
+		u64 nr_runs, size;
 
 		/* Memory of the last round may still be waiting to be freed. */
 		rcu_barrier();
@@ -1342,7 +1354,13 @@ static void swpt_test_footprint(struct kunit *test)
 		}
 		KUNIT_EXPECT_LE(test, bytes, cases[i].max);
 		KUNIT_EXPECT_EQ(test, bytes, swpt_table_bytes() - before);
+		test_count(&pages.swpt, &nr_runs, &size);
+		KUNIT_EXPECT_EQ(test, (u64)bytes, size);
+		KUNIT_EXPECT_EQ(test, cases[i].nr_runs, nr_runs);
 		test_unmap(&swpt, &area, &pages);
+		test_count(&pages.swpt, &nr_runs, &size);
+		KUNIT_EXPECT_EQ(test, 0ULL, size);
+		KUNIT_EXPECT_EQ(test, 0ULL, nr_runs);
 	}
 }
 

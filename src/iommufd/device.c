@@ -179,7 +179,8 @@ static int noiommufd_device_change_pt(struct noiommufd_device *idev, u32 *pt_id)
 	hwpt = noiommufd_use_hwpt(idev->obj.ictx, *pt_id);
 	if (IS_ERR(hwpt))
 		return PTR_ERR(hwpt);
-	idev->hwpt = hwpt;
+	/* Pairs with the dependent reads in noiommufd_device_show(). */
+	smp_store_release(&idev->hwpt, hwpt);
 	*pt_id = hwpt->obj.id;
 	if (old)
 		noiommufd_object_unuse(&old->obj, old->auto_domain);
@@ -236,7 +237,7 @@ void noiommufd_device_detach(struct noiommufd_device *idev)
 
 	if (!hwpt)
 		return;
-	idev->hwpt = NULL;
+	WRITE_ONCE(idev->hwpt, NULL);
 	noiommufd_object_unuse(&hwpt->obj, hwpt->auto_domain);
 }
 EXPORT_SYMBOL_GPL(noiommufd_device_detach);

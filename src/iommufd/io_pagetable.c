@@ -1406,3 +1406,129 @@ void noiommu_table_remove_hwpt(struct io_pagetable *iopt)
 	up_write(&iopt->iova_rwsem);
 	noiommu_unpin_unused(iopt);
 }
+
+/*
+ * Usage.
+ */
+
+/* Areas to look at before the lock is dropped. */
+#define IOPT_USAGE_BATCH	512
+#define IOPT_USAGE_PAGES	32
+
+static void noiommu_add_payer(struct noiommu_usage *usage,
+			      const struct noiommu_payer *payer)
+{
+	struct noiommu_payer *to = usage->payer;
+	struct noiommu_payer *last = usage->payer + IOPT_PAYERS - 1;
+
+	for (; to < usage->payer + usage->nr_payers; to++)
+		if (to == last ||
+		    (to->pid == payer->pid && to->mode == payer->mode &&
+		     uid_eq(to->uid, payer->uid)))
+			break;
+	if (to == usage->payer + usage->nr_payers) {
+		*to = *payer;
+		usage->nr_payers++;
+		return;
+	}
+	to->npages += payer->npages;
+}
+
+/* The memory of some areas, to be counted without the lock. */
+struct noiommu_usage_batch {
+	unsigned int nr;
+	struct noiommu_pages *pages[IOPT_USAGE_PAGES];
+};
+
+/* Look at some areas, from *iova on. Returns false after the last one. */
+static bool noiommu_add_areas(struct io_pagetable *iopt, u64 walk, u64 *iova,
+			      struct noiommu_usage *usage,
+			      struct noiommu_usage_batch *batch)
+{
+	struct noiommu_area *area = noiommu_area_first(iopt, *iova, U64_MAX);
+	unsigned int i;
+
+	for (i = 0; area && i < IOPT_USAGE_BATCH; i++) {
+		if (area->pages->walk != walk) {
+			if (batch->nr == ARRAY_SIZE(batch->pages))
+				return true;
+			area->pages->walk = walk;
+			noiommu_get_pages(area->pages);
+			batch->pages[batch->nr++] = area->pages;
+		}
+		usage->nr_areas++;
+		usage->length += noiommu_area_length(area);
+		if (area->swpt.pinned)
+			usage->npinned += area->swpt.last_index -
+					  area->swpt.first_index + 1;
+		if (area->swpt.last == U64_MAX)
+			return false;
+		*iova = area->swpt.last + 1;
+		area = noiommu_area_next(area);
+	}
+	return area;
+}
+
+static int noiommu_add_pages(struct noiommu_usage *usage,
+			     struct noiommu_pages *pages)
+{
+	struct noiommu_payer payer;
+	u64 index = 0;
+	int rc = 0;
+
+	noiommu_pages_get_payer(pages, &payer);
+	if (payer.npages)
+		noiommu_add_payer(usage, &payer);
+	while (!rc && swpt_pages_count(&pages->swpt, &index, &usage->nr_runs,
+				       &usage->table_bytes))
+		rc = noiommu_walk_step();
+	return rc;
+}
+
+static int noiommu_add_batch(struct noiommu_usage *usage,
+			     struct noiommu_usage_batch *batch)
+{
+	int rc = noiommu_walk_step();
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		if (!rc)
+			rc = noiommu_add_pages(usage, batch->pages[i]);
+		noiommu_put_pages(batch->pages[i]);
+	}
+	batch->nr = 0;
+	return rc;
+}
+
+/**
+ * noiommu_get_usage() - Find out what an address space takes.
+ * @iopt: address space
+ * @walk: number of this walk; pages objects that had it before are counted
+ *	already, as far as the payers, runs and tables are concerned
+ * @usage: out
+ *
+ * The lock is dropped again and again, so areas that come and go meanwhile may
+ * be missing.
+ *
+ * Context: the caller lets only one walk of the context run at a time.
+ * Return: 0 or -EINTR.
+ */
+int noiommu_get_usage(struct io_pagetable *iopt, u64 walk,
+		      struct noiommu_usage *usage)
+{
+	struct noiommu_usage_batch batch = {};
+	u64 iova = 0;
+	bool more;
+	int rc;
+
+	*usage = (struct noiommu_usage){};
+	do {
+		rc = down_read_killable(&iopt->iova_rwsem);
+		if (rc)
+			return rc;
+		more = noiommu_add_areas(iopt, walk, &iova, usage, &batch);
+		up_read(&iopt->iova_rwsem);
+		rc = noiommu_add_batch(usage, &batch);
+	} while (more && !rc);
+	return rc;
+}

@@ -15,6 +15,7 @@
 #include <linux/rbtree.h>
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
+#include <linux/uidgid.h>
 #include <linux/wait.h>
 
 #include "swpt.h"
@@ -124,6 +125,7 @@ struct noiommu_account {
  * @npages: its size in pages
  * @account_mode: IOPT_PAGES_ACCOUNT_*
  * @writable: devices may write to it
+ * @walk: the last walk of noiommu_get_usage() that saw it; guarded by its lock
  * @rcu: readers may be looking at it
  */
 struct noiommu_pages {
@@ -140,7 +142,45 @@ struct noiommu_pages {
 	unsigned long npages;
 	u8 account_mode;
 	bool writable;
+	u64 walk;
 	struct rcu_head rcu;
+};
+
+/**
+ * struct noiommu_payer - A process that memory is charged to.
+ * @mode: IOPT_PAGES_ACCOUNT_*
+ * @uid: its user, whose locked memory is counted if that is the mode
+ * @pid: its number for the current process; 0: it has ended
+ * @npages: pages charged
+ */
+struct noiommu_payer {
+	u8 mode;
+	kuid_t uid;
+	pid_t pid;
+	u64 npages;
+};
+
+/* There are more only if programs pass an iommufd around. */
+#define IOPT_PAYERS	8
+
+/**
+ * struct noiommu_usage - What an address space takes.
+ * @nr_areas: areas, those included that are being mapped
+ * @length: bytes that these have
+ * @npinned: pages that areas keep pinned, each counted for each of its areas
+ * @nr_runs: runs of the pages objects, where they are pinned
+ * @table_bytes: bytes of their tables
+ * @nr_payers: entries of @payer in use
+ * @payer: whom they are charged to; the last one stands for all others
+ */
+struct noiommu_usage {
+	u64 nr_areas;
+	u64 length;
+	u64 npinned;
+	u64 nr_runs;
+	u64 table_bytes;
+	unsigned int nr_payers;
+	struct noiommu_payer payer[IOPT_PAYERS];
 };
 
 /* An entry of io_pagetable::allowed_itree. */
@@ -184,6 +224,8 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr);
 int noiommu_pages_change_process(struct noiommu_pages *pages);
 void noiommu_pages_restore_process(struct noiommu_pages *pages);
 void noiommu_pages_forget_process(struct noiommu_pages *pages);
+void noiommu_pages_get_payer(struct noiommu_pages *pages,
+			     struct noiommu_payer *payer);
 
 struct noiommu_pages *noiommu_mem_pages(struct file *file, u64 start, u64 last);
 void noiommu_mem_free(struct noiommu_pages *pages);
@@ -247,5 +289,7 @@ int noiommu_table_add_hwpt(struct io_pagetable *iopt, noiommu_ready_fn ready,
 			   void *arg);
 void noiommu_table_remove_hwpt(struct io_pagetable *iopt);
 void noiommu_unpin_unused(struct io_pagetable *iopt);
+int noiommu_get_usage(struct io_pagetable *iopt, u64 walk,
+		      struct noiommu_usage *usage);
 
 #endif /* __NOIOMMUFD_IO_PAGETABLE_H */

@@ -26,10 +26,17 @@
 struct device;
 struct file;
 struct noiommufd_hwpt_paging;
+struct seq_file;
 
 /**
  * struct noiommufd_ctx - What is behind an open iommufd.
  * @file: the open file; a reference to it is one to the context
+ * @refs: the open file, and those who show the context in debugfs: they keep
+ *	it in memory, but not open
+ * @number: its number in noiommufd_contexts
+ * @opener: process that opened it, and its name
+ * @usage_lock: serialises walks that count what it takes; outside all others
+ * @walk: number of the last one
  * @objects: objects by id
  * @nr_devices: bound devices, each of which may do DMA
  * @change_process: serialises IOMMU_IOAS_CHANGE_PROCESS
@@ -43,6 +50,11 @@ struct noiommufd_hwpt_paging;
  */
 struct noiommufd_ctx {
 	struct file *file;
+	refcount_t refs;
+	u32 number;
+	struct noiommufd_opener opener;
+	struct mutex usage_lock;	/* see above */
+	u64 walk;
 	struct xarray objects;
 	atomic_t nr_devices;
 	struct mutex change_process;	/* taken before io_pagetable's locks */
@@ -243,6 +255,12 @@ int noiommufd_fault_alloc(struct noiommufd_ucmd *ucmd);
 
 int noiommufd_mem_alloc(struct noiommufd_ucmd *ucmd);
 void noiommu_mem_info(struct noiommufd_get_info *info);
+int noiommufd_info_add(struct noiommufd_ctx *ictx);
+void noiommufd_info_remove(struct noiommufd_ctx *ictx);
+void noiommufd_info_put(struct noiommufd_ctx *ictx);
+void noiommufd_info_show(struct seq_file *m, struct noiommufd_ctx *ictx);
+void noiommufd_info_init(void);
+void noiommufd_info_exit(void);
 
 int noiommufd_vfio_ioas(struct noiommufd_ucmd *ucmd);
 int noiommufd_vfio_ioctl(struct noiommufd_ctx *ictx, unsigned int cmd,

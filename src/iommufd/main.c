@@ -12,6 +12,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 
 #include "iommufd_private.h"
@@ -39,6 +40,7 @@ static int noiommufd_destroy(struct noiommufd_ucmd *ucmd)
 static int noiommufd_fops_open(struct inode *inode, struct file *filp)
 {
 	struct noiommufd_ctx *ictx;
+	int rc;
 
 	ictx = kzalloc(sizeof(*ictx), GFP_KERNEL_ACCOUNT);
 	if (!ictx)
@@ -48,7 +50,10 @@ static int noiommufd_fops_open(struct inode *inode, struct file *filp)
 	mutex_init(&ictx->change_process);
 	ictx->account_mode = IOPT_PAGES_ACCOUNT_USER;
 	filp->private_data = ictx;
-	return 0;
+	rc = noiommufd_info_add(ictx);
+	if (rc)
+		kfree(ictx);
+	return rc;
 }
 
 static int noiommufd_fops_release(struct inode *inode, struct file *filp)
@@ -58,6 +63,7 @@ static int noiommufd_fops_release(struct inode *inode, struct file *filp)
 	unsigned long index;
 	bool progress;
 
+	noiommufd_info_remove(ictx);
 	/*
 	 * Bound devices hold the file, so only address spaces and HWPTs are
 	 * left. HWPTs go first: each is a user of its address space.
@@ -70,7 +76,7 @@ static int noiommufd_fops_release(struct inode *inode, struct file *filp)
 	} while (progress);
 	WARN_ON(!xa_empty(&ictx->objects));
 	mutex_destroy(&ictx->change_process);
-	kfree(ictx);
+	noiommufd_info_put(ictx);
 	return 0;
 }
 
@@ -311,12 +317,19 @@ static int noiommufd_fops_mmap(struct file *filp, struct vm_area_struct *vma)
 	return vma->vm_flags & VM_EXEC ? -EPERM : -ENXIO;
 }
 
+/* /proc/PID/fdinfo says what the program has mapped, and who pays for it. */
+static void noiommufd_fops_show_fdinfo(struct seq_file *m, struct file *filp)
+{
+	noiommufd_info_show(m, filp->private_data);
+}
+
 static const struct file_operations noiommufd_fops = {
 	.owner = THIS_MODULE,
 	.open = noiommufd_fops_open,
 	.release = noiommufd_fops_release,
 	.unlocked_ioctl = noiommufd_fops_ioctl,
 	.mmap = noiommufd_fops_mmap,
+	.show_fdinfo = noiommufd_fops_show_fdinfo,
 };
 
 static struct miscdevice noiommufd_misc_dev = {
@@ -368,21 +381,8 @@ struct noiommufd_ctx *noiommufd_ctx_from_fd(int fd)
 }
 EXPORT_SYMBOL_GPL(noiommufd_ctx_from_fd);
 
-static int noiommufd_get_table_bytes(char *buf,
-				     const struct kernel_param *param)
-{
-	return scnprintf(buf, PAGE_SIZE, "%lu\n", swpt_table_bytes());
-}
-
-static const struct kernel_param_ops noiommufd_table_bytes_ops = {
-	.get = noiommufd_get_table_bytes,
-};
-
 module_param_named(iova_base, noiommu_iova_base, ullong, 0444);
 MODULE_PARM_DESC(iova_base, "First IOVA that the kernel chooses; 4096 in Linux 7.3 (default: above all memory)");
-
-module_param_cb(table_bytes, &noiommufd_table_bytes_ops, NULL, 0444);
-MODULE_PARM_DESC(table_bytes, "Bytes that page tables use at the moment (read only)");
 
 static int __init noiommufd_init(void)
 {
@@ -398,12 +398,14 @@ static int __init noiommufd_init(void)
 		swpt_module_exit();
 		return rc;
 	}
+	noiommufd_info_init();
 	pr_info("%s: /dev/%s\n", NOIOMMUFD_VERSION, noiommufd_node_name);
 	return 0;
 }
 
 static void __exit noiommufd_exit(void)
 {
+	noiommufd_info_exit();
 	misc_deregister(&noiommufd_misc_dev);
 	swpt_module_exit();
 }

@@ -17,6 +17,7 @@
 #include <linux/sched/task.h>
 #include <linux/sched/user.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 
 #include "io_pagetable.h"
 
@@ -29,6 +30,12 @@
 #define IOPT_UNPIN_SMALL	64
 /* Attempts to pin a file that another thread changes. */
 #define IOPT_FILE_TRIES		16
+
+/*
+ * Guards noiommu_pages::account against noiommu_pages_get_payer(), which must
+ * not wait for the mutex. Readers that hold that need no more.
+ */
+static DEFINE_SPINLOCK(noiommu_account_lock);
 
 static void noiommu_account_get_current(struct noiommu_account *account)
 {
@@ -579,6 +586,7 @@ void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
 	pages->account_mode = capable(CAP_IPC_LOCK) ? IOPT_PAGES_ACCOUNT_NONE :
 						      account_mode;
 	pages->writable = writable;
+	pages->walk = 0;
 }
 
 static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
@@ -686,6 +694,32 @@ out_put:
 	return pages;
 }
 
+static void noiommu_pages_set_account(struct noiommu_pages *pages,
+				      const struct noiommu_account *account)
+{
+	lockdep_assert_held(&pages->mutex);
+
+	spin_lock(&noiommu_account_lock);
+	pages->account = *account;
+	spin_unlock(&noiommu_account_lock);
+}
+
+/**
+ * noiommu_pages_get_payer() - Find out whom the memory is charged to.
+ * @pages: memory
+ * @payer: out
+ */
+void noiommu_pages_get_payer(struct noiommu_pages *pages,
+			     struct noiommu_payer *payer)
+{
+	payer->mode = pages->account_mode;
+	payer->npages = READ_ONCE(pages->npinned);
+	spin_lock(&noiommu_account_lock);
+	payer->uid = pages->account.cred->user->uid;
+	payer->pid = task_tgid_vnr(pages->account.task);
+	spin_unlock(&noiommu_account_lock);
+}
+
 /**
  * noiommu_pages_change_process() - Charge the current process for the memory.
  * @pages: memory of a file
@@ -714,7 +748,7 @@ int noiommu_pages_change_process(struct noiommu_pages *pages)
 	}
 	noiommu_uncharge(pages->account_mode, &pages->account, pages->npinned);
 	pages->old_account = pages->account;
-	pages->account = account;
+	noiommu_pages_set_account(pages, &account);
 out_unlock:
 	mutex_unlock(&pages->mutex);
 	return rc;
@@ -726,14 +760,17 @@ out_unlock:
  */
 void noiommu_pages_restore_process(struct noiommu_pages *pages)
 {
+	struct noiommu_account account;
+
 	mutex_lock(&pages->mutex);
 	if (pages->old_account.mm) {
 		noiommu_charge(pages->account_mode, &pages->old_account,
 			       pages->npinned, true);
 		noiommu_uncharge(pages->account_mode, &pages->account,
 				 pages->npinned);
-		noiommu_account_put(&pages->account);
-		pages->account = pages->old_account;
+		account = pages->account;
+		noiommu_pages_set_account(pages, &pages->old_account);
+		noiommu_account_put(&account);
 		pages->old_account.mm = NULL;
 	}
 	mutex_unlock(&pages->mutex);

@@ -1161,7 +1161,7 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 /* Bytes of our module's tables, as it reports them */
 static long long tables_take(void)
 {
-	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
+	const char *path = "/sys/kernel/debug/noiommufd/table_bytes";
 	FILE *file = fopen(path, "re");
 	long long bytes;
 

@@ -28,6 +28,7 @@
 #define noiommu_pages_change_process test_change_process
 #define noiommu_pages_restore_process test_restore_process
 #define noiommu_pages_forget_process test_forget_process
+#define noiommu_pages_get_payer test_get_payer
 
 #include "../../src/iommufd/iommufd_private.h"
 #include "alloc.h"
@@ -303,6 +304,17 @@ void noiommu_pages_restore_process(struct noiommu_pages *pages)
 void noiommu_pages_forget_process(struct noiommu_pages *pages)
 {
 	test_forgotten++;
+}
+
+/* The upper half of the address says who pays; each pages object is a page. */
+void noiommu_pages_get_payer(struct noiommu_pages *pages,
+			     struct noiommu_payer *payer)
+{
+	*payer = (struct noiommu_payer){
+		.mode = IOPT_PAGES_ACCOUNT_USER,
+		.pid = pages->start >> 32,
+		.npages = 1,
+	};
 }
 
 /* The noiommu_iova_base from before the first test. */
@@ -2018,7 +2030,93 @@ static void iopt_test_change_process_unmapped(struct kunit *test)
 	}
 }
 
+/*
+ * Usage.
+ */
+
+/* More areas than a batch has; what they share counts once for each walk. */
+static void iopt_test_usage(struct kunit *test)
+{
+	const unsigned int nr = 2 * IOPT_USAGE_BATCH;
+	struct iopt_test *t = test->priv;
+	struct noiommu_usage usage;
+	LIST_HEAD(areas);
+	LIST_HEAD(more);
+	unsigned int i;
+	u64 iova = 0;
+
+	KUNIT_ASSERT_EQ(test, 0, noiommu_get_usage(&t->iopt, 1, &usage));
+	KUNIT_EXPECT_EQ(test, 0ULL, usage.nr_areas);
+	KUNIT_EXPECT_EQ(test, 0U, usage.nr_payers);
+
+	for (i = 0; i < nr; i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				test_map_at(&t->iopt, i * 0x10000ULL,
+					    i * 0x10000UL, 0x2000));
+	KUNIT_ASSERT_EQ(test, 0,
+			test_map_at(&t->iopt, 0ULL - 0x1000, 0, 0x1000));
+	test_add_hwpt(test, &t->iopt, 0);
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_clone_areas(&t->iopt, 0, 0x1000, &areas));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_map_areas(&t->iopt, &areas, 0x1000, &iova, true,
+					  IOPT_ALLOC_IOVA, NULL, NULL));
+	for (i = 0; i < 2; i++) {
+		KUNIT_ASSERT_EQ(test, 0,
+				noiommu_get_usage(&t->iopt, 2 + i, &usage));
+		KUNIT_EXPECT_EQ(test, nr + 2ULL, usage.nr_areas);
+		KUNIT_EXPECT_EQ(test, nr * 0x2000ULL + 0x2000, usage.length);
+		KUNIT_EXPECT_EQ(test, nr * 2 + 2ULL, usage.npinned);
+		KUNIT_EXPECT_EQ(test, nr + 1ULL, usage.nr_runs);
+		KUNIT_EXPECT_EQ(test, 0ULL, usage.table_bytes);
+		KUNIT_EXPECT_EQ(test, 1U, usage.nr_payers);
+		KUNIT_EXPECT_EQ(test, nr + 1ULL, usage.payer[0].npages);
+	}
+
+	/* Another IOAS of the same context, in the same walk. */
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_clone_areas(&t->iopt, 0, 0x1000, &more));
+	KUNIT_ASSERT_EQ(test, 0,
+			noiommu_map_areas(&t->other, &more, 0x1000, &iova,
+					  true, 0, NULL, NULL));
+	KUNIT_ASSERT_EQ(test, 0, noiommu_get_usage(&t->other, 3, &usage));
+	KUNIT_EXPECT_EQ(test, 1ULL, usage.nr_areas);
+	KUNIT_EXPECT_EQ(test, 0ULL, usage.npinned);
+	KUNIT_EXPECT_EQ(test, 0ULL, usage.nr_runs);
+	KUNIT_EXPECT_EQ(test, 0U, usage.nr_payers);
+	test_remove_hwpt(&t->iopt);
+}
+
+static void iopt_test_usage_payers(struct kunit *test)
+{
+	struct iopt_test *t = test->priv;
+	struct noiommu_usage usage;
+	unsigned int i;
+	u64 iova;
+
+	/* Each of them pays for two pages. */
+	for (i = 0; i < 2 * (IOPT_PAYERS + 2); i++) {
+		iova = (u64)(i % (IOPT_PAYERS + 2)) << 32 | i << 12;
+		KUNIT_ASSERT_EQ(test, 0, test_map_at(&t->iopt, iova, iova,
+						     PAGE_SIZE));
+	}
+	KUNIT_ASSERT_EQ(test, 0, noiommu_get_usage(&t->iopt, 1, &usage));
+	KUNIT_EXPECT_EQ(test, (unsigned int)IOPT_PAYERS, usage.nr_payers);
+	for (i = 0; i < IOPT_PAYERS - 1; i++) {
+		KUNIT_EXPECT_EQ(test, (pid_t)i, usage.payer[i].pid);
+		KUNIT_EXPECT_EQ(test, 2ULL, usage.payer[i].npages);
+	}
+	KUNIT_EXPECT_EQ(test, 6ULL, usage.payer[i].npages);
+
+	test_killed_after = 0;
+	KUNIT_EXPECT_EQ(test, -EINTR, noiommu_get_usage(&t->iopt, 2, &usage));
+	test_signal_after = 0;
+	KUNIT_EXPECT_EQ(test, -EINTR, noiommu_get_usage(&t->iopt, 3, &usage));
+}
+
 static struct kunit_case noiommu_area_cases[] = {
+	KUNIT_CASE(iopt_test_usage),
+	KUNIT_CASE(iopt_test_usage_payers),
 	KUNIT_CASE(iopt_test_cut),
 	KUNIT_CASE(iopt_test_cut_fails),
 	KUNIT_CASE(iopt_test_in_cut),

@@ -125,6 +125,33 @@ int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 	return -EOPNOTSUPP;
 }
 
+/* Contexts are not shown. */
+int noiommufd_info_add(struct noiommufd_ctx *ictx)
+{
+	return 0;
+}
+
+void noiommufd_info_remove(struct noiommufd_ctx *ictx)
+{
+}
+
+void noiommufd_info_put(struct noiommufd_ctx *ictx)
+{
+	kfree(ictx);
+}
+
+void noiommufd_info_show(struct seq_file *m, struct noiommufd_ctx *ictx)
+{
+}
+
+void noiommufd_info_init(void)
+{
+}
+
+void noiommufd_info_exit(void)
+{
+}
+
 /* An IOAS, or an HWPT that uses one. */
 struct test_object {
 	struct noiommufd_object obj;

@@ -11,11 +11,15 @@
 #ifndef __LINUX_NOIOMMUFD_H
 #define __LINUX_NOIOMMUFD_H
 
+#include <linux/sched.h>
 #include <linux/types.h>
 
+struct dentry;
 struct device;
 struct noiommufd_ctx;
 struct noiommufd_device;
+struct pid;
+struct seq_file;
 
 /* The name of our node in /dev, for messages. */
 extern const char noiommufd_node_name[];
@@ -32,5 +36,24 @@ u32 noiommufd_device_to_id(struct noiommufd_device *idev);
 int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id);
 int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id);
 void noiommufd_device_detach(struct noiommufd_device *idev);
+
+/**
+ * struct noiommufd_opener - Who opened a file.
+ * @pid: the process, with a reference
+ * @comm: its name at the time
+ */
+struct noiommufd_opener {
+	struct pid *pid;
+	char comm[TASK_COMM_LEN];
+};
+
+/* Our directory in debugfs, for the driver's files. */
+extern struct dentry *noiommufd_debugfs;
+
+void noiommufd_opener_get(struct noiommufd_opener *opener);
+void noiommufd_opener_put(struct noiommufd_opener *opener);
+void noiommufd_opener_show(struct seq_file *m, const char *key,
+			   const struct noiommufd_opener *opener);
+void noiommufd_device_show(struct seq_file *m, struct noiommufd_device *idev);
 
 #endif /* __LINUX_NOIOMMUFD_H */

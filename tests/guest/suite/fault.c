@@ -569,3 +569,37 @@ TEST_LIMIT(mem_map, 300)
 	each_failure(NULL, call_mem_mmap, unmap_va);
 	each_failure(NULL, call_mem_file, unmap_mem_file);
 }
+
+/* What shows them */
+
+static int call_read(void)
+{
+	static char text[16 * KIB];
+
+	return pread(f.fd, text, sizeof(text), 0);
+}
+
+TEST_LIMIT(show, 120)
+{
+	static const char * const debugfs[] = { "contexts", "table_bytes" };
+	char path[64];
+	unsigned int i;
+
+	may_fail();
+	setup_attached(&f.s);
+	expect_ok(ioas_map(f.s.iommu, f.s.ioas, mem(SIZE), SIZE, BASE));
+	/* Together they need more than a page. */
+	for (i = 0; i < 64; i++)
+		new_ioas(f.s.iommu);
+	for (i = 0; i < 1 + ARRAY_SIZE(debugfs); i++) {
+		if (!i)
+			snprintf(path, sizeof(path), "/proc/self/fdinfo/%d",
+				 f.s.iommu);
+		else
+			snprintf(path, sizeof(path), "/sys/kernel/debug/noiommufd/%s",
+				 debugfs[i - 1]);
+		f.fd = expect_ok(open(path, O_RDONLY));
+		first_failures(MANY, NULL, call_read, nothing);
+		close(f.fd);
+	}
+}

@@ -2173,7 +2173,7 @@ static void audit_area(struct context *ctx, struct space *sp, struct area *area)
 /* Wait up to two seconds, because RCU may need that. */
 static void check_tables(void)
 {
-	const char *path = "/sys/module/noiommufd/parameters/table_bytes";
+	const char *path = "/sys/kernel/debug/noiommufd/table_bytes";
 	double end = now() + 2;
 
 	if (access(path, R_OK))

@@ -14,6 +14,8 @@
 #define CORE	"noiommufd"
 #define DRIVER	"noiommu_vfio_pci"
 
+#define DEBUGFS	"/sys/kernel/debug/noiommufd"
+
 static int rmmod(const char *module)
 {
 	return syscall(SYS_delete_module, module, O_NONBLOCK);
@@ -183,6 +185,7 @@ TEST(gone_without_a_trace)
 	expect_gone("/sys/module/" DRIVER);
 	expect_gone("/sys/module/" CORE);
 	expect_gone("/sys/bus/pci/drivers/noiommu-vfio-pci");
+	expect_gone(DEBUGFS);
 	snprintf(path, sizeof(path), "/sys/class/vfio-dev/%s",
 		 strrchr(second, '/') + 1);
 	expect_gone(path);
@@ -212,6 +215,53 @@ TEST(loaded_again)
 				     "unsafe no-IOMMU mode is on"), 1);
 		work();
 	}
+}
+
+static void read_all(void *arg)
+{
+	static const char * const files[] = { "contexts", "table_bytes" };
+	char path[64], text[4096];
+	unsigned int i;
+	int fd;
+
+	(void)arg;
+	for (i = 0; ; i++) {
+		snprintf(path, sizeof(path), DEBUGFS "/%s", files[i % ARRAY_SIZE(files)]);
+		fd = open(path, O_RDONLY);
+		while (fd >= 0 && read(fd, text, sizeof(text)) > 0)
+			;
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+/* An open file keeps its module, and a reader never sees it go. */
+TEST_LIMIT(while_it_is_shown, 120)
+{
+	unsigned int i, refused = 0;
+	int fd;
+
+	modules_of_ours();
+	if (access(DEBUGFS, F_OK))
+		test_skip("the kernel has no debugfs");
+	fd = expect_ok(open(DEBUGFS "/contexts", O_RDONLY));
+	expect_ok(rmmod(DRIVER));
+	expect_errno(rmmod(CORE), EWOULDBLOCK);
+	close(fd);
+	expect_ok(rmmod(CORE));
+	expect_gone(DEBUGFS);
+	load();
+
+	spawn(read_all, NULL);
+	for (i = 0; i < 10; i++) {
+		work();
+		while (loaded(DRIVER) && rmmod(DRIVER))
+			refused++;
+		while (loaded(CORE) && rmmod(CORE))
+			refused++;
+		load();
+	}
+	printf("# rmmod was refused %u times\n", refused);
 }
 
 TEST(unsafe_mode_is_off_by_default)

@@ -13,8 +13,6 @@
 #include <linux/capability.h>
 #include <linux/device.h>
 #include <linux/kdev_t.h>
-#include <linux/noiommufd.h>
-#include <linux/pid.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/uuid.h>
@@ -133,10 +131,10 @@ int noiommu_vfio_open(struct inode *inode, struct file *filp)
 	}
 
 	df->dev = dev;
-	df->pid = get_pid(task_tgid(current));
-	get_task_comm(df->comm, current);
+	noiommufd_opener_get(&df->opener);
 	spin_lock(&dev->files_lock);
 	list_add_tail(&df->entry, &dev->files);
+	dev->nr_files++;
 	spin_unlock(&dev->files_lock);
 
 	filp->private_data = df;
@@ -220,8 +218,9 @@ int noiommu_vfio_release(struct inode *inode, struct file *filp)
 
 	spin_lock(&dev->files_lock);
 	list_del(&df->entry);
+	dev->nr_files--;
 	spin_unlock(&dev->files_lock);
-	put_pid(df->pid);
+	noiommufd_opener_put(&df->opener);
 	kfree(df);
 
 	/* From here on remove may continue */

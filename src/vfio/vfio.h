@@ -13,8 +13,9 @@
  *   binding->attach_lock            @attached; held around attach and detach,
  *                                   never together with dev_set->lock
  *   noiommufd's own locks           inside both
- *   dev->files_lock                 @files, @unquiet; only locks of a process
- *                                   that has a file open are taken inside it
+ *   dev->files_lock                 @files, @nr_files, @unquiet; only locks of a
+ *                                   process that has a file open are taken
+ *                                   inside it
  */
 #ifndef __NOIOMMU_VFIO_H
 #define __NOIOMMU_VFIO_H
@@ -23,13 +24,12 @@
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/noiommufd.h>
 #include <linux/pci.h>
-#include <linux/sched.h>
 #include <linux/types.h>
 #include <linux/vfio_pci_core.h>
 
-struct noiommufd_ctx;
-struct noiommufd_device;
+struct seq_file;
 
 /**
  * enum noiommu_vfio_attached - How the device is attached.
@@ -69,8 +69,10 @@ struct noiommu_vfio_binding {
  * @binding: the current binding, or NULL
  * @files_lock: guards the two lists
  * @files: open files, bound or not
+ * @nr_files: how many these are
  * @unquiet: bindings that remove ends, after it has reset the device
  * @removing: remove has begun, and holds device_lock
+ * @entry: in the list of devices that debugfs shows
  */
 struct noiommu_vfio_device {
 	struct vfio_pci_core_device core;
@@ -79,8 +81,10 @@ struct noiommu_vfio_device {
 	struct noiommu_vfio_binding *binding;
 	spinlock_t files_lock; /* see the top of this file */
 	struct list_head files;
+	unsigned int nr_files;
 	struct list_head unquiet;
 	bool removing;
+	struct list_head entry;
 };
 
 /**
@@ -89,16 +93,14 @@ struct noiommu_vfio_device {
  * @binding: set once by BIND under dev_set->lock, ended by the last close
  * @access_granted: BIND is complete, and other ioctls may use @binding
  * @entry: on &noiommu_vfio_device.files
- * @pid: the process that opened it, with a reference, for messages
- * @comm: the name of that process at the time
+ * @opener: the process that opened it, for messages
  */
 struct noiommu_vfio_file {
 	struct noiommu_vfio_device *dev;
 	struct noiommu_vfio_binding *binding;
 	bool access_granted;
 	struct list_head entry;
-	struct pid *pid;
-	char comm[TASK_COMM_LEN];
+	struct noiommufd_opener opener;
 };
 
 extern const struct vfio_device_ops noiommu_vfio_ops;
@@ -127,6 +129,13 @@ int noiommu_vfio_release(struct inode *inode, struct file *filp);
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *arg);
 long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *arg);
 long noiommu_vfio_detach(struct noiommu_vfio_file *df, void __user *arg);
+
+/* info.c */
+void noiommu_vfio_info_add(struct noiommu_vfio_device *dev);
+void noiommu_vfio_info_del(struct noiommu_vfio_device *dev);
+void noiommu_vfio_show_fdinfo(struct seq_file *m, struct file *filp);
+void noiommu_vfio_info_init(void);
+void noiommu_vfio_info_exit(void);
 
 /* hot_reset.c */
 long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,

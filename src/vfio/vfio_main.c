@@ -8,8 +8,6 @@
  */
 #include <linux/fs.h>
 #include <linux/module.h>
-#include <linux/seq_file.h>
-#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
@@ -147,19 +145,6 @@ static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
 	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
 	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
-}
-
-/* /proc/PID/fdinfo says which device the file is of */
-static void noiommu_vfio_show_fdinfo(struct seq_file *m, struct file *filp)
-{
-	struct noiommu_vfio_file *df = filp->private_data;
-	char *path;
-
-	path = kobject_get_path(&df->dev->core.pdev->dev.kobj, GFP_KERNEL);
-	if (!path)
-		return;
-	seq_printf(m, "vfio-device-syspath: /sys%s\n", path);
-	kfree(path);
 }
 
 const struct file_operations noiommu_vfio_fops = {

@@ -171,6 +171,7 @@ static int noiommu_vfio_probe(struct pci_dev *pdev,
 	ret = noiommu_vfio_cdev_add(dev);
 	if (ret)
 		goto err_put;
+	noiommu_vfio_info_add(dev);
 	return 0;
 
 err_put:
@@ -193,7 +194,7 @@ static bool noiommu_vfio_opener_has(struct noiommu_vfio_file *df)
 	lockdep_assert_held(&df->dev->files_lock);
 
 	rcu_read_lock();
-	leader = pid_task(df->pid, PIDTYPE_TGID);
+	leader = pid_task(df->opener.pid, PIDTYPE_TGID);
 	if (!leader)
 		goto out_unlock;
 	/* Threads share their files; one that has ended has none */
@@ -229,8 +230,8 @@ static void noiommu_vfio_report_wait(struct noiommu_vfio_device *dev)
 		if (has)
 			continue;
 		has = noiommu_vfio_opener_has(df);
-		pid = pid_nr(df->pid);
-		memcpy(comm, df->comm, sizeof(comm));
+		pid = pid_nr(df->opener.pid);
+		memcpy(comm, df->opener.comm, sizeof(comm));
 	}
 	spin_unlock(&dev->files_lock);
 
@@ -298,6 +299,7 @@ static void noiommu_vfio_remove(struct pci_dev *pdev)
 	WRITE_ONCE(dev->removing, true);
 	noiommu_vfio_cdev_del(dev);
 	noiommu_vfio_wait(dev);
+	noiommu_vfio_info_del(dev);
 	noiommu_vfio_end_unquiet(dev);
 	noiommu_vfio_wake(core);
 	vfio_put_device(&core->vdev);
@@ -339,6 +341,7 @@ static int __init noiommu_vfio_init(void)
 		noiommu_vfio_cdev_cleanup();
 		return ret;
 	}
+	noiommu_vfio_info_init();
 	pr_info("%s: /dev/vfio/devices/noiommu-vfioX for each device that is bound; unsafe no-IOMMU mode is %s\n",
 		NOIOMMUFD_VERSION, enable_unsafe_noiommu_mode ? "on" : "off");
 	return 0;
@@ -347,6 +350,7 @@ module_init(noiommu_vfio_init);
 
 static void __exit noiommu_vfio_exit(void)
 {
+	noiommu_vfio_info_exit();
 	pci_unregister_driver(&noiommu_vfio_driver);
 	noiommu_vfio_cdev_cleanup();
 }

@@ -581,7 +581,7 @@ static int call_read(void)
 
 TEST_LIMIT(show, 120)
 {
-	static const char * const debugfs[] = { "contexts", "table_bytes" };
+	static const char * const debugfs[] = { "contexts", "devices", "table_bytes" };
 	char path[64];
 	unsigned int i;
 
@@ -591,13 +591,13 @@ TEST_LIMIT(show, 120)
 	/* Together they need more than a page. */
 	for (i = 0; i < 64; i++)
 		new_ioas(f.s.iommu);
-	for (i = 0; i < 1 + ARRAY_SIZE(debugfs); i++) {
-		if (!i)
+	for (i = 0; i < 2 + ARRAY_SIZE(debugfs); i++) {
+		if (i < 2)
 			snprintf(path, sizeof(path), "/proc/self/fdinfo/%d",
-				 f.s.iommu);
+				 i ? f.s.dev : f.s.iommu);
 		else
 			snprintf(path, sizeof(path), "/sys/kernel/debug/noiommufd/%s",
-				 debugfs[i - 1]);
+				 debugfs[i - 2]);
 		f.fd = expect_ok(open(path, O_RDONLY));
 		first_failures(MANY, NULL, call_read, nothing);
 		close(f.fd);

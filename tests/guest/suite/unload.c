@@ -219,7 +219,7 @@ TEST(loaded_again)
 
 static void read_all(void *arg)
 {
-	static const char * const files[] = { "contexts", "table_bytes" };
+	static const char * const files[] = { "contexts", "devices", "table_bytes" };
 	char path[64], text[4096];
 	unsigned int i;
 	int fd;
@@ -244,6 +244,9 @@ TEST_LIMIT(while_it_is_shown, 120)
 	modules_of_ours();
 	if (access(DEBUGFS, F_OK))
 		test_skip("the kernel has no debugfs");
+	fd = expect_ok(open(DEBUGFS "/devices", O_RDONLY));
+	expect_errno(rmmod(DRIVER), EWOULDBLOCK);
+	close(fd);
 	fd = expect_ok(open(DEBUGFS "/contexts", O_RDONLY));
 	expect_ok(rmmod(DRIVER));
 	expect_errno(rmmod(CORE), EWOULDBLOCK);

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who holds what: fdinfo of iommufds, and noiommufd's directory in debugfs.
+ * Who holds what: fdinfo of iommufds and of devices, and noiommufd's directory
+ * in debugfs.
  */
 #include <pthread.h>
 #include <stdarg.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "harness.h"
 
 #define DEBUGFS		"/sys/kernel/debug/noiommufd/"
 #define CONTEXTS	DEBUGFS "contexts"
+#define DEVICES		DEBUGFS "devices"
 
 static char said[65536];
 
@@ -228,6 +231,27 @@ TEST(by_process)
 	expect_has(info_of(s.iommu), "\nioas-charge:\t1 uid 0 pid %d limit process\n", getpid());
 }
 
+TEST(device)
+{
+	struct setup s;
+	char path[64];
+
+	skip_on_mainline("what a device shows");
+	prctl(PR_SET_NAME, "a \\ b\nc");
+	s.dev = cdev_open(edu());
+	snprintf(path, sizeof(path), "%s", info_of(s.dev));
+	expect_has(path, "\nvfio-device-syspath: /sys/devices/");
+	/* A name is one line. */
+	expect_has(path, "\nopener:\t%d a \\134 b\\012c\n", getpid());
+	expect_field(path, "device", -1);
+	s.iommu = iommu_open();
+	expect_ok(dev_bind(s.dev, s.iommu, &s.devid));
+	expect_has(path, "\ndevice:\t%u %s hwpt 0 ioas 0\n", s.devid, edu());
+	s.ioas = new_ioas(s.iommu);
+	s.hwpt = attach(s.dev, s.ioas);
+	expect_has(path, "\ndevice:\t%u %s hwpt %u ioas %u\n", s.devid, edu(), s.hwpt, s.ioas);
+}
+
 TEST(contexts)
 {
 	struct setup s;
@@ -237,6 +261,8 @@ TEST(contexts)
 
 	need_debugfs();
 	expect_ok(stat(CONTEXTS, &st));
+	expect_eq(st.st_mode & 0777, 0400);
+	expect_ok(stat(DEVICES, &st));
 	expect_eq(st.st_mode & 0777, 0400);
 
 	setup_attached(&s);
@@ -274,6 +300,44 @@ TEST(many_contexts)
 		expect(!strstr(strstr(said, text) + 1, text));
 		close(fd[i]);
 	}
+}
+
+/* It must not have the files that it waits for. */
+static void unbind(void *arg)
+{
+	int *files = arg;
+
+	close(files[0]);
+	close(files[1]);
+	driver_unbind(edu());
+}
+
+/* Who keeps an unbind waiting */
+TEST(unbind_waits)
+{
+	struct setup s;
+	char node[32];
+	int files[2];
+	pid_t pid;
+
+	need_debugfs();
+	driver_bind(edu());
+	expect(cdev_name(edu(), node, sizeof(node)));
+	expect_has(DEVICES, "device:\t%s\ndevice-node:\t%s\ndevice-unbind-waits:\t0\n"
+		   "device-files:\t0\n", edu(), node);
+	files[0] = cdev_open(edu());
+	setup_bound(&s);
+	files[1] = s.dev;
+	expect_has(DEVICES, "device-unbind-waits:\t0\ndevice-files:\t2\n"
+		   "device-opened-by:\t%d who\ndevice-bound-by:\t%d who\n", getpid(), getpid());
+	pid = spawn(unbind, files);
+	while (!has(DEVICES, "device:\t%s\ndevice-node:\t%s\ndevice-unbind-waits:\t1\n"
+		    "device-files:\t2\ndevice-opened-by:\t%d who\n", edu(), node, getpid()))
+		sleep_ms(20);
+	close(files[0]);
+	close(files[1]);
+	join(pid);
+	expect(!has(DEVICES, "device:\t%s\n", edu()));
 }
 
 /* A reader gets ahead of nobody: others map while it walks. */
@@ -331,7 +395,7 @@ static bool over;
 
 static void *read_all(void *arg)
 {
-	static const char * const paths[] = { CONTEXTS, DEBUGFS "table_bytes" };
+	static const char * const paths[] = { CONTEXTS, DEVICES, DEBUGFS "table_bytes" };
 	char text[4096], path[64];
 	unsigned int n = 0;
 	int fd;

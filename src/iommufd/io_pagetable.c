@@ -19,6 +19,7 @@
 #include <linux/slab.h>
 
 #include "iommufd_private.h"
+#include "trace.h"
 
 #define IOPT_ALLOWED_START(allowed)	((allowed)->start)
 #define IOPT_ALLOWED_LAST(allowed)	((allowed)->last)
@@ -522,6 +523,32 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 	return rc;
 }
 
+static int noiommu_do_map_areas(struct io_pagetable *iopt,
+				struct list_head *areas, u64 length, u64 *iova,
+				bool writable, unsigned int flags,
+				noiommu_answer_fn answer, void *arg)
+{
+	struct noiommu_area *area;
+	bool fill;
+	int rc;
+
+	rc = down_write_killable(&iopt->iova_rwsem);
+	if (rc)
+		return rc;
+	rc = noiommu_reserve_areas(iopt, areas, length, iova, writable, flags);
+	fill = iopt->nr_pinning;
+	if (!rc && !fill && !answer) {
+		list_for_each_entry(area, areas, item) {
+			noiommu_publish_area(iopt, area, false);
+			cond_resched();
+		}
+	}
+	up_write(&iopt->iova_rwsem);
+	if (rc || (!fill && !answer))
+		return rc;
+	return noiommu_finish_areas(iopt, areas, *iova, fill, answer, arg);
+}
+
 /**
  * noiommu_map_areas() - Map areas that follow each other.
  * @iopt: address space
@@ -544,25 +571,13 @@ int noiommu_map_areas(struct io_pagetable *iopt, struct list_head *areas,
 		      u64 length, u64 *iova, bool writable, unsigned int flags,
 		      noiommu_answer_fn answer, void *arg)
 {
-	struct noiommu_area *area;
-	bool fill;
+	u64 start = noiommufd_trace_start(noiommufd_map);
 	int rc;
 
-	rc = down_write_killable(&iopt->iova_rwsem);
-	if (rc)
-		return rc;
-	rc = noiommu_reserve_areas(iopt, areas, length, iova, writable, flags);
-	fill = iopt->nr_pinning;
-	if (!rc && !fill && !answer) {
-		list_for_each_entry(area, areas, item) {
-			noiommu_publish_area(iopt, area, false);
-			cond_resched();
-		}
-	}
-	up_write(&iopt->iova_rwsem);
-	if (rc || (!fill && !answer))
-		return rc;
-	return noiommu_finish_areas(iopt, areas, *iova, fill, answer, arg);
+	rc = noiommu_do_map_areas(iopt, areas, length, iova, writable, flags,
+				  answer, arg);
+	trace_noiommufd_map(iopt, *iova, length, rc, start);
+	return rc;
 }
 
 /* Map a pages object; consumes the reference. */
@@ -758,8 +773,8 @@ static u64 noiommu_release_areas(struct list_head *areas)
 	return length;
 }
 
-static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
-			       u64 *unmapped)
+static int noiommu_do_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
+				  u64 *unmapped)
 {
 	LIST_HEAD(areas);
 	int rc;
@@ -777,6 +792,16 @@ static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
 	}
 	up_write(&iopt->iova_rwsem);
 	*unmapped = noiommu_release_areas(&areas);
+	return rc;
+}
+
+static int noiommu_unmap_range(struct io_pagetable *iopt, u64 iova, u64 last,
+			       u64 *unmapped)
+{
+	u64 start = noiommufd_trace_start(noiommufd_unmap);
+	int rc = noiommu_do_unmap_range(iopt, iova, last, unmapped);
+
+	trace_noiommufd_unmap(iopt, iova, last, rc ? 0 : *unmapped, rc, start);
 	return rc;
 }
 

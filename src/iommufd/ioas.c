@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 
 #include "iommufd_private.h"
+#include "trace.h"
 
 void noiommufd_ioas_pre_destroy(struct noiommufd_object *obj)
 {
@@ -317,10 +318,25 @@ static int noiommufd_ioas_get_pa_rcu(struct noiommufd_ctx *ictx,
 	return rc;
 }
 
+/* The same, with a lock */
+static int noiommufd_ioas_get_pa_locked(struct noiommufd_ctx *ictx,
+					struct iommu_ioas_noiommu_get_pa *cmd)
+{
+	struct noiommufd_ioas *ioas;
+	int rc;
+
+	ioas = noiommufd_get_ioas(ictx, cmd->ioas_id);
+	if (IS_ERR(ioas))
+		return PTR_ERR(ioas);
+	rc = noiommu_get_phys(&ioas->iopt, cmd->iova, &cmd->out_phys,
+			      &cmd->length);
+	noiommufd_put_ioas(ioas);
+	return rc;
+}
+
 static int noiommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
 				 struct iommu_ioas_noiommu_get_pa *cmd)
 {
-	struct noiommufd_ioas *ioas;
 	int rc;
 
 	if (!capable(CAP_SYS_RAWIO))
@@ -334,14 +350,9 @@ static int noiommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
 
 	noiommufd_ctx_note(&ictx->translated);
 	rc = noiommufd_ioas_get_pa_rcu(ictx, cmd);
-	if (likely(rc != -EAGAIN))
-		return rc;
-	ioas = noiommufd_get_ioas(ictx, cmd->ioas_id);
-	if (IS_ERR(ioas))
-		return PTR_ERR(ioas);
-	rc = noiommu_get_phys(&ioas->iopt, cmd->iova, &cmd->out_phys,
-			      &cmd->length);
-	noiommufd_put_ioas(ioas);
+	if (unlikely(rc == -EAGAIN))
+		rc = noiommufd_ioas_get_pa_locked(ictx, cmd);
+	trace_noiommufd_translate(cmd, rc);
 	return rc;
 }
 
@@ -472,6 +483,7 @@ int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
 {
 	struct noiommufd_ioas_get_pa_runs *cmd = ucmd->cmd;
 	struct swpt_phys_run few[IOMMUFD_RUNS_FEW], *batch = few;
+	u64 start = noiommufd_trace_start(noiommufd_translate_runs);
 	struct noiommufd_ioas *ioas;
 	u64 last;
 	int rc;
@@ -497,6 +509,7 @@ int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
 	if (batch != few)
 		kfree(batch);
 	noiommufd_put_ioas(ioas);
+	trace_noiommufd_translate_runs(cmd, rc, start);
 	return rc ?: noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 

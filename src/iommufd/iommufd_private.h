@@ -172,6 +172,12 @@ static inline struct noiommufd_ioas *to_ioas(struct noiommufd_object *obj)
 }
 
 static inline struct noiommufd_ioas *
+noiommufd_ioas_of(struct io_pagetable *iopt)
+{
+	return container_of(iopt, struct noiommufd_ioas, iopt);
+}
+
+static inline struct noiommufd_ioas *
 noiommufd_get_ioas(struct noiommufd_ctx *ictx, u32 id)
 {
 	struct noiommufd_object *obj;

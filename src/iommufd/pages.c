@@ -19,7 +19,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 
-#include "io_pagetable.h"
+#include "trace.h"
 
 /* Interrupts are off while GUP pins a batch: as many pages as in mainline. */
 #define IOPT_PIN_BATCH		8192
@@ -448,15 +448,17 @@ static int noiommu_pages_pin(struct noiommu_pages *pages,
 	return rc;
 }
 
-static void noiommu_area_uncover(struct noiommu_area *area)
+/* Returns the number of pages that nothing is charged for any more. */
+static unsigned long noiommu_area_uncover(struct noiommu_area *area)
 {
 	struct noiommu_pages *pages = area->pages;
+	unsigned long nr;
 
 	swpt_pages_remove_area(&pages->swpt, &area->swpt, noiommu_unpin, pages);
-	noiommu_pages_uncharge(pages,
-			       swpt_pages_nr_uncovered(&pages->swpt,
-						       area->swpt.first_index,
-						       area->swpt.last_index));
+	nr = swpt_pages_nr_uncovered(&pages->swpt, area->swpt.first_index,
+				     area->swpt.last_index);
+	noiommu_pages_uncharge(pages, nr);
+	return nr;
 }
 
 /**
@@ -476,6 +478,7 @@ int noiommu_area_fill(struct noiommu_area *area, u64 max_pfn)
 	struct noiommu_pages *pages = area->pages;
 	u64 first = area->swpt.first_index;
 	u64 last = area->swpt.last_index;
+	u64 start = noiommufd_trace_start(noiommufd_pin);
 	struct swpt_builder builder;
 	bool pinned = false;
 	unsigned long nr;
@@ -520,6 +523,7 @@ out_abort:
 	noiommu_pages_uncharge(pages, nr);
 out_unlock:
 	mutex_unlock(&pages->mutex);
+	trace_noiommufd_pin(area, nr, rc, start);
 	return rc;
 }
 
@@ -529,11 +533,14 @@ out_unlock:
  */
 void noiommu_area_unfill(struct noiommu_area *area)
 {
+	u64 start = noiommufd_trace_start(noiommufd_unpin);
 	struct noiommu_pages *pages = area->pages;
+	unsigned long nr;
 
 	mutex_lock(&pages->mutex);
-	noiommu_area_uncover(area);
+	nr = noiommu_area_uncover(area);
 	mutex_unlock(&pages->mutex);
+	trace_noiommufd_unpin(area, nr, 0, start);
 }
 
 /**

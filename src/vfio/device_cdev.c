@@ -20,6 +20,7 @@
 
 #include <noiommufd/vfio.h>
 
+#include "trace.h"
 #include "vfio.h"
 
 static dev_t noiommu_vfio_devt;
@@ -172,6 +173,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 {
 	struct noiommu_vfio_device *dev = df->dev;
 	struct vfio_device *vdev = &dev->core.vdev;
+	u64 start = noiommufd_trace_start(noiommufd_close);
 	struct noiommu_vfio_binding *binding;
 
 	mutex_lock(&dev->bind_lock);
@@ -199,6 +201,7 @@ static void noiommu_vfio_close(struct noiommu_vfio_file *df)
 		noiommu_vfio_end_binding(binding);
 	}
 	mutex_unlock(&dev->bind_lock);
+	trace_noiommufd_close(dev->core.pdev, 0, start);
 }
 
 /**
@@ -387,6 +390,7 @@ out_unlock_bind:
 long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 {
 	struct vfio_device_bind_iommufd __user *arg = uptr;
+	u64 start = noiommufd_trace_start(noiommufd_bind);
 	struct vfio_device_bind_iommufd bind;
 	int ret;
 
@@ -394,6 +398,8 @@ long noiommu_vfio_bind(struct noiommu_vfio_file *df, void __user *uptr)
 	if (ret)
 		return ret;
 	ret = noiommu_vfio_do_bind(df, &bind, noiommu_vfio_check_token(&bind));
+	trace_noiommufd_bind(df->dev->core.pdev, ret ? 0 : bind.out_devid, ret,
+			     start);
 	if (ret)
 		return ret;
 
@@ -449,6 +455,7 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 	enum noiommu_vfio_attached how = NOIOMMU_VFIO_ATTACHED;
 	struct noiommu_vfio_binding *binding = df->binding;
 	struct vfio_device_attach_iommufd_pt __user *arg = uptr;
+	u64 start = noiommufd_trace_start(noiommufd_attach);
 	struct vfio_device_attach_iommufd_pt attach;
 	int ret;
 
@@ -477,6 +484,7 @@ long noiommu_vfio_attach(struct noiommu_vfio_file *df, void __user *uptr)
 	if (mutex_lock_killable(&binding->attach_lock))
 		return -EINTR;
 	ret = noiommu_vfio_do_attach(binding, how, &attach.pt_id);
+	trace_noiommufd_attach(df->dev->core.pdev, attach.pt_id, ret, start);
 	if (!ret && put_user(attach.pt_id, &arg->pt_id)) {
 		noiommu_vfio_do_detach(binding, how);
 		ret = -EFAULT;

@@ -16,6 +16,7 @@
 
 #include <noiommufd/vfio.h>
 
+#include "trace.h"
 #include "vfio.h"
 
 struct hot_reset_walk {
@@ -253,6 +254,7 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 	const size_t minsz = offsetofend(struct vfio_pci_hot_reset, count);
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 	struct hot_reset_walk check = { .fn = hot_reset_check_one };
+	u64 start = noiommufd_trace_start(noiommufd_hot_reset);
 	struct vfio_pci_hot_reset hdr;
 	int ret;
 
@@ -267,5 +269,6 @@ long noiommu_vfio_hot_reset(struct noiommu_vfio_device *dev, void __user *uptr)
 	if (!ret)
 		ret = noiommu_vfio_gone(dev) ? -ENODEV : hot_reset_set(dev);
 	mutex_unlock(&set->lock);
+	trace_noiommufd_hot_reset(dev->core.pdev, ret, start);
 	return ret;
 }

@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/pci.h>
 
+#include "trace.h"
 #include "vfio.h"
 
 #define RESET_RETRY_MS 10
@@ -123,6 +124,7 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 				    int (*reset)(struct pci_dev *pdev))
 {
 	struct vfio_pci_core_device *core = &dev->core;
+	u64 start;
 	int ret;
 
 	lockdep_assert_held(&core->vdev.dev_set->lock);
@@ -133,7 +135,9 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
 
 	if (core->reset_works) {
 		noiommu_vfio_wake(core);
+		start = noiommufd_trace_start(noiommufd_reset);
 		ret = reset(core->pdev);
+		trace_noiommufd_reset(core->pdev, ret, start);
 		if (ret == -EAGAIN)
 			return ret;
 		if (ret)
@@ -156,6 +160,7 @@ static int noiommu_vfio_try_quiesce(struct noiommu_vfio_device *dev,
  */
 bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 {
+	u64 start = noiommufd_trace_start(noiommufd_quiesce);
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 	int ret;
 
@@ -166,12 +171,12 @@ bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
 		ret = noiommu_vfio_try_quiesce(dev, pci_try_reset_function);
 		mutex_unlock(&set->lock);
 
-		if (!ret)
-			return true;
-		if (READ_ONCE(dev->removing))
-			return false;
+		if (!ret || READ_ONCE(dev->removing))
+			break;
 		msleep(RESET_RETRY_MS);
 	}
+	trace_noiommufd_quiesce(dev->core.pdev, ret, start);
+	return !ret;
 }
 
 /**
@@ -180,6 +185,7 @@ bool noiommu_vfio_quiesce(struct noiommu_vfio_device *dev)
  */
 void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev)
 {
+	u64 start = noiommufd_trace_start(noiommufd_quiesce);
 	struct vfio_device_set *set = dev->core.vdev.dev_set;
 
 	device_lock_assert(&dev->core.pdev->dev);
@@ -190,4 +196,5 @@ void noiommu_vfio_quiesce_locked(struct noiommu_vfio_device *dev)
 		noiommu_vfio_drain(dev->core.pdev);
 	}
 	mutex_unlock(&set->lock);
+	trace_noiommufd_quiesce(dev->core.pdev, 0, start);
 }

@@ -13,6 +13,7 @@
 
 #include <noiommufd/vfio.h>
 
+#include "trace.h"
 #include "vfio.h"
 
 /* VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, which older headers lack */
@@ -76,9 +77,14 @@ static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
 /* For a device that is gone the kernel would wait with device_lock held. */
 static long noiommu_vfio_reset(struct noiommu_vfio_device *dev)
 {
-	if (noiommu_vfio_gone(dev))
-		return -ENODEV;
-	return vfio_pci_core_ioctl(&dev->core.vdev, VFIO_DEVICE_RESET, 0);
+	u64 start = noiommufd_trace_start(noiommufd_reset);
+	long ret = -ENODEV;
+
+	if (!noiommu_vfio_gone(dev))
+		ret = vfio_pci_core_ioctl(&dev->core.vdev, VFIO_DEVICE_RESET,
+					  0);
+	trace_noiommufd_reset(dev->core.pdev, ret, start);
+	return ret;
 }
 
 static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,

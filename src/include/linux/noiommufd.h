@@ -37,6 +37,10 @@ int noiommufd_device_attach(struct noiommufd_device *idev, u32 *pt_id);
 int noiommufd_device_replace(struct noiommufd_device *idev, u32 *pt_id);
 void noiommufd_device_detach(struct noiommufd_device *idev);
 
+/* When something began whose tracepoint is @event; 0 while that is off. */
+#define noiommufd_trace_start(event)	\
+	(trace_##event##_enabled() ? ktime_get_ns() : 0)
+
 /**
  * struct noiommufd_opener - Who opened a file.
  * @pid: the process, with a reference

@@ -3,6 +3,7 @@
  * Unloading the modules: impossible while anything is open, and without a trace
  * otherwise. Runs last; leaves them loaded, in unsafe mode.
  */
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #define DRIVER	"noiommu_vfio_pci"
 
 #define DEBUGFS	"/sys/kernel/debug/noiommufd"
+#define EVENTS	"/sys/kernel/tracing/events/noiommufd/enable"
 
 static int rmmod(const char *module)
 {
@@ -217,7 +219,7 @@ TEST(loaded_again)
 	}
 }
 
-static void read_all(void *arg)
+static void read_and_trace(void *arg)
 {
 	static const char * const files[] = { "contexts", "devices", "table_bytes" };
 	char path[64], text[4096];
@@ -226,6 +228,7 @@ static void read_all(void *arg)
 
 	(void)arg;
 	for (i = 0; ; i++) {
+		write_file(EVENTS, "%u", i % 2);
 		snprintf(path, sizeof(path), DEBUGFS "/%s", files[i % ARRAY_SIZE(files)]);
 		fd = open(path, O_RDONLY);
 		while (fd >= 0 && read(fd, text, sizeof(text)) > 0)
@@ -255,7 +258,8 @@ TEST_LIMIT(while_it_is_shown, 120)
 	expect_gone(DEBUGFS);
 	load();
 
-	spawn(read_all, NULL);
+	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
+	spawn(read_and_trace, NULL);
 	for (i = 0; i < 10; i++) {
 		work();
 		while (loaded(DRIVER) && rmmod(DRIVER))

@@ -5,11 +5,18 @@
  */
 #include <pthread.h>
 #include <stdarg.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include <linux/vfio.h>
+
+#include <noiommufd/noiommufd.h>
+
 #include "harness.h"
 
+#define TRACING		"/sys/kernel/tracing/"
+#define EVENTS		TRACING "events/noiommufd/"
 #define DEBUGFS		"/sys/kernel/debug/noiommufd/"
 #define CONTEXTS	DEBUGFS "contexts"
 #define DEVICES		DEBUGFS "devices"
@@ -470,4 +477,128 @@ TEST_LIMIT(while_all_changes, 120)
 	for (i = 0; i < 2; i++)
 		reads += readers[i];
 	printf("# %u reads, the device came and went %u times\n", reads, n);
+}
+
+/* Tracepoints */
+
+static void need_tracefs(void)
+{
+	if (access(TRACING "trace", F_OK) &&
+	    mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL))
+		test_skip("the kernel has no tracefs");
+}
+
+static void trace(bool on)
+{
+	expect_ok(write_file(EVENTS "enable", on ? "1" : "0"));
+}
+
+/* The first line of an event after the one before, or a failure */
+static const char *next_event(const char *at, const char *event)
+{
+	char text[64];
+	const char *line;
+
+	snprintf(text, sizeof(text), " noiommufd_%s: ", event);
+	line = strstr(at, text);
+	if (!line)
+		fail("expected%s, got: %s", text, at);
+	return line + strlen(text);
+}
+
+/* It was done, and the time that it took is known. */
+[[gnu::format(printf, 3, 4)]]
+static const char *expect_event(const char *at, const char *event, const char *fmt, ...)
+{
+	const char *line = next_event(at, event), *ns;
+	char text[256];
+	va_list list;
+
+	va_start(list, fmt);
+	vsnprintf(text, sizeof(text), fmt, list);
+	va_end(list);
+	if (strncmp(line, text, strlen(text)))
+		fail("%s: expected '%s', got '%.*s'", event, text, (int)strcspn(line, "\n"), line);
+	ns = strstr(line, " ns=");
+	if (ns && ns < strchr(line, '\n'))
+		expect(strtoull(ns + strlen(" ns="), NULL, 10) > 0);
+	return line;
+}
+
+/* What a program does to its memory and its device, in order */
+TEST(trace_events)
+{
+	struct noiommufd_run runs[4];
+	struct noiommufd_ioas_get_pa_runs get = {
+		.size = sizeof(get), .iova = 0, .length = 4 * PAGE,
+		.num_runs = ARRAY_SIZE(runs), .runs = (unsigned long)runs,
+	};
+	struct vfio_pci_hot_reset hot = { .argsz = sizeof(hot) };
+	char *va = mem(4 * PAGE);
+	const char *at;
+	struct setup s;
+	__u64 pa;
+
+	need_tracefs();
+	expect_ok(write_file(TRACING "trace", "0"));
+	trace(true);
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, va, 4 * PAGE, 0));
+	expect_errno(ioas_map(s.iommu, s.ioas, va, PAGE, 0), EEXIST);
+	pa = pa_of(s.iommu, s.ioas, PAGE);
+	get.ioas_id = s.ioas;
+	expect_ok(ioctl(s.iommu, NOIOMMUFD_IOAS_GET_PA_RUNS, &get));
+	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, 4 * PAGE, NULL));
+	/* It has neither reset. */
+	expect_errno(ioctl(s.dev, VFIO_DEVICE_RESET), EINVAL);
+	expect_errno(ioctl(s.dev, VFIO_DEVICE_PCI_HOT_RESET, &hot), ENODEV);
+	close(s.dev);
+	trace(false);
+
+	at = text_of(TRACING "trace");
+	at = expect_event(at, "bind", "device=%s id=%u rc=0 ", edu(), s.devid);
+	at = expect_event(at, "attach", "device=%s id=%u rc=0 ", edu(), s.hwpt);
+	at = expect_event(at, "pin", "iova=0x0 length=0x4000 pages=4 rc=0 ");
+	at = expect_event(at, "map", "ioas=%u iova=0x0 length=0x4000 rc=0 ", s.ioas);
+	at = expect_event(at, "map", "ioas=%u iova=0x0 length=0x1000 rc=-17 ", s.ioas);
+	at = expect_event(at, "translate", "ioas=%u iova=0x1000 length=0x1 phys=0x%llx rc=0\n",
+			  s.ioas, pa);
+	at = expect_event(at, "translate_runs", "ioas=%u iova=0x0 length=0x4000 runs=%u rc=0 ",
+			  s.ioas, get.num_runs);
+	at = expect_event(at, "unpin", "iova=0x0 length=0x4000 pages=4 rc=0 ");
+	at = expect_event(at, "unmap", "ioas=%u iova=0x0 last=0x3fff unmapped=0x4000 rc=0 ",
+			  s.ioas);
+	at = expect_event(at, "reset", "device=%s rc=-22 ", edu());
+	at = expect_event(at, "hot_reset", "device=%s rc=-19 ", edu());
+	at = expect_event(at, "quiesce", "device=%s rc=0 ", edu());
+	at = expect_event(at, "close", "device=%s rc=0 ", edu());
+	expect(!strstr(strchr(at, '\n'), " noiommufd_"));
+}
+
+/* The code is patched while others run it. */
+TEST(trace_on_and_off)
+{
+	pthread_t thread[2];
+	struct setup s;
+	char *va = mem(64 * PAGE);
+	unsigned int i, n;
+	double end;
+
+	need_tracefs();
+	for (i = 0; i < 2; i++)
+		expect_eq(pthread_create(&thread[i], NULL, contexts_come_and_go, NULL), 0);
+	end = now() + 3;
+	for (n = 0; now() < end; n++) {
+		trace(n % 2);
+		setup_attached(&s);
+		expect_ok(ioas_map(s.iommu, s.ioas, va, 64 * PAGE, 0));
+		expect_pas(&s, 0, va, 64 * PAGE);
+		close(s.iommu);
+		close(s.dev);
+	}
+	trace(false);
+	expect_ok(write_file(TRACING "trace", "0"));
+	set_flag(&over);
+	for (i = 0; i < 2; i++)
+		expect_eq(pthread_join(thread[i], NULL), 0);
 }

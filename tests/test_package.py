@@ -173,7 +173,8 @@ def test_read_path_unlocked(package: PackageRoot, tmp_path: Path) -> None:
 def test_symbols(package: PackageRoot, tmp_path: Path) -> None:
     """Each symbol that is not static has a prefix of ours, so that none clashes with the kernel's iommufd. All others
     are made by the kernel's build."""
-    ours = r"noiommu\w+|swpt_\w+|(init|cleanup)_module|__this_module|__(start|stop|crc|ksymtab|kstrtab|pfx|cfi)_\w+"
+    ours = r"noiommu\w+|swpt_\w+|(init|cleanup)_module|__this_module|__(start|stop|crc|ksymtab|kstrtab|pfx|cfi)_\w+|" \
+        r"__(tracepoint|traceiter|probestub|SC[KT]__tp_func)_noiommu\w+"
     for module in unpacked(package, tmp_path):
         names = [line.split()[-1] for line in run("nm", "-g", "--defined-only", module).splitlines()]
         assert not [name for name in names if not re.fullmatch(ours, name)] and "init_module" in names, module

@@ -48,8 +48,10 @@ function visit(f, to) {
 }
 
 END {
-	# Where it goes when a writer is in the way.
-	split("noiommufd_get_object noiommufd_put_object noiommu_get_phys down_read_killable up_read", names, " ")
+	# Where it goes when a writer is in the way, or while its tracepoint is on.
+	split("noiommufd_get_object noiommufd_put_object noiommu_get_phys down_read_killable up_read" \
+	      " __SCT__tp_func_noiommufd_translate __traceiter_noiommufd_translate" \
+	      " __SCT__preempt_schedule_notrace preempt_schedule_notrace", names, " ")
 	for (i in names) slow[names[i]] = 1
 	# What has no lock in the kernel, or never comes back.
 	split("capable xa_load __rcu_read_lock __rcu_read_unlock __fentry__ __x86_return_thunk" \

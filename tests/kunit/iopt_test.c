@@ -46,8 +46,12 @@ static bool test_killed(void)
 	return test_killed_after >= 0 && !test_killed_after--;
 }
 
+/* How often the address space was locked for reading */
+static unsigned int test_reads;
+
 static int test_down_read(struct rw_semaphore *sem)
 {
+	test_reads++;
 	return test_killed() ? -EINTR : down_read_killable(sem);
 }
 
@@ -2062,8 +2066,11 @@ static void iopt_test_usage(struct kunit *test)
 			noiommu_map_areas(&t->iopt, &areas, 0x1000, &iova, true,
 					  IOPT_ALLOC_IOVA, NULL, NULL));
 	for (i = 0; i < 2; i++) {
+		test_reads = 0;
 		KUNIT_ASSERT_EQ(test, 0,
 				noiommu_get_usage(&t->iopt, 2 + i, &usage));
+		/* The lock is dropped after each batch. */
+		KUNIT_EXPECT_EQ(test, 3U, test_reads);
 		KUNIT_EXPECT_EQ(test, nr + 2ULL, usage.nr_areas);
 		KUNIT_EXPECT_EQ(test, nr * 0x2000ULL + 0x2000, usage.length);
 		KUNIT_EXPECT_EQ(test, nr * 2 + 2ULL, usage.npinned);

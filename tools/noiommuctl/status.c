@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* status: the modules, and the processes that have iommufds and devices of ours. */
+/* status: the modules, who has iommufds and devices of ours, and what they have mapped. */
+#include <ctype.h>
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +102,255 @@ static void status_of(const struct holder *holders, size_t count)
 	}
 }
 
+/* What is behind an iommufd: its fdinfo, and the processes that have it. */
+struct context {
+	unsigned int number;
+	char *text;
+	pid_t *pids;
+	size_t nr_pids;
+};
+
+static struct context *contexts;
+static size_t nr_contexts;
+
+/* All of a file, or NULL. The caller frees it. */
+static char *text_of(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char *text = NULL;
+	size_t size = 0;
+
+	if (!file)
+		return NULL;
+	if (getdelim(&text, &size, '\0', file) < 0) {
+		free(text);
+		text = NULL;
+	}
+	fclose(file);
+	return text;
+}
+
+/* What follows the key in a line, or NULL */
+static const char *value_of(const char *line, const char *key)
+{
+	size_t len = strlen(key);
+
+	return strncmp(line, key, len) || line[len] != ':' ? NULL :
+	       line + len + 1 + strspn(line + len + 1, " \t");
+}
+
+/* The next line with that key; NULL if there is none, or another one comes first. */
+static const char *next_line(const char *line, const char *key, const char *end)
+{
+	while ((line = strchr(line, '\n')) && *++line) {
+		if (value_of(line, key))
+			return line;
+		if (end && value_of(line, end))
+			return NULL;
+	}
+	return NULL;
+}
+
+static const char *first_line(const char *text, const char *key)
+{
+	return value_of(text, key) ? text : next_line(text, key, NULL);
+}
+
+/* A number of the address space that begins at that line */
+static unsigned long long ioas_number(const char *ioas, const char *key)
+{
+	const char *line = next_line(ioas, key, "ioas");
+
+	return line ? strtoull(value_of(line, key), NULL, 10) : 0;
+}
+
+static void add_context(pid_t pid, char *text)
+{
+	const char *line = first_line(text, "context");
+	struct context *context;
+	unsigned int number;
+	size_t i;
+
+	if (!line || !first_line(text, "opener")) {
+		free(text);
+		return;
+	}
+	number = strtoul(value_of(line, "context"), NULL, 10);
+	for (i = 0; i < nr_contexts && contexts[i].number != number; i++)
+		;
+	if (i == nr_contexts) {
+		contexts = reallocarray(contexts, ++nr_contexts, sizeof(*contexts));
+		if (!contexts)
+			err(1, "no memory");
+		contexts[i] = (struct context){ .number = number, .text = text };
+	} else {
+		free(text);
+	}
+	context = &contexts[i];
+	if (context->nr_pids && context->pids[context->nr_pids - 1] == pid)
+		return;
+	context->pids = reallocarray(context->pids, context->nr_pids + 1, sizeof(pid));
+	if (!context->pids)
+		err(1, "no memory");
+	context->pids[context->nr_pids++] = pid;
+}
+
+/* The contexts of a process */
+static void find_contexts(pid_t pid)
+{
+	char *path = path_of("/proc/%d/fdinfo", pid), *text;
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	free(path);
+	while (dir && (entry = readdir(dir))) {
+		if (!isdigit(*entry->d_name))
+			continue;
+		path = path_of("/proc/%d/fdinfo/%s", pid, entry->d_name);
+		text = text_of(path);
+		free(path);
+		if (text)
+			add_context(pid, text);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* "3 0000:00:04.0 hwpt 2 ioas 1" */
+static bool parse_device(const char *line, unsigned int *id, char address[16], unsigned int *hwpt,
+			 unsigned int *ioas)
+{
+	return sscanf(line, "device: %u %15s hwpt %u ioas %u", id, address, hwpt, ioas) == 4;
+}
+
+/* "256 uid 1000 pid 77 limit user"; a pid of 0 belongs to a process that has ended. */
+static bool parse_charge(const char *line, unsigned long long *pages, unsigned int *uid, int *pid,
+			 char limit[16])
+{
+	return sscanf(line, "ioas-charge: %llu uid %u pid %d limit %15s", pages, uid, pid,
+		      limit) == 4;
+}
+
+static void json_devices(const char *text)
+{
+	unsigned int id, hwpt, ioas;
+	char address[16];
+	const char *line;
+
+	json_open("devices", '[');
+	for (line = first_line(text, "device"); line; line = next_line(line, "device", NULL)) {
+		if (!parse_device(line, &id, address, &hwpt, &ioas))
+			continue;
+		json_open(NULL, '{');
+		json_text("address", address);
+		json_number("id", id);
+		json_number("hwpt", hwpt);
+		json_number("ioas", ioas);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static void json_charges(const char *ioas)
+{
+	const char *line = ioas;
+	unsigned long long pages;
+	unsigned int uid;
+	char limit[16];
+	int pid;
+
+	json_open("charges", '[');
+	while ((line = next_line(line, "ioas-charge", "ioas"))) {
+		if (!parse_charge(line, &pages, &uid, &pid, limit))
+			continue;
+		json_open(NULL, '{');
+		json_number("pages", pages);
+		json_number("uid", uid);
+		json_number("pid", pid);
+		json_text("limit", limit);
+		json_close('}');
+	}
+	json_close(']');
+}
+
+static void json_context(const struct context *context)
+{
+	const char *line = first_line(context->text, "ioas");
+	size_t i;
+
+	json_open(NULL, '{');
+	json_number("context", context->number);
+	json_open("pids", '[');
+	for (i = 0; i < context->nr_pids; i++)
+		json_number(NULL, context->pids[i]);
+	json_close(']');
+	json_devices(context->text);
+	json_open("ioases", '[');
+	for (; line; line = next_line(line, "ioas", NULL)) {
+		json_open(NULL, '{');
+		json_number("id", strtoull(value_of(line, "ioas"), NULL, 10));
+		json_number("hwpts", ioas_number(line, "ioas-hwpts"));
+		json_number("areas", ioas_number(line, "ioas-areas"));
+		json_number("bytes", ioas_number(line, "ioas-bytes"));
+		json_number("pinned_pages", ioas_number(line, "ioas-pinned"));
+		json_number("runs", ioas_number(line, "ioas-runs"));
+		json_number("table_bytes", ioas_number(line, "ioas-table-bytes"));
+		json_charges(line);
+		json_close('}');
+	}
+	json_close(']');
+	json_close('}');
+}
+
+/* Who pays for an address space, and which devices are attached to it */
+static void print_rest(const struct context *context, const char *ioas)
+{
+	unsigned int id, hwpt, attached, uid, number = strtoul(value_of(ioas, "ioas"), NULL, 10);
+	unsigned long long pages;
+	const char *line = ioas;
+	bool none = true;
+	char text[16];
+	int pid;
+
+	while ((line = next_line(line, "ioas-charge", "ioas"))) {
+		if (!parse_charge(line, &pages, &uid, &pid, text))
+			continue;
+		printf("%s uid %u pid %d: %llu KiB", none ? "" : ",", uid, pid,
+		       pages * (sysconf(_SC_PAGESIZE) >> 10));
+		none = false;
+	}
+	for (line = first_line(context->text, "device"); line;
+	     line = next_line(line, "device", NULL)) {
+		if (!parse_device(line, &id, text, &hwpt, &attached) || attached != number)
+			continue;
+		printf("%s %s", none ? "" : ",", text);
+		none = false;
+	}
+	puts(none ? " -" : "");
+}
+
+static void print_context(const struct context *context)
+{
+	const char *line = first_line(context->text, "ioas");
+	size_t i;
+
+	printf("\ncontext %u of pid", context->number);
+	for (i = 0; i < context->nr_pids; i++)
+		printf("%s %d", i ? "," : "", context->pids[i]);
+	putchar('\n');
+	if (line)
+		printf("%-6s %9s %12s %12s %11s  %s\n", "IOAS", "AREAS", "MAPPED KiB",
+		       "PINNED KiB", "TABLES KiB", "CHARGED TO, DEVICES");
+	for (; line; line = next_line(line, "ioas", NULL)) {
+		printf("%-6lu %9llu %12llu %12llu %11llu ",
+		       strtoul(value_of(line, "ioas"), NULL, 10), ioas_number(line, "ioas-areas"),
+		       ioas_number(line, "ioas-bytes") >> 10,
+		       ioas_number(line, "ioas-pinned") * (sysconf(_SC_PAGESIZE) >> 10),
+		       (ioas_number(line, "ioas-table-bytes") + 1023) >> 10);
+		print_rest(context, line);
+	}
+}
+
 static void print_mode(const char *key, const char *when, int mode)
 {
 	if (json)
@@ -140,12 +391,26 @@ int cmd_status(char **names)
 		for (j = i + 1; j < count && holders[j].pid == holders[i].pid; j++)
 			;
 		status_of(holders + i, j - i);
+		find_contexts(holders[i].pid);
+	}
+	if (json) {
+		json_close(']');
+		json_open("contexts", '[');
+	}
+	for (i = 0; i < nr_contexts; i++) {
+		if (json)
+			json_context(&contexts[i]);
+		else
+			print_context(&contexts[i]);
+		free(contexts[i].text);
+		free(contexts[i].pids);
 	}
 	if (json) {
 		json_close(']');
 		json_close('}');
 		putchar('\n');
 	}
+	free(contexts);
 	free(holders);
 	return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* noiommuctl: what it does to devices, and what it says of them. */
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -213,13 +214,63 @@ TEST(status)
 	snprintf(line, sizeof(line), "\"processes\":[{\"pid\":%d,\"uid\":0,", getpid());
 	expect_said(line);
 	expect_said("\"iommufds\":1,\"pinned_kib\":1024,\"limit_kib\":null,");
-	expect_said("\"devices\":[\"0000:00:04.0\"]}]}\n");
+	expect_said("\"devices\":[\"0000:00:04.0\"]}],\"contexts\":[{\"context\":");
 
 	/* Without the capability there is a limit. */
 	drop_cap(CAP_IPC_LOCK);
 	set_memlock(64 * KIB);
 	expect_done("status --json");
 	expect_said("\"limit_kib\":64,");
+}
+
+/* What they have mapped, and who pays for it; a context that two have is one. */
+TEST(status_contexts)
+{
+	struct setup s;
+	char line[256], info[64];
+	__u64 iova = 0;
+	__u32 second;
+	pid_t child;
+	int kib;
+
+	setup_attached(&s);
+	expect_ok(ioas_map(s.iommu, s.ioas, mem(MIB), MIB, 0));
+	second = new_ioas(s.iommu);
+	expect_ok(ioas_copy(s.iommu, second, s.ioas, MAP_FIXED_RW, PAGE, &iova, 0));
+	snprintf(info, sizeof(info), "/proc/self/fdinfo/%d", s.iommu);
+	kib = (read_field(info, "ioas-table-bytes") + 1023) / 1024;
+	child = expect_ok(fork());
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	expect_done("status");
+	snprintf(line, sizeof(line), " of pid %d, %d\nIOAS ", getpid(), child);
+	expect_said(line);
+	snprintf(line, sizeof(line), "\n%-6u %9d %12d %12d %11d  uid 0 pid %d: 1024 KiB, %s\n",
+		 s.ioas, 1, 1024, 1024, kib, getpid(), edu());
+	expect_said(line);
+	snprintf(line, sizeof(line), "\n%-6u %9d %12d %12d %11d  -\n", second, 1, 4, 0, 0);
+	expect_said(line);
+
+	expect_done("status --json");
+	snprintf(line, sizeof(line), ",\"pids\":[%d,%d],\"devices\":[{\"address\":\"%s\",",
+		 getpid(), child, edu());
+	expect_said(line);
+	snprintf(line, sizeof(line), "\"id\":%u,\"hwpt\":%u,\"ioas\":%u}],", s.devid, s.hwpt,
+		 s.ioas);
+	expect_said(line);
+	snprintf(line, sizeof(line), "\"ioases\":[{\"id\":%u,\"hwpts\":1,\"areas\":1,", s.ioas);
+	expect_said(line);
+	expect_said("\"bytes\":1048576,\"pinned_pages\":256,\"runs\":");
+	snprintf(line, sizeof(line), "[{\"pages\":256,\"uid\":0,\"pid\":%d,\"limit\":\"none\"}]}",
+		 getpid());
+	expect_said(line);
+	snprintf(line, sizeof(line), ",{\"id\":%u,\"hwpts\":0,\"areas\":1,\"bytes\":4096,", second);
+	expect_said(line);
+	expect_said("\"pinned_pages\":0,\"runs\":0,\"table_bytes\":0,\"charges\":[]}]}]}\n");
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
 }
 
 /* The node's name in containers is /dev/iommu, wherever it is here. */

@@ -219,7 +219,7 @@ TEST(loaded_again)
 	}
 }
 
-static void read_and_trace(void *arg)
+static void read_all(void *arg)
 {
 	static const char * const files[] = { "contexts", "devices", "table_bytes" };
 	char path[64], text[4096];
@@ -228,7 +228,6 @@ static void read_and_trace(void *arg)
 
 	(void)arg;
 	for (i = 0; ; i++) {
-		write_file(EVENTS, "%u", i % 2);
 		snprintf(path, sizeof(path), DEBUGFS "/%s", files[i % ARRAY_SIZE(files)]);
 		fd = open(path, O_RDONLY);
 		while (fd >= 0 && read(fd, text, sizeof(text)) > 0)
@@ -236,6 +235,15 @@ static void read_and_trace(void *arg)
 		if (fd >= 0)
 			close(fd);
 	}
+}
+
+static void trace_on_and_off(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	for (i = 0; ; i++)
+		write_file(EVENTS, "%u", i % 2);
 }
 
 /* An open file keeps its module, and a reader never sees it go. */
@@ -259,7 +267,8 @@ TEST_LIMIT(while_it_is_shown, 120)
 	load();
 
 	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
-	spawn(read_and_trace, NULL);
+	spawn(trace_on_and_off, NULL);
+	spawn(read_all, NULL);
 	for (i = 0; i < 10; i++) {
 		work();
 		while (loaded(DRIVER) && rmmod(DRIVER))

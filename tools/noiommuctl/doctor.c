@@ -5,8 +5,12 @@
  *
  * A fault means that nothing works, a hint that something may not. What can
  * only be looked at when an earlier thing is well is left out until it is.
+ *
+ * What is to be done is a line for a shell of root's; what no command does is a
+ * comment in it.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <stdarg.h>
@@ -118,37 +122,68 @@ static bool check_kernel(void)
 	unsigned int major, minor;
 	char line[LINE];
 
-	if (!read_line(release, "/proc/sys/kernel/osrelease") ||
-	    sscanf(release, "%u.%u", &major, &minor) != 2)
-		errx(2, "/proc is not mounted: mount -t proc none /proc");
+	if (sscanf(release, "%u.%u", &major, &minor) != 2)
+		major = 0;
 	if (option("CONFIG_IOMMUFD_NOIOMMU") == 1) {
 		report(FAULT,
-		       "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and use vfio-pci",
+		       "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode # and use vfio-pci",
 		       "kernel %s has the noiommu mode itself, and does not need noiommufd",
 		       release);
 		return false;
 	}
-	if (option("CONFIG_VFIO_PCI_CORE") == 1 ||
+	/* In a container the files are not there, and the module is. */
+	if (exists(MODULE) || option("CONFIG_VFIO_PCI_CORE") == 1 ||
 	    find_line(line, "vfio-pci-core.ko", "/lib/modules/%s/modules.dep", release) ||
 	    find_line(line, "vfio-pci-core.ko", "/lib/modules/%s/modules.builtin", release)) {
 		report(OK, NULL, "kernel %s has VFIO_PCI_CORE", release);
 		return true;
 	}
 	if (major < 5 || (major == 5 && minor < 15))
-		report(FAULT, "install a newer kernel, and boot it",
+		report(FAULT, "# install a newer kernel, and boot it",
 		       "kernel %s is too old: noiommufd needs Linux 5.15", release);
 	else
 		report(FAULT,
-		       "install another kernel of your distribution, or build one with CONFIG_VFIO_PCI_CORE=m",
+		       "# install another kernel of your distribution, or build one with CONFIG_VFIO_PCI_CORE=m",
 		       "kernel %s was built without CONFIG_VFIO_PCI_CORE", release);
 	return false;
 }
 
 /* --- the machine --------------------------------------------------------------- */
 
+/* The command that changes the kernel's command line from the next boot on */
+static const char *boot_with(char command[LINE], const char *debian, const char *other)
+{
+	if (exists("/etc/debian_version"))
+		snprintf(command, LINE, "sed -i '%s' /etc/default/grub && update-grub && reboot",
+			 debian);
+	else
+		snprintf(command, LINE, "grubby --update-kernel=ALL %s && reboot", other);
+	return command;
+}
+
+static bool secure_boot(void)
+{
+	char *pattern = path_of("/sys/firmware/efi/efivars/SecureBoot-*");
+	unsigned char value[5] = { 0 };
+	glob_t found;
+	FILE *file;
+
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		file = fopen(found.gl_pathv[0], "re");
+		/* After four bytes of attributes */
+		if (file && fread(value, 1, sizeof(value), file) != sizeof(value))
+			value[4] = 0;
+		if (file)
+			fclose(file);
+	}
+	globfree(&found);
+	free(pattern);
+	return value[4];
+}
+
 static bool not_locked(void)
 {
-	char line[LINE], options[LINE];
+	char line[LINE], options[LINE], command[LINE];
 	char *at, *end;
 
 	if (!read_line(line, "/sys/kernel/security/lockdown") || strstr(line, "[none]")) {
@@ -160,10 +195,14 @@ static bool not_locked(void)
 	if (end)
 		end[1] = '\0';
 	read_line(options, "/proc/cmdline");
-	report(FAULT, strstr(options, "lockdown=") ?
-	       "drop lockdown= from GRUB_CMDLINE_LINUX in /etc/default/grub, update-grub, reboot" :
-	       "mokutil --disable-validation, reboot, and confirm it: Secure Boot has to be off",
-	       "kernel lockdown is on %s, and forbids all devices", at);
+	if (secure_boot())
+		snprintf(command, sizeof(command),
+			 "mokutil --disable-validation && reboot # and confirm it: Secure Boot has to be off");
+	else if (strstr(options, "lockdown="))
+		boot_with(command, "s/ *lockdown=[a-z]*//", "--remove-args=lockdown");
+	else
+		snprintf(command, sizeof(command), "reboot");
+	report(FAULT, command, "kernel lockdown is on %s, and forbids all devices", at);
 	return false;
 }
 
@@ -174,14 +213,14 @@ static bool not_xen(void)
 	if (!read_line(type, "/sys/hypervisor/type") || strcmp(type, "xen") ||
 	    !read_line(guest, "/sys/hypervisor/guest_type") || strcmp(guest, "PV"))
 		return true;
-	report(FAULT, "boot the entry without Xen, or give the device to an HVM domain",
+	report(FAULT, "# boot the entry without Xen, or give the device to an HVM domain",
 	       "this is a Xen PV domain, in which physical addresses are not the machine's");
 	return false;
 }
 
 static bool not_encrypted(void)
 {
-	char line[LINE];
+	char line[LINE], command[LINE];
 	bool guest = find_line(line, " tdx_guest", "/proc/cpuinfo") ||
 		     exists("/dev/sev-guest");
 	bool active = find_log(line, "Memory Encryption Features active", ":");
@@ -189,8 +228,9 @@ static bool not_encrypted(void)
 	if (!guest && !active)
 		return true;
 	guest |= active && (strstr(line, "SEV") || strstr(line, "TDX"));
-	report(FAULT, guest ? "use a virtual machine that is not confidential" :
-	       "boot with mem_encrypt=off (GRUB_CMDLINE_LINUX in /etc/default/grub, update-grub, reboot)",
+	report(FAULT, guest ? "# use a virtual machine that is not confidential" :
+	       boot_with(command, "s/^GRUB_CMDLINE_LINUX=\"/&mem_encrypt=off /",
+			 "--args=mem_encrypt=off"),
 	       "memory is encrypted, and a device cannot read what programs write");
 	return false;
 }
@@ -215,7 +255,7 @@ static bool not_all_managed(void)
 	free(iommus);
 	if (!on || free_one)
 		return true;
-	report(FAULT, "use vfio-pci, which is safe there: driverctl set-override ADDRESS vfio-pci",
+	report(FAULT, "driverctl set-override ADDRESS vfio-pci # which is safe there",
 	       "an IOMMU is on, and manages all devices");
 	return false;
 }
@@ -224,12 +264,9 @@ static bool not_all_managed(void)
 
 static const char *install_headers(char command[LINE])
 {
-	if (exists("/etc/debian_version"))
-		snprintf(command, LINE, "apt-get install linux-headers-%.200s && dkms autoinstall",
-			 release);
-	else
-		snprintf(command, LINE, "dnf install kernel-devel-%.200s && dkms autoinstall",
-			 release);
+	snprintf(command, LINE, "%s-%.200s && dkms autoinstall -k %.200s",
+		 exists("/etc/debian_version") ? "apt-get install linux-headers" :
+		 "dnf install kernel-devel", release, release);
 	return command;
 }
 
@@ -249,7 +286,8 @@ static bool build_failed(void)
 			 find_line(line, "rror", "%s", log));
 	}
 	if (failed) {
-		snprintf(command, sizeof(command), "less %.400s", log);
+		snprintf(command, sizeof(command), "less %.200s && dkms autoinstall -k %.200s", log,
+			 release);
 		report(FAULT, command, "DKMS could not build the modules for kernel %s: %s",
 		       release, line);
 	}
@@ -260,7 +298,7 @@ static bool build_failed(void)
 
 static bool check_built(void)
 {
-	char *pattern = path_of("/usr/src/noiommufd-*"), line[LINE];
+	char *pattern = path_of("/usr/src/noiommufd-*"), line[LINE], command[LINE];
 	glob_t found;
 	bool source;
 
@@ -273,14 +311,17 @@ static bool check_built(void)
 		return true;
 	}
 	if (!source)
-		report(FAULT, "install the package noiommufd-dkms",
+		report(FAULT, exists("/etc/debian_version") ?
+		       "make deb && apt-get install ./build/*.deb # in noiommufd's source" :
+		       "make rpm && dnf install ./build/*.rpm # in noiommufd's source",
 		       "the modules are not installed");
 	else if (!exists("/lib/modules/%s/build/include/generated/autoconf.h", release))
 		report(FAULT, install_headers(line),
 		       "the modules are not built: the headers of kernel %s are missing", release);
-	else if (!build_failed())
-		report(FAULT, "dkms autoinstall", "the modules are not built for kernel %s",
-		       release);
+	else if (!build_failed()) {
+		snprintf(command, sizeof(command), "dkms autoinstall -k %.200s", release);
+		report(FAULT, command, "the modules are not built for kernel %s", release);
+	}
 	return false;
 }
 
@@ -295,7 +336,7 @@ static bool check_loaded(void)
 	if (find_log(line, "module with unavailable key is rejected", "") ||
 	    find_log(line, "unsigned module is rejected", ""))
 		report(FAULT,
-		       "mokutil --import /var/lib/dkms/mok.pub, reboot, enrol it, modprobe " DRIVER,
+		       "mokutil --import /var/lib/dkms/mok.pub && reboot # and enrol it",
 		       "the module is not loaded: the kernel does not know the key that it is signed with");
 	else
 		report(FAULT, "modprobe " DRIVER, "the module is not loaded");
@@ -351,6 +392,28 @@ static void check_unsafe(void)
 
 /* --- the user ------------------------------------------------------------------ */
 
+/* The first user namespace has all users as they are. */
+static bool not_userns(void)
+{
+	unsigned int inside, outside, count;
+	char line[LINE];
+
+	if (!exists("/proc/self/uid_map") ||
+	    (read_line(line, "/proc/self/uid_map") &&
+	     sscanf(line, "%u %u %u", &inside, &outside, &count) == 3 &&
+	     !inside && !outside && count == ~0U))
+		return true;
+	report(FAULT, "podman run --userns host ... # as root",
+	       "this is a user namespace, in which CAP_SYS_RAWIO does not count");
+	return false;
+}
+
+static bool in_container(void)
+{
+	return exists("/run/.containerenv") || exists("/.dockerenv") ||
+	       (!*sysroot && (getenv("container") || getenv("KUBERNETES_SERVICE_HOST")));
+}
+
 static unsigned long long capabilities(void)
 {
 	char line[LINE];
@@ -389,70 +452,132 @@ static bool may_open(const struct stat *st)
 	return (st->st_mode & 0006) == 0006;
 }
 
-static void check_node(const char *name)
+/* The user of /proc/self; the caller frees the name. */
+static char *user_name(void)
 {
-	char command[LINE], *path = path_of("/dev/%s", name);
-	struct stat st;
+	char line[LINE], text[32];
+	unsigned int uid;
 
-	if (stat(path, &st)) {
+	if (!find_line(line, "Uid:", "/proc/self/status") ||
+	    sscanf(line, "Uid: %u", &uid) != 1)
+		return strdup("USER");
+	snprintf(text, sizeof(text), ":x:%u:", uid);
+	return strdup(find_line(line, text, "/etc/passwd") ? strtok(line, ":") : "USER");
+}
+
+/* Why an open of a node that the mode allows fails; 0: it does not */
+static int refuses(const char *path)
+{
+	int fd;
+
+	/* Of a device it needs the capability, which is looked at later. */
+	if (*sysroot || (strstr(path, "/vfio/") && !has(CAP_SYS_RAWIO)))
+		return 0;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+/* A node that is not there, or may not be opened: how programs get such nodes */
+static void report_absent(const struct device *dev, const char *path, const char *numbers,
+			  const char *why)
+{
+	char command[LINE];
+
+	if (in_container())
 		snprintf(command, sizeof(command),
-			 "podman run --device /dev/%s ... (a service: no PrivateDevices=)", name);
-		report(FAULT, command, "/dev/%s is not in this /dev, as in a container", name);
+			 "mkdir -p /run/cdi && noiommuctl cdi > /run/cdi/noiommufd.json; podman run --device noiommufd/device=%s ... # outside",
+			 *dev->address ? dev->address : "ADDRESS");
+	else if (*why)
+		snprintf(command, sizeof(command),
+			 "systemctl edit UNIT # add to its [Service]: DeviceAllow=%s rw", path);
+	else
+		snprintf(command, sizeof(command),
+			 "mkdir -p %.*s && mknod -m 660 %s c %s # a service: no PrivateDevices=",
+			 (int)(strrchr(path, '/') - path), path, path, numbers);
+	report(FAULT, command, *why ? "%s cannot be opened here: %s" :
+	       "%s is not in this /dev%s", path, why);
+}
+
+static void check_node(const struct device *dev, const char *path, const char *class)
+{
+	char command[LINE], numbers[LINE], *place = path_of("%s", path), *user;
+	struct stat st;
+	int error;
+
+	if (read_line(numbers, "/sys/class/%s/dev", class) && strchr(numbers, ':'))
+		*strchr(numbers, ':') = ' ';
+	if (stat(place, &st)) {
+		report_absent(dev, path, numbers, "");
 	} else if (!may_open(&st)) {
-		report(FAULT,
-		       "groupadd --system noiommufd; udevadm trigger --subsystem-match=misc --subsystem-match=vfio-dev; usermod -aG noiommufd USER",
-		       "this user may not open /dev/%s, which has mode %04o, user %u and group %u",
-		       name, st.st_mode & 07777, st.st_uid, st.st_gid);
+		user = user_name();
+		snprintf(command, sizeof(command),
+			 "groupadd -f --system noiommufd; usermod -aG noiommufd %.64s; udevadm trigger --settle --subsystem-match=misc --subsystem-match=vfio-dev # and log in again",
+			 user);
+		free(user);
+		report(FAULT, command,
+		       "this user may not open %s, which has mode %04o, user %u and group %u",
+		       path, st.st_mode & 07777, st.st_uid, st.st_gid);
 	} else {
-		report(OK, NULL, "/dev/%s can be opened", name);
+		error = refuses(place);
+		if (error)
+			report_absent(dev, path, numbers, error == EPERM ?
+				      "a device cgroup forbids it" : strerror(error));
+		else
+			report(OK, NULL, "%s can be opened", path);
 	}
-	free(path);
+	free(place);
 }
 
 static void check_user(void)
 {
-	unsigned int inside = 0, outside = 0, count = 0;
+	bool container = in_container();
 	unsigned long limit;
 	char line[LINE];
 
-	if (!has(CAP_SYS_RAWIO))
-		report(FAULT,
-		       "run the program as root, or: setcap cap_sys_rawio+ep PROGRAM (a service: AmbientCapabilities=CAP_SYS_RAWIO; a container: --cap-add SYS_RAWIO)",
-		       "this user has no CAP_SYS_RAWIO, which opening a device needs");
-	else if (read_line(line, "/proc/self/uid_map") &&
-		 sscanf(line, "%u %u %u", &inside, &outside, &count) == 3 &&
-		 (inside || outside || count != ~0U))
-		report(FAULT, "start the container as root and without --userns",
-		       "this is a user namespace, in which CAP_SYS_RAWIO does not count");
-	else
+	if (has(CAP_SYS_RAWIO))
 		report(OK, NULL, "this user has CAP_SYS_RAWIO");
+	else
+		report(FAULT, container ? "podman run --cap-add SYS_RAWIO ..." :
+		       "setcap cap_sys_rawio=ep PROGRAM # or run it as root (a service: AmbientCapabilities=CAP_SYS_RAWIO)",
+		       "this user has no CAP_SYS_RAWIO, which opening a device needs");
 
 	if (!has(CAP_IPC_LOCK) && find_line(line, "Max locked memory", "/proc/self/limits") &&
 	    sscanf(line, "Max locked memory %lu", &limit) == 1 && limit <= 8 << 20)
-		report(HINT,
-		       "ulimit -l unlimited (a service: LimitMEMLOCK=1G; a container: --ulimit memlock=-1:-1)",
+		report(HINT, container ? "podman run --ulimit memlock=-1:-1 ..." :
+		       "ulimit -l unlimited # in the shell that starts it (a service: LimitMEMLOCK=1G)",
 		       "programs of this user can map %lu KiB", limit >> 10);
 	if (find_line(line, "HugePages_Total: ", "/proc/meminfo") &&
 	    strtoul(strchr(line, ':') + 1, NULL, 10) == 0)
-		report(HINT, "sysctl vm.nr_hugepages=512",
+		report(HINT, "echo 512 > /proc/sys/vm/nr_hugepages",
 		       "there are no huge pages, which DPDK and SPDK need");
 }
 
 /* --- the device ---------------------------------------------------------------- */
 
-static void mend_refusal(const struct device *dev)
+/* Could our driver take it? If not, no module is needed either. */
+static bool check_takeable(const struct device *dev)
 {
-	char command[LINE];
+	char command[LINE] = "noiommuctl list # name another device";
 
+	/* Lockdown was reported. */
+	if (!dev->refusal || strstr(dev->refusal, "lockdown"))
+		return true;
+	if (strstr(dev->refusal, "IOMMU") && strcmp(dev->driver, "vfio-pci") == 0) {
+		report(OK, NULL, "%s has vfio-pci, behind an IOMMU, and does not need noiommufd",
+		       dev->address);
+		return false;
+	}
 	if (strstr(dev->refusal, "IOMMU"))
 		snprintf(command, sizeof(command),
-			 "driverctl set-override %s vfio-pci, which is safe there", dev->address);
+			 "driverctl set-override %s vfio-pci # which is safe there", dev->address);
 	else if (strstr(dev->refusal, "VFs"))
 		snprintf(command, sizeof(command), "echo 0 > " PCI_DEVICES "/%s/sriov_numvfs",
 			 dev->address);
-	else
-		snprintf(command, sizeof(command), "name another device: noiommuctl list");
 	report(FAULT, command, "%s: %s", dev->address, dev->refusal);
+	return false;
 }
 
 /* Return: does our driver have it? */
@@ -463,12 +588,6 @@ static bool check_device(const struct device *dev)
 	if (dev->taken) {
 		report(OK, NULL, "%s has our driver", dev->address);
 		return true;
-	}
-	if (dev->refusal) {
-		/* Lockdown was reported. */
-		if (!strstr(dev->refusal, "lockdown"))
-			mend_refusal(dev);
-		return false;
 	}
 	if (!*dev->driver && find_log(line, dev->address, "refused: "))
 		why = line;
@@ -494,37 +613,47 @@ static void check_held(const struct device *dev)
 	free(holders);
 }
 
+static void check(const struct device *dev)
+{
+	char path[LINE], class[LINE];
+	bool mine = false;
+
+	if (!check_kernel() || !not_locked() || !not_xen() || !not_encrypted())
+		return;
+	if (*dev->address ? !check_takeable(dev) : !not_all_managed())
+		return;
+	if (!check_built() || !check_loaded())
+		return;
+	check_version();
+	check_unsafe();
+	if (*dev->address)
+		mine = check_device(dev);
+	/* Nothing else helps there. */
+	if (!not_userns())
+		return;
+	snprintf(path, sizeof(path), "/dev/%s", iommufd_path());
+	snprintf(class, sizeof(class), "misc/%s", iommufd_node() ?: "iommu");
+	check_node(dev, path, class);
+	if (mine) {
+		snprintf(path, sizeof(path), "/dev/vfio/devices/%s", dev->node);
+		snprintf(class, sizeof(class), "vfio-dev/%s", dev->node);
+		check_node(dev, path, class);
+		check_held(dev);
+	}
+	check_user();
+}
+
 int cmd_doctor(char **names)
 {
-	bool machine, modules = false, mine = false;
-	char path[LINE];
-	struct device dev;
+	struct device dev = { 0 };
 
+	if (!read_line(release, "/proc/sys/kernel/osrelease"))
+		errx(1, "/proc is not mounted: mount -t proc none /proc");
 	if (*names)
 		find_device(&dev, *names);
 	if (json)
 		json_open(NULL, '[');
-
-	machine = check_kernel() && not_locked() && not_xen() && not_encrypted() &&
-		(*names || not_all_managed());
-	if (machine)
-		modules = check_built() && check_loaded();
-	if (modules) {
-		check_version();
-		check_unsafe();
-	}
-	if (*names)
-		mine = check_device(&dev);
-	if (modules) {
-		check_node(iommufd_node() ?: "iommu");
-		if (mine) {
-			snprintf(path, sizeof(path), "vfio/devices/%s", dev.node);
-			check_node(path);
-			check_held(&dev);
-		}
-	}
-	check_user();
-
+	check(&dev);
 	if (json) {
 		json_close(']');
 		putchar('\n');

@@ -118,7 +118,7 @@ static const struct argp argp = {
 		"  unbind    give them back to the drivers of the kernel, for good\n"
 		"  enable    switch the unsafe mode on, without which no device is taken\n"
 		"  disable   switch it off, now and at each boot\n"
-		"  doctor    what stands between this machine and a working device, and what to do\n"
+		"  doctor    what keeps devices from working here, and what to do\n"
 		"  test      open a device, pin a page, read config space, close\n"
 		"  status    the modules, and the processes that have iommufds and devices\n"
 		"  cdi       the devices for containers: > /etc/cdi/noiommufd.json\n"

@@ -49,6 +49,7 @@ struct device {
 bool read_device(struct device *dev, const char *name);
 void find_device(struct device *dev, const char *name);
 const char *iommufd_node(void);
+const char *iommufd_path(void);
 
 /* A process that has files of a device, or of an iommufd of ours, open */
 struct holder {

@@ -126,13 +126,16 @@ static const char *refusal_of(const struct device *dev)
 {
 	char line[LINE], config[LINE] = "", state[LINE];
 	char *path = path_of(PCI_DEVICES "/%s/config", dev->address);
+	bool in_group = exists(PCI_DEVICES "/%s/iommu_group", dev->address);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t got = fd < 0 ? 0 : read(fd, config, 64);
 
 	free(path);
 	if (fd >= 0)
 		close(fd);
-	if (exists(PCI_DEVICES "/%s/iommu_group", dev->address))
+	/* The kernel's own noiommu mode has a group for each device that vfio-pci has. */
+	read_line(line, PCI_DEVICES "/%s/iommu_group/name", dev->address);
+	if (in_group && strcmp(line, "vfio-noiommu"))
 		return "an IOMMU manages this device";
 	if (got > 0xe && config[0xe] & 0x7f)
 		return "this is a bridge";
@@ -206,6 +209,23 @@ const char *iommufd_node(void)
 	if (exists("/sys/class/misc/noiommufd"))
 		return "noiommufd";
 	return exists("/sys/module/noiommufd") ? "iommu" : NULL;
+}
+
+/* Its name in this /dev: a container may have it as /dev/iommu, whatever it is outside. */
+const char *iommufd_path(void)
+{
+	char *path = path_of("/dev/iommu"), numbers[LINE], line[LINE];
+	const char *node = iommufd_node() ?: "iommu";
+	struct stat st;
+
+	if (strcmp(node, "iommu") && !exists("/dev/%s", node) && stat(path, &st) == 0 &&
+	    read_line(line, "/sys/class/misc/%s/dev", node)) {
+		snprintf(numbers, sizeof(numbers), "%u:%u", major(st.st_rdev), minor(st.st_rdev));
+		if (strcmp(numbers, line) == 0)
+			node = "iommu";
+	}
+	free(path);
+	return node;
 }
 
 int unsafe_now(void)

@@ -107,7 +107,7 @@ int cmd_test(char **names)
 	if (page == MAP_FAILED)
 		err(1, "no memory");
 
-	iommufd = open_node(&dev, iommufd_node() ?: "iommu");
+	iommufd = open_node(&dev, iommufd_path());
 	snprintf(path, sizeof(path), "vfio/devices/%s", dev.node);
 	fd = open_node(&dev, path);
 	printf("/dev/%s is open\n", path);
@@ -119,7 +119,7 @@ int cmd_test(char **names)
 	attach.pt_id = ioas.out_ioas_id;
 	if (ioctl(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
 		failed(&dev, "the device cannot be attached to an IOAS");
-	printf("it is bound to /dev/%s, and attached\n", iommufd_node() ?: "iommu");
+	printf("it is bound to /dev/%s, and attached\n", iommufd_path());
 	check_memory(&dev, iommufd, ioas.out_ioas_id, page, size);
 	check_config(&dev, fd);
 	if (close(fd) || close(iommufd))

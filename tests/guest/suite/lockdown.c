@@ -5,7 +5,7 @@
  */
 #include <sys/mount.h>
 
-#include "harness.h"
+#include "noiommuctl.h"
 
 #define KERN_ERR	3
 #define SECURITYFS	"/sys/kernel/security"
@@ -37,6 +37,9 @@ TEST(no_device_is_taken_any_more)
 	expect_eq(kmsg_count(log, KERN_ERR, edu_behind_bridge(),
 			     "kernel lockdown forbids it: turn Secure Boot off"),
 		  1);
+
+	/* Nothing locks it at the next boot. */
+	expect(!strcmp(diagnosis("fault  kernel lockdown is on [integrity]", edu()), "reboot"));
 
 	/* As with unsafe mode, the existing node works. */
 	expect_ok(ioas_map(s.iommu, s.ioas, mem(PAGE), PAGE, 0));

@@ -7,17 +7,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "noiommuctl.h"
 
+/* In a container, a node has the rights that it has here, and not 0666. */
 static void edits(const char *path, const char *host)
 {
+	char *place = path_of("%s", host);
+	struct stat st = { 0 };
+
+	if (stat(place, &st))
+		st.st_mode = 0600;
+	free(place);
 	json_open("containerEdits", '{');
 	json_open("deviceNodes", '[');
 	json_open(NULL, '{');
 	json_text("path", path);
 	json_text("hostPath", host);
 	json_text("permissions", "rw");
+	json_number("fileMode", st.st_mode & 0777);
+	json_number("uid", st.st_uid);
+	json_number("gid", st.st_gid);
 	json_close('}');
 	json_close(']');
 	json_close('}');

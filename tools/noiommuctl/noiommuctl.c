@@ -121,7 +121,7 @@ static const struct argp argp = {
 		"  doctor    what keeps devices from working here, and what to do\n"
 		"  test      open a device, pin a page, read config space, close\n"
 		"  status    the modules, and the processes that have iommufds and devices\n"
-		"  cdi       the devices for containers: > /etc/cdi/noiommufd.json\n"
+		"  cdi       the devices for containers: > /run/cdi/noiommufd.json\n"
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };

@@ -159,12 +159,17 @@ static const char *mends(const char *refusal)
 
 static int bind_device(struct device *dev)
 {
-	char record[8192];
+	char record[8192], use[LINE];
 	const char *why;
 	int log;
 
 	if (dev->refusal) {
 		warnx("%s is refused, %s: %s", dev->address, dev->refusal, mends(dev->refusal));
+		return 1;
+	}
+	if (!force && is_used(dev, use)) {
+		warnx("%s is in use, %s (or noiommuctl bind --force %s)", dev->address, use,
+		      dev->address);
 		return 1;
 	}
 	log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);

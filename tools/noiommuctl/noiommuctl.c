@@ -9,7 +9,7 @@
 #include "noiommuctl.h"
 
 const char *sysroot = "";
-bool json, persist, all;
+bool json, persist, all, force;
 
 /* What a command takes: at least and at most so many devices; -1: any number */
 static const struct command {
@@ -19,7 +19,7 @@ static const struct command {
 	const char *options;
 } commands[] = {
 	{ "list", cmd_list, 0, 0, "jar" },
-	{ "bind", cmd_bind, 1, -1, "p" },
+	{ "bind", cmd_bind, 1, -1, "pf" },
 	{ "unbind", cmd_unbind, 1, -1, "" },
 	{ "enable", cmd_enable, 0, 0, "p" },
 	{ "disable", cmd_disable, 0, 0, "" },
@@ -32,7 +32,8 @@ static const struct command {
 
 static const struct argp_option options[] = {
 	{ "all", 'a', NULL, 0, "list: also devices that are refused, and why", 0 },
-	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{ "force", 'f', NULL, 0, "bind: also devices that are in use", 0 },
+	{ "json", 'j', NULL, 0, "list, doctor, status: print JSON", 0 },
 	{ "persist", 'p', NULL, 0, "bind, enable: also at each boot from now on", 0 },
 	{ "sysroot", 'r', "DIR", 0, "Look at the system below DIR, not at this one", 0 },
 	{ 0 }
@@ -76,6 +77,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'a':
 		all = true;
+		break;
+	case 'f':
+		force = true;
 		break;
 	case 'j':
 		json = true;

@@ -22,7 +22,7 @@
 
 /* Options of the command line */
 extern const char *sysroot;
-extern bool json, persist, all;
+extern bool json, persist, all, force;
 
 /* Files (system.c) */
 bool exists(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -62,6 +62,9 @@ struct holder {
 };
 
 size_t find_holders(struct holder **holders);
+
+/* What uses it (use.c) */
+bool is_used(const struct device *dev, char use[LINE]);
 
 /* The unsafe mode: -1 if nothing sets it */
 int unsafe_now(void);

@@ -8,6 +8,7 @@
 
 #define NVME	"0000:00:05.0"
 #define VGA	"0000:00:0c.0"
+#define DISK	"/dev/nvme0n1"
 #define SYSFS	"/sys/bus/pci/devices/"
 #define CONF	"/etc/modprobe.d/noiommufd.conf"
 #define MODE	"options noiommu-vfio-pci enable_unsafe_noiommu_mode="
@@ -275,18 +276,26 @@ TEST(refused)
 	expect(!strcmp(now, "(null)\n"));
 }
 
-/* A device that takes no override keeps the driver that it has. */
-TEST(keeps_driver)
+/* Have the kernel's driver take the NVMe, and no other. */
+static void nvme_is_disk(void)
 {
-	char now[64];
-
 	if (driver_has(NVME))
 		driver_unbind(NVME);
 	expect_ok(write_file("/sys/bus/pci/drivers_autoprobe", "0"));
 	expect_eq(system("modprobe nvme"), 0);
 	expect_ok(write_file("/sys/bus/pci/drivers_autoprobe", "1"));
-	expect_ok(write_file(SYSFS NVME "/driver_override", "nvme"));
-	expect_ok(write_file("/sys/bus/pci/drivers_probe", NVME));
+	driver_bind_to(NVME, "nvme");
+	for (int i = 0; i < 100 && access(DISK, F_OK); i++)
+		sleep_ms(100);
+	expect_ok(access(DISK, F_OK));
+}
+
+/* A device that takes no override keeps the driver that it has. */
+TEST(keeps_driver)
+{
+	char now[64];
+
+	nvme_is_disk();
 	expect_ok(mount("/dev/full", SYSFS NVME "/driver_override", NULL, MS_BIND, NULL));
 	ctl("bind " NVME);
 	expect_ok(umount(SYSFS NVME "/driver_override"));
@@ -296,6 +305,28 @@ TEST(keeps_driver)
 
 	expect_ok(write_file(SYSFS NVME "/driver/unbind", NVME));
 	expect_ok(write_file(SYSFS NVME "/driver_override", "\n"));
+	expect_eq(system("rmmod nvme"), 0);
+}
+
+/* A disk that is used stays with its driver. What is mounted: tests/all/test_doctor.py */
+TEST(disk_in_use)
+{
+	int fd;
+
+	nvme_is_disk();
+	expect_eq(system("mkswap " DISK " > /dev/null && swapon " DISK), 0);
+	expect_refused(NVME " is in use, " DISK " is swap space: swapoff " DISK
+		       " (or noiommuctl bind --force " NVME ")\n", "bind " NVME);
+	expect_eq(system("swapoff " DISK), 0);
+	fd = expect_ok(open(DISK, O_RDONLY | O_EXCL));
+	expect_refused(NVME " is in use, a program has " DISK ": fuser -v " DISK, "bind " NVME);
+	expect(!driver_has(NVME));
+	expect_eq(ctl("unbind --force " NVME), 2);
+	expect_done("bind --force " NVME);
+	expect(driver_has(NVME));
+	close(fd);
+
+	expect_done("unbind " NVME);
 	expect_eq(system("rmmod nvme"), 0);
 }
 

@@ -256,6 +256,32 @@ static bool is_held(const struct device *dev)
 	return found;
 }
 
+/* Undo bind --persist. */
+static bool forget(const char *address)
+{
+	char line[LINE], *path = path_of(OVERRIDE, address);
+	bool kept = read_line(line, OVERRIDE, address) && strcmp(line, DRIVER) == 0;
+
+	if (kept && unlink(path))
+		err(1, "%s cannot be removed", path);
+	free(path);
+	return kept;
+}
+
+/* A device that was taken out of the machine may still be one to bind at boot. */
+static bool forget_absent(const char *name)
+{
+	const char *domain = strlen(name) < strlen("0000:00:00.0") ? "0000:" : "";
+	char address[sizeof(((struct device *)NULL)->address)];
+
+	if (strchr(name, '/') ||
+	    snprintf(address, sizeof(address), "%s%s", domain, name) >= (int)sizeof(address) ||
+	    exists(PCI_DEVICES "/%s", address) || !forget(address))
+		return false;
+	printf("%s is not there, and will not be bound at boot\n", address);
+	return true;
+}
+
 int cmd_unbind(char **names)
 {
 	char line[LINE], said[LINE];
@@ -264,17 +290,15 @@ int cmd_unbind(char **names)
 
 	need_root("unbind");
 	for (; *names; names++) {
+		if (forget_absent(*names))
+			continue;
 		find_device(&dev, *names);
 		if (dev.taken && is_held(&dev)) {
 			status = 1;
 			continue;
 		}
 		/* Undo bind whatever it came to. */
-		if (read_line(line, OVERRIDE, dev.address) && strcmp(line, DRIVER) == 0) {
-			snprintf(said, sizeof(said), OVERRIDE, dev.address);
-			if (unlink(said))
-				err(1, "%s cannot be removed", said);
-		}
+		forget(dev.address);
 		if (dev.taken &&
 		    !write_text(dev.address, PCI_DEVICES "/%s/driver/unbind", dev.address))
 			err(1, "%s cannot be unbound", dev.address);

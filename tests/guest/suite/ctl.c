@@ -330,6 +330,21 @@ TEST(disk_in_use)
 	expect_eq(system("rmmod nvme"), 0);
 }
 
+/* A device that was taken out is not waited for at each boot. */
+TEST(unbind_absent)
+{
+	mkdir("/etc/driverctl.d", 0755);
+	put("/etc/driverctl.d/pci-0000:77:00.0", "noiommu-vfio-pci\n");
+	put("/etc/driverctl.d/pci-0000:77:00.1", "uio_pci_generic\n");
+	expect_done("unbind 77:00.0");
+	expect_said("0000:77:00.0 is not there, and will not be bound at boot\n");
+	expect_errno(access("/etc/driverctl.d/pci-0000:77:00.0", F_OK), ENOENT);
+	expect_refused("there is no PCI device 77:00.0: ", "unbind 77:00.0");
+	/* Somebody else's */
+	expect_refused("there is no PCI device 0000:77:00.1: ", "unbind 0000:77:00.1");
+	expect_ok(unlink("/etc/driverctl.d/pci-0000:77:00.1"));
+}
+
 TEST(unsafe_mode)
 {
 	mkdir("/etc/modprobe.d", 0755);

@@ -10,10 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "noiommuctl.h"
@@ -139,11 +141,71 @@ static const char *refusal_in_log(int log, const char *address, char record[8192
 	return refused + strlen("refused: ");
 }
 
+/*
+ * Write to a file in sysfs, which waits until programs have let go of the device,
+ * and could not be interrupted. So a child does it, and is left behind then.
+ */
+static bool write_waiting(const struct device *dev, const char *text, const char *path)
+{
+	const struct timespec two = { .tv_sec = 2 };
+	bool waits = false;
+	sigset_t set, old;
+	int status, signal;
+	pid_t child;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	child = fork();
+	if (child < 0)
+		err(1, "no memory");
+	if (!child)
+		_exit(write_text(text, "%s", path) ? 0 : errno);
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		signal = sigtimedwait(&set, NULL, waits ? NULL : &two);
+		if (signal == SIGINT || signal == SIGTERM) {
+			kill(child, SIGKILL);
+			warnx("interrupted, but %s will lose its driver: noiommuctl unbind %s",
+			      dev->address, dev->address);
+			exit(128 + signal);
+		}
+		if (signal < 0 && !waits && isatty(STDERR_FILENO))
+			warnx("waiting until nobody uses %s any more (^C ends it)", dev->address);
+		waits = waits || signal < 0;
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+	return !errno;
+}
+
+static bool write_override(const struct device *dev, const char *driver)
+{
+	char path[LINE];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver_override", dev->address);
+	return write_waiting(dev, driver, path);
+}
+
+static bool take_away(const struct device *dev)
+{
+	char path[LINE];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver/unbind", dev->address);
+	return write_waiting(dev, dev->address, path);
+}
+
+static void probe(const struct device *dev)
+{
+	write_waiting(dev, dev->address, "/sys/bus/pci/drivers_probe");
+}
+
 /* Let a driver of the kernel take a device that has none. */
 static void give_back(const struct device *dev)
 {
-	write_text("\n", PCI_DEVICES "/%s/driver_override", dev->address);
-	write_text(dev->address, "/sys/bus/pci/drivers_probe");
+	write_override(dev, "\n");
+	probe(dev);
 }
 
 static const char *mends(const char *refusal)
@@ -175,15 +237,14 @@ static int bind_device(struct device *dev)
 	log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	lseek(log, 0, SEEK_END);
 	/* The override first: if there can be none, the device keeps its driver. */
-	if (!write_text(DRIVER, PCI_DEVICES "/%s/driver_override", dev->address))
+	if (!write_override(dev, DRIVER))
 		err(1, "%s takes no override", dev->address);
-	if (*dev->driver &&
-	    !write_text(dev->address, PCI_DEVICES "/%s/driver/unbind", dev->address)) {
+	if (*dev->driver && !take_away(dev)) {
 		warn("%s cannot be taken from %s", dev->address, dev->driver);
-		write_text("\n", PCI_DEVICES "/%s/driver_override", dev->address);
+		write_override(dev, "\n");
 		exit(1);
 	}
-	write_text(dev->address, "/sys/bus/pci/drivers_probe");
+	probe(dev);
 	read_device(dev, dev->address);
 	if (!dev->taken) {
 		why = refusal_in_log(log, dev->address, record);
@@ -299,8 +360,7 @@ int cmd_unbind(char **names)
 		}
 		/* Undo bind whatever it came to. */
 		forget(dev.address);
-		if (dev.taken &&
-		    !write_text(dev.address, PCI_DEVICES "/%s/driver/unbind", dev.address))
+		if (dev.taken && !take_away(&dev))
 			err(1, "%s cannot be unbound", dev.address);
 		if (read_line(line, PCI_DEVICES "/%s/driver_override", dev.address) &&
 		    strcmp(line, DRIVER) == 0) {

@@ -345,6 +345,39 @@ TEST(unbind_absent)
 	expect_ok(unlink("/etc/driverctl.d/pci-0000:77:00.1"));
 }
 
+/* The kernel waits for a program that cannot be seen; the command can be interrupted. */
+TEST(interrupted)
+{
+	char proc[64];
+	struct setup s;
+	pid_t child;
+	int status;
+
+	setup_bound(&s);
+	snprintf(proc, sizeof(proc), "/proc/%d", getpid());
+	expect_ok(mount("tmpfs", proc, "tmpfs", 0, NULL));
+	child = fork();
+	if (!child) {
+		execlp("noiommuctl", "noiommuctl", "unbind", edu(), NULL);
+		_exit(127);
+	}
+	sleep_ms(1000);
+	expect_eq(waitpid(child, &status, WNOHANG), 0);
+	expect_ok(kill(child, SIGINT));
+	sleep_ms(1000);
+	expect_eq(waitpid(child, &status, WNOHANG), child);
+	expect_ok(umount(proc));
+	expect(WIFEXITED(status));
+	expect_eq(WEXITSTATUS(status), 128 + SIGINT);
+
+	/* The kernel goes on, once it can. */
+	close(s.dev);
+	for (int i = 0; i < 100 && driver_has(edu()); i++)
+		sleep_ms(100);
+	expect(!driver_has(edu()));
+	expect_done("unbind %s", edu());
+}
+
 TEST(unsafe_mode)
 {
 	mkdir("/etc/modprobe.d", 0755);

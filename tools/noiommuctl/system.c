@@ -342,6 +342,10 @@ static void add_holder(struct holders *found, pid_t pid, const char *device)
 	snprintf(holder->device, sizeof(holder->device), "%s", device);
 	if (read_line(line, "/proc/%d/comm", pid))
 		snprintf(holder->command, sizeof(holder->command), "%.31s", line);
+	/* A program chooses its name. */
+	for (char *at = holder->command; *at; at++)
+		if (*at < ' ' || *at > '~')
+			*at = '?';
 	path = path_of("/proc/%d/status", pid);
 	if (stat(path, &st) == 0)
 		holder->uid = st.st_uid;

@@ -2,6 +2,7 @@
 /* noiommuctl: what it does to devices, and what it says of them. */
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "noiommuctl.h"
@@ -123,6 +124,19 @@ TEST(held)
 	expect_done("list");
 	expect(!strstr(line_of(edu()), who));
 	expect_done("unbind %s", edu());
+}
+
+/* The name that a program gives itself can neither write to a terminal nor break JSON. */
+TEST(name_of_holder)
+{
+	struct setup s;
+
+	setup_bound(&s);
+	expect_ok(prctl(PR_SET_NAME, "a\033\xff\"b"));
+	expect_done("list");
+	expect(strstr(line_of(edu()), " a??\"b (pid "));
+	expect_done("status --json");
+	expect_said("\"command\":\"a??\\\"b\"");
 }
 
 TEST(test_device)

@@ -202,7 +202,7 @@ built-lib:
 	@$(MAKE) --no-print-directory -C lib O='$(CURDIR)/build/tools'
 
 tools: built-lib
-	@$(MAKE) --no-print-directory -C tools O='$(CURDIR)/build/tools' LIBRARY='$(library)'
+	@$(MAKE) --no-print-directory -C tools O='$(CURDIR)/build/tools' LIBRARY='$(library)' VERSION='$(PKGVER)'
 
 # The library for drivers: what a program needs to run, and to be built
 install-lib: built-lib

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "noiommuctl.h"
 
@@ -35,7 +36,7 @@ static const struct argp_option options[] = {
 	{ "force", 'f', NULL, 0, "bind: also devices that are in use", 0 },
 	{ "json", 'j', NULL, 0, "list, doctor, status: print JSON", 0 },
 	{ "persist", 'p', NULL, 0, "bind, enable: also at each boot from now on", 0 },
-	{ "sysroot", 'r', "DIR", 0, "Look at the system below DIR, not at this one", 0 },
+	{ "sysroot", 'r', "DIR", 0, "list, doctor, cdi: look at the system below DIR", 0 },
 	{ 0 }
 };
 
@@ -90,6 +91,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'r':
 		if (strlen(arg) > PATH_MAX / 2)
 			argp_error(state, "the name of DIR is too long");
+		if (access(arg, X_OK))
+			argp_error(state, "%s is no directory that can be read", arg);
 		sysroot = strcmp(arg, "/") ? arg : "";
 		break;
 	case ARGP_KEY_ARGS:
@@ -129,6 +132,8 @@ static const struct argp argp = {
 		"\n"
 		"DEVICE is a PCI address, such as 0000:00:05.0, or noiommu-vfio0.",
 };
+
+const char *argp_program_version = "noiommuctl " VERSION;
 
 int main(int argc, char **argv)
 {

@@ -31,6 +31,14 @@ static bool faults;
 #define HINT	"hint"
 #define FAULT	"fault"
 
+/* The colour of a level on a terminal */
+static const char *colour(const char *level)
+{
+	if (!isatty(STDOUT_FILENO) || getenv("NO_COLOR"))
+		return "";
+	return *level == 'o' ? "\033[32m" : *level == 'h' ? "\033[33m" : "\033[31m";
+}
+
 static __attribute__((format(printf, 3, 4)))
 void report(const char *level, const char *mend, const char *fmt, ...)
 {
@@ -49,7 +57,7 @@ void report(const char *level, const char *mend, const char *fmt, ...)
 		json_close('}');
 		return;
 	}
-	printf("%-6s %s\n", level, says);
+	printf("%s%-6s%s %s\n", colour(level), level, *colour(level) ? "\033[m" : "", says);
 	if (mend)
 		printf("       do: %s\n", mend);
 }

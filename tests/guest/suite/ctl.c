@@ -139,6 +139,32 @@ TEST(name_of_holder)
 	expect_said("\"command\":\"a??\\\"b\"");
 }
 
+/* What doctor prints on a terminal, with this in the environment */
+static void on_terminal(const char *environment)
+{
+	int terminal = expect_ok(posix_openpt(O_RDWR | O_NOCTTY));
+	char command[128];
+	ssize_t len;
+
+	expect_ok(grantpt(terminal));
+	expect_ok(unlockpt(terminal));
+	snprintf(command, sizeof(command), "%s noiommuctl doctor > %s", environment,
+		 ptsname(terminal));
+	system(command);
+	len = expect_ok(read(terminal, said, sizeof(said) - 1));
+	said[len] = '\0';
+	close(terminal);
+}
+
+TEST(colour)
+{
+	on_terminal("");
+	expect_said("\033[32mok    \033[m the kernel is not locked down");
+	on_terminal("NO_COLOR=1");
+	expect(!strchr(said, '\033'));
+	expect_said("ok     the kernel is not locked down");
+}
+
 TEST(test_device)
 {
 	char id[32];

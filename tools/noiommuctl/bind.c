@@ -272,6 +272,7 @@ static void keep_override(const struct device *dev)
 int cmd_bind(char **names)
 {
 	struct device dev;
+	char said[LINE];
 	int status = 0;
 
 	need_root("bind");
@@ -288,6 +289,8 @@ int cmd_bind(char **names)
 			status = 1;
 			continue;
 		}
+		/* udev gives the node to its group, if there is one. */
+		output_of(said, "udevadm settle --timeout=10 2> /dev/null");
 		if (persist) {
 			/* In this order: an override alone leaves a device without a driver. */
 			set_at_boot(true);

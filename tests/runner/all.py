@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """make check-all: the whole suite on every kernel that is available as a package or can be built from one; mainline's
-own noiommu cdev; every compiler; programs of other projects; a Xen dom0. That takes hours, and some 20 GB in CACHE.
-All parts run, even after one has failed; the results are rows of docs/kernels.md.
+own noiommu cdev; every compiler; programs of other projects; systems that are broken, and containers; a Xen dom0. That
+takes hours, and some 20 GB in CACHE. All parts run, even after one has failed; the results are rows of docs/kernels.md.
 
     python3 -m runner.all [PART...]
 """
@@ -24,6 +24,7 @@ PARTS = {
                   "make selftests": ["reference/test_selftests_7_3.py"]},
     "compilers": {"compilers": ["all/test_compilers.py"], "vmlinux with iommufd": ["all/test_vmlinux.py"]},
     "clients": {"programs of others": ["all/test_dpdk.py"]},
+    "doctor": {"broken machines and containers": ["all/test_doctor.py"]},
     "xen": {"xen": ["all/test_xen.py"]},
 }
 

@@ -52,13 +52,14 @@ class SystemGuest(Guest):
     """A guest that runs bash commands one after the other, as root and in one shell; after "reboot", it continues with
     the next one."""
 
-    def __init__(self, name: str, root: Root, place: str, commands: list[str]) -> None:
-        super().__init__(name, root, Spec(limit=900, command=COMMAND % (root.dir / name / "root")))
+    def __init__(self, name: str, root: Root, place: str, commands: list[str], command: str = COMMAND) -> None:
+        super().__init__(name, root, Spec(limit=900, command=command % (root.dir / name / "root")))
         self.place, self.commands = place, commands
 
     def image(self) -> Path:
         """Make the disk from the root as it is now; the initramfs is the distribution's."""
         top, disk, view = self.root.path, self.dir / "root", self.dir / "view"
+        shutil.rmtree(top / "commands", ignore_errors=True)
         (top / "commands").mkdir()
         for number, command in enumerate(self.commands):
             (top / f"commands/{number}").write_text(command + "\n")

@@ -17,7 +17,7 @@ SOURCE = f". {PLACE}/tests/guest/broken-machines"
 # In this order; a reboot ends the lockdown.
 SYSTEM = """not_loaded mode_off mounted_disk mounted_partition volume network disk no_huge_pages permissions settled
     capability locked_memory private_devices device_policy json make_container container mounted_nodes user_namespace
-    example node_rights little_memory lockdown reboot not_locked not_loaded""".split()
+    example node_rights other_user little_memory lockdown reboot not_locked not_loaded""".split()
 MODULES = "not_installed not_built no_headers build_fails".split()
 CARD = " -netdev user,id=net,restrict=on -device virtio-net-pci,netdev=net,addr=7"
 PACKAGES = "build-essential debhelper dh-dkms driverctl fdisk e2fsprogs dmsetup jq less crun runc podman iproute2"
@@ -56,7 +56,7 @@ def guest(root: Root, name: str, machines: list[str], command: str) -> None:
     """Boot a guest that is broken in these ways, with a disk that keeps what is written."""
     command = command.replace("driver=null-co,if=none,id=disk,size=128M",
                               f"file={root.dir}/{root.name}-{name}/disk,if=none,id=disk,format=raw")
-    commands = [machine if machine == "reboot" else f"{SOURCE}; {machine}" for machine in machines]
+    commands = [machine if machine == "reboot" else f"({SOURCE}; {machine})" for machine in machines]
     system = SystemGuest(f"{root.name}-{name}", root, PLACE, commands, command)
     answers = system.said()
     wrong = [f"{machine}:\n{said}" for machine, (status, said) in zip(machines, answers) if status]

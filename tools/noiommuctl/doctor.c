@@ -503,7 +503,7 @@ static void report_absent(const struct device *dev, const char *path, const char
 			 "systemctl edit UNIT # add to its [Service]: DeviceAllow=%s rw", path);
 	else
 		snprintf(command, sizeof(command),
-			 "mkdir -p %.*s && mknod -m 660 %s c %s # a service: no PrivateDevices=",
+			 "mkdir -p %.*s && mknod -m 600 %s c %s # a service: no PrivateDevices=",
 			 (int)(strrchr(path, '/') - path), path, path, numbers);
 	report(FAULT, command, *why ? "%s cannot be opened here: %s" :
 	       "%s is not in this /dev%s", path, why);
@@ -530,9 +530,11 @@ static void check_node(const struct device *dev, const char *path, const char *c
 		       path, st.st_mode & 07777, st.st_uid, st.st_gid);
 	} else {
 		error = refuses(place);
-		if (error)
-			report_absent(dev, path, numbers, error == EPERM ?
-				      "a device cgroup forbids it" : strerror(error));
+		if (error == EPERM)
+			report_absent(dev, path, numbers, "a device cgroup forbids it");
+		else if (error)
+			report(FAULT, "dmesg | tail", "%s cannot be opened: %s", path,
+			       strerror(error));
 		else
 			report(OK, NULL, "%s can be opened", path);
 	}
@@ -591,11 +593,17 @@ static bool check_takeable(const struct device *dev)
 /* Return: does our driver have it? */
 static bool check_device(const struct device *dev)
 {
-	char line[LINE], command[LINE], *why = "";
+	char line[LINE], command[LINE], use[LINE], *why = "", *end;
 
 	if (dev->taken) {
 		report(OK, NULL, "%s has our driver", dev->address);
 		return true;
+	}
+	if (!*sysroot && is_used(dev, use)) {
+		end = strstr(use, ": ");
+		*end = '\0';
+		report(FAULT, end + 2, "%s is in use, %s", dev->address, use);
+		return false;
 	}
 	if (!*dev->driver && find_log(line, dev->address, "refused: "))
 		why = line;

@@ -63,7 +63,7 @@ help:
 	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm, noiommufd-tools-..., libnoiommufd0-... and libnoiommufd-devel-....rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
-	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule: all but what is built'
+	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule, hooks for an initramfs: all but what is built'
 	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
 	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library, noiommuctl'
 	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [archlibdir=...]  libnoiommufd, for programs and to build them'
@@ -131,7 +131,7 @@ endif
 	depmod $(if $(INSTALL_MOD_PATH),-b '$(INSTALL_MOD_PATH)') '$(KREL)'
 
 shipped := Kbuild Makefile COPYING README.md CHANGELOG.md SECURITY.md dkms.conf src include compat debian scripts \
-	   lib tools man udev docs examples
+	   lib tools man udev initramfs docs examples
 
 # A copy of what a package needs, in directory $(1).
 define source_copy
@@ -192,6 +192,10 @@ install-files:
 	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/noiommu*.$$n || exit; done
 	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
+	install -D initramfs/hook '$(DESTDIR)$(prefix)/share/initramfs-tools/hooks/noiommufd'
+	for when in init-top init-bottom; do \
+		install -D initramfs/early.sh "$(DESTDIR)$(prefix)/share/initramfs-tools/scripts/$$when/noiommufd" || exit; done
+	install -D -t '$(DESTDIR)$(prefix)/lib/dracut/modules.d/90noiommufd' initramfs/early.sh initramfs/module-setup.sh
 	install -D -m 644 -t '$(DESTDIR)$(docdir)' README.md CHANGELOG.md SECURITY.md
 	cp -r docs examples '$(DESTDIR)$(docdir)'
 

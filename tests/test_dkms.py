@@ -79,23 +79,30 @@ def test_packages(root: Root) -> None:
 
 
 def test_initramfs_follows(root: Root) -> None:
-    """If the initramfs has the modules, an upgrade also updates them there, and a removal removes them."""
-    root.sh("""cp /tmp/small/7.1/examples/initramfs/hook /etc/initramfs-tools/hooks/noiommufd
-        chmod 755 /etc/initramfs-tools/hooks/noiommufd
-        printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/noiommufd
+    """The initramfs has the modules if a device is bound at each boot and the unsafe mode is on. Then an upgrade also
+    updates them there, and a removal removes them."""
+    root.sh("""printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/noiommufd
+        mkdir /etc/driverctl.d; echo vfio-pci > /etc/driverctl.d/pci-0000:00:04.0
+        echo noiommu-vfio-pci > /etc/driverctl.d/pci-0000:00:05.0
         update-initramfs -c -k $K""", log=LOG)
 
     def there() -> str:
         return root.sh("""rm -rf /tmp/initramfs; unmkinitramfs /boot/initrd.img-$K /tmp/initramfs
             find /tmp/initramfs -name 'noiommu-vfio-pci.ko*' | xargs -r modinfo -F version""").strip()
 
-    for version in ("7.1", "7.2"):
-        install(root, "deb", version)
-        assert there() == version
-    said = root.sh("apt-get purge -y noiommufd-dkms", log=LOG)
-    assert re.search("^noiommufd: an initramfs .*: remove /etc/initramfs-tools/hooks/noiommufd and", said, re.M)
+    install(root, "deb", "7.1")
     assert not there()
-    root.sh("rm /etc/initramfs-tools/*/noiommufd /boot/initrd.img-$K")
+    root.sh("sed -i s/mode=0/mode=1/ /etc/modprobe.d/noiommufd.conf; update-initramfs -u -k $K", log=LOG)
+    assert there() == "7.1" and root.sh("cat /tmp/initramfs/etc/noiommufd.early") == "0000:00:05.0\n"
+    install(root, "deb", "7.2")
+    assert there() == "7.2"
+    # With the example that version 0.1 had
+    root.sh("echo '# noiommu-vfio-pci' > /etc/initramfs-tools/hooks/old")
+    said = root.sh("apt-get purge -y noiommufd-dkms", log=LOG)
+    assert re.search("^noiommufd: an initramfs .*: remove /etc/initramfs-tools/hooks/old and", said, re.M)
+    assert not there()
+    root.sh("rm -r /etc/initramfs-tools/hooks/old /etc/initramfs-tools/conf.d/noiommufd /boot/initrd.img-$K")
+    root.sh("rm -r /etc/driverctl.d /tmp/initramfs")
 
 
 def test_initramfs_without_the_module(root: Root) -> None:
@@ -103,11 +110,12 @@ def test_initramfs_without_the_module(root: Root) -> None:
     said = root.sh("""driver=/sys/bus/pci/devices/0000:00:05.0/driver
         mkdir -p $driver
         echo bound > $driver/unbind
-        sh /tmp/small/7.1/examples/initramfs/script
+        echo 0000:00:05.0 > /etc/noiommufd.early
+        sh /tmp/small/7.1/initramfs/early.sh
         cat $driver/unbind /dev/kmsg
-        rm -r /sys/* /dev/kmsg""").splitlines()
+        rm -r /sys/* /dev/kmsg /etc/noiommufd.early""").splitlines()
     assert len(said) == 2 and said[0] == "bound"
-    assert said[1].startswith("<3>noiommufd: 0000:00:05.0 not bound, because the module cannot be loaded: modprobe: ")
+    assert said[1].startswith("<3>noiommufd: no device is bound, because the module cannot be loaded: modprobe: ")
 
 
 def files(root: Root) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from runner.machine import TOP
 
-TREES = "src|include|lib|compat|docs|examples|tests|scripts|tools|man|debian|rpm|udev"
+TREES = "src|include|initramfs|lib|compat|docs|examples|tests|scripts|tools|man|debian|rpm|udev"
 # Paths in the kernel's tree, or made by a build
 OTHERS = r"(?:include/(?:linux|uapi|config|generated)|tools/testing|scripts/(?!checks|dkms)|compat/probe/features)"
 PREFIXES = "iopt|iommufd|noiommufd|noiommu|swpt"

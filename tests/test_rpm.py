@@ -15,6 +15,7 @@ LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
 # The files that both packages have besides the modules, and directories that are not compared
 COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
+          *(f"/usr/lib/dracut/modules.d/90noiommufd{name}" for name in ("", "/early.sh", "/module-setup.sh")),
           *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
                                                             "examples")),
           *(f"/usr/share/man/man{page[-1]}/{page}" for page in ("noiommu-vfio-pci.4", "noiommufd.4", "noiommufd.7"))]

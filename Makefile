@@ -63,7 +63,7 @@ help:
 	@echo 'make rpm                         build/noiommufd-dkms-...noarch.rpm, noiommufd-tools-..., libnoiommufd0-... and libnoiommufd-devel-....rpm'
 	@echo 'make rpm-kmod [KDIR=...]         build/kmod-noiommufd-....rpm: modules for one kernel'
 	@echo 'make dkms-install, dkms-remove   what the packages install, without a package'
-	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule, hooks for an initramfs: all but what is built'
+	@echo 'make install-files [DESTDIR=...] [prefix=...]  manual pages, documents, a udev rule, its group, hooks for an initramfs: all but what is built'
 	@echo 'make install-headers [DESTDIR=...] [prefix=...]  headers for programs'
 	@echo 'make install-tools [DESTDIR=...] [prefix=...]  noiommufd-run and its library, noiommuctl'
 	@echo 'make install-lib, install-lib-dev [DESTDIR=...] [prefix=...] [archlibdir=...]  libnoiommufd, for programs and to build them'
@@ -191,6 +191,7 @@ install-headers:
 install-files:
 	for n in 4 7; do install -D -m 644 -t "$(DESTDIR)$(mandir)/man$$n" man/noiommu*.$$n || exit; done
 	install -D -m 644 -t '$(DESTDIR)$(udevdir)/rules.d' udev/60-noiommufd.rules
+	install -D -m 644 udev/noiommufd.sysusers '$(DESTDIR)$(prefix)/lib/sysusers.d/noiommufd.conf'
 	install -D -m 644 debian/noiommufd.conf '$(DESTDIR)$(conf)'
 	install -D initramfs/hook '$(DESTDIR)$(prefix)/share/initramfs-tools/hooks/noiommufd'
 	for when in init-top init-bottom; do \

@@ -9,7 +9,7 @@ from typing import Iterator
 import pytest
 
 from runner.machine import LOGS, Failed, run, source_copy
-from runner.root import Root
+from runner.root import SYSUSERS, Root
 
 pytestmark = pytest.mark.xdist_group("dkms")
 LOG = LOGS / "dkms.log"
@@ -41,7 +41,7 @@ def fixture_root(first: str) -> Iterator[Root]:
     """A root with the packages of all versions, in /tmp/small/VERSION/build."""
     root = Root.of_role(first, f"{first}-dkms")
     with root.opened() as layer:
-        root.sh("apt-get update; apt-get install -y --no-install-recommends rpm gcc libc6-dev", log=LOG)
+        root.sh(f"apt-get update; apt-get install -y --no-install-recommends rpm gcc libc6-dev; {SYSUSERS}", log=LOG)
         for version in VERSIONS:
             place = layer / "tmp/small" / version
             source_copy(place)

@@ -189,6 +189,7 @@ def test_files(package: PackageRoot) -> None:
     assert not (package.path / "usr/include/noiommufd").exists()
     assert "options noiommu-vfio-pci enable_unsafe_noiommu_mode=0" in \
         (package.path / "etc/modprobe.d/noiommufd.conf").read_text().splitlines()
+    assert re.search("^noiommufd:x:[0-9]+:$", (package.path / "etc/group").read_text(), re.M)
 
 
 def test_udev_rule(package: PackageRoot) -> None:

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.xdist_group("rpm")
 LOG = LOGS / "rpm.log"
 MODULES = ("noiommufd", "noiommu-vfio-pci")
 # The files that both packages have besides the modules, and directories that are not compared
-COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
+COMMON = ["/etc/modprobe.d/noiommufd.conf", "/usr/lib/sysusers.d/noiommufd.conf",
+          "/usr/lib/udev/rules.d/60-noiommufd.rules", "/usr/share/doc/noiommufd",
           *(f"/usr/lib/dracut/modules.d/90noiommufd{name}" for name in ("", "/early.sh", "/module-setup.sh")),
           *(f"/usr/share/doc/noiommufd/{name}" for name in ("CHANGELOG.md", "README.md", "SECURITY.md", "docs",
                                                             "examples")),
@@ -46,10 +47,11 @@ def files(root: Root, package: str, without: str = f"/licenses/|{DEEPER}") -> li
 
 
 def installs(root: Root, where: str, *packages: str) -> None:
-    """Installing these packages installs the modules, and erasing them leaves nothing."""
+    """Installing these packages installs the modules and makes the group, and erasing them leaves nothing."""
     root.sh(f"rpm -i --nodeps {' '.join(f'/tmp/source/build/{name}-*.rpm' for name in packages)}", log=LOG)
     for module in MODULES:
         assert f"/{where}/{module}.ko" in root.sh(f"modinfo -k $K -n {module}")
+    root.sh("grep ^noiommufd: /etc/group; sed -i /^noiommufd:/d /etc/group /etc/gshadow")
     root.sh(f"rpm -e {' '.join(packages)}", log=LOG)
     assert not root.left()
 

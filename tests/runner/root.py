@@ -17,6 +17,8 @@ from .machine import BUILD, GUEST, JOBS, LOGS, TOP, locked, remove, run
 
 # The modules that the guest may load, besides those that they need
 MODULES = ("noiommufd", "noiommu-vfio-pci", "vfio-pci", "nvme")
+# Every installed Debian has systemd-sysusers, which our package needs, but not every root of ours.
+SYSUSERS = "command -v systemd-sysusers || { apt-get update; apt-get install -y systemd-standalone-sysusers; }"
 
 
 def took(work: Callable[[], object]) -> tuple[float, float]:
@@ -166,6 +168,7 @@ class PackageRoot(Root):
         self.role = role
         self.held.enter_context(self.opened("package"))
         shutil.copy(deb, self.path / "tmp")
+        self.sh(SYSUSERS, log=LOGS / f"{role}-sysusers.log")
         self.took = took(lambda: self.install(f"/tmp/{deb.name}", f"{role}-install"))
 
     def install(self, debs: str, log: str) -> None:

@@ -286,7 +286,7 @@ guest:
 
 # Every kernel, flavour and compiler, into docs/kernels.md.
 check-all:
-	@MORE_PACKAGES='libcap-dev uuid-dev' tests/run -m runner.all $(PARTS)
+	@MORE_PACKAGES='libcap-dev uuid-dev diffoscope-minimal faketime piuparts' tests/run -m runner.all $(PARTS)
 
 # ARGS go to kunit.py.
 kunit:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """make check-all: the whole suite on every kernel that is available as a package or can be built from one; mainline's
-own noiommu cdev; every compiler; programs of other projects; systems that are broken, and containers; a Xen dom0. That
-takes hours, and some 20 GB in CACHE. All parts run, even after one has failed; the results are rows of docs/kernels.md.
+own noiommu cdev; every compiler; programs of other projects; systems that are broken, and containers; a Xen dom0; the
+packages. That takes hours, and some 20 GB in CACHE.
+All parts run, even after one has failed; the results are rows of docs/kernels.md.
 
     python3 -m runner.all [PART...]
 """
@@ -26,6 +27,7 @@ PARTS = {
     "clients": {"programs of others": ["all/test_dpdk.py"]},
     "doctor": {"broken machines and containers": ["all/test_doctor.py"]},
     "xen": {"xen": ["all/test_xen.py"]},
+    "packages": {"packages": ["all/test_packages.py"]},
 }
 
 

@@ -53,9 +53,7 @@ def test_modules(root: Root, machine: str) -> None:
 
 
 def guest(root: Root, name: str, machines: list[str], command: str) -> None:
-    """Boot a guest that is broken in these ways, with a disk that keeps what is written."""
-    command = command.replace("driver=null-co,if=none,id=disk,size=128M",
-                              f"file={root.dir}/{root.name}-{name}/disk,if=none,id=disk,format=raw")
+    """Boot a guest that is broken in these ways."""
     commands = [machine if machine == "reboot" else f"({SOURCE}; {machine})" for machine in machines]
     system = SystemGuest(f"{root.name}-{name}", root, PLACE, commands, command)
     answers = system.said()

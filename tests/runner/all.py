@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """make check-all: the whole suite on every kernel that is available as a package or can be built from one; mainline's
 own noiommu cdev; every compiler; programs of other projects; systems that are broken, and containers; a Xen dom0; the
-packages. That takes hours, and some 20 GB in CACHE.
+packages, over version 0.1 as well. That takes hours, and some 20 GB in CACHE.
 All parts run, even after one has failed; the results are rows of docs/kernels.md.
 
     python3 -m runner.all [PART...]

@@ -18,8 +18,8 @@ DRIVERS = "acpi|block|char|firmware|misc|nvme|vfio|virtio"
 # is never written to.
 COMMAND = """-accel tcg,thread=single,tb-size=512 -cpu qemu64 -m 2G -smp 2 -action reboot=reset
     -kernel {kernel} -initrd {image}
-    -drive file=%s,if=none,id=root,format=raw,snapshot=on -device virtio-blk-pci,drive=root,addr=3
-    -drive driver=null-co,if=none,id=disk,size=128M -device nvme,drive=disk,serial=noiommufd,addr=5
+    -drive file=%s/root,if=none,id=root,format=raw,snapshot=on -device virtio-blk-pci,drive=root,addr=3
+    -drive file=%s/disk,if=none,id=disk,format=raw -device nvme,drive=disk,serial=noiommufd,addr=5
     -append "console=ttyS0 root=/dev/vda rw panic=-1 oops=panic mitigations=off nokaslr tsc=reliable
     random.trust_cpu=on no_timer_check systemd.show_status=0\""""
 
@@ -52,8 +52,9 @@ class SystemGuest(Guest):
     """A guest that runs bash commands one after the other, as root and in one shell; after "reboot", it continues with
     the next one."""
 
-    def __init__(self, name: str, root: Root, place: str, commands: list[str], command: str = COMMAND) -> None:
-        super().__init__(name, root, Spec(limit=900, command=command % (root.dir / name / "root")))
+    def __init__(self, name: str, root: Root, place: str, commands: list[str], command: str = COMMAND,
+                 limit: int = 900) -> None:
+        super().__init__(name, root, Spec(limit=limit, command=command % ((root.dir / name,) * 2)))
         self.place, self.commands = place, commands
 
     def image(self) -> Path:

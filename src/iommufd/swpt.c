@@ -2,12 +2,19 @@
 /*
  * The software page table: see swpt.h for what it is and how it is locked.
  *
- * Runs are kept in chunks of at most 4 KiB, in the smaller of two forms: one
- * word per page where memory is scattered, else one (word, end) pair per run. A
- * directory sorted by index leads to them. Chunks and directories do not change
- * once they can be found; a change makes new ones and frees the old ones after
- * a grace period. An entry that is found is valid only where a pinned area
- * covers it; so every lookup starts from such an area.
+ * Runs are kept in chunks of at most 4 KiB, in one of two forms: one word per
+ * page where memory is scattered, else one (word, end) pair per run. Pages
+ * between them that have no entry are holes. A directory sorted by index leads
+ * to the chunks.
+ *
+ * Once they can be found, entries may be added behind the last one of a
+ * directory and of its last chunk, and the last run may become longer. All else
+ * stays as it is: another change makes a new directory and new chunks for those
+ * that it concerns, and the old ones are freed after a grace period.
+ *
+ * An entry that is found is valid only where a pinned area covers it; so every
+ * lookup starts from such an area, stays in it, and uses no hole and nothing
+ * that was added after the area was pinned.
  */
 #include <linux/interval_tree_generic.h>
 #include <linux/lockdep.h>
@@ -24,12 +31,24 @@
 #define SWPT_CHUNK_WORDS	512
 /* Runs to count at a time. */
 #define SWPT_COUNT_RUNS		4096
+/* Room for runs that are being collected, before that of a whole chunk */
+#define SWPT_BUILDER_ROOM	32
+/* Runs of a chunk after a merge, so that there is room for more. */
+#define SWPT_MERGED_RUNS	160
 /* Longest run in a dense chunk, so that walking it stays cheap. */
 #define SWPT_DENSE_RUN		8
+/* A wider hole beside a dense chunk goes into a chunk of runs. */
+#define SWPT_DENSE_HOLE		8
+/* Chunks that a softirq may free. */
+#define SWPT_FREE_FEW		4
+
+/* The word of pages without an entry: no block has such an order. */
+#define SWPT_HOLE		GENMASK_ULL(63, SWPT_PFN_BITS)
 
 /*
  * A chunk holds its first index, its form and its number of entries in one
- * word: an index has at most 52 bits.
+ * word: an index has at most 52 bits. Its memory is a power of two, so there
+ * may be room for more entries.
  */
 #define SWPT_CHUNK_DENSE	BIT_ULL(11)
 #define SWPT_CHUNK_NR_MASK	GENMASK_ULL(10, 0)
@@ -44,11 +63,16 @@ struct swpt_chunk {
 	};
 };
 
-/* The array stands apart so that it fills its power of two. */
+/*
+ * The array stands apart so that it fills its power of two. The chunks from
+ * free_first to free_end go with the directory; others are in a later one.
+ */
 struct swpt_dir {
 	struct rcu_work free_work;
 	unsigned int nr;
 	unsigned int room;
+	unsigned int free_first;
+	unsigned int free_end;
 	struct swpt_chunk *chunk;
 };
 
@@ -70,31 +94,94 @@ static struct workqueue_struct *swpt_free_wq;
 /* Bytes used by directories and chunks. */
 static atomic_long_t swpt_bytes;
 
-static u64 swpt_chunk_first(const struct swpt_chunk *chunk)
+/*
+ * Read once, because entries may be added meanwhile. Those that it counts can
+ * be read: their addresses depend on it.
+ */
+static u64 swpt_chunk_key(const struct swpt_chunk *chunk)
 {
-	return chunk->key >> SWPT_CHUNK_SHIFT;
+	return READ_ONCE(chunk->key);
 }
 
-static unsigned int swpt_chunk_nr(const struct swpt_chunk *chunk)
+static u64 swpt_key_first(u64 key)
 {
-	return chunk->key & SWPT_CHUNK_NR_MASK;
+	return key >> SWPT_CHUNK_SHIFT;
 }
 
-static bool swpt_chunk_dense(const struct swpt_chunk *chunk)
+static unsigned int swpt_key_nr(u64 key)
 {
-	return chunk->key & SWPT_CHUNK_DENSE;
+	return key & SWPT_CHUNK_NR_MASK;
 }
 
-static u64 swpt_run_start(const struct swpt_chunk *chunk, unsigned int pos)
+static bool swpt_key_dense(u64 key)
 {
-	return pos ? chunk->runs[pos - 1].end : swpt_chunk_first(chunk);
+	return key & SWPT_CHUNK_DENSE;
 }
 
-static unsigned long swpt_chunk_bytes(const struct swpt_chunk *chunk)
+static u64 swpt_key(u64 first, unsigned int nr, bool dense)
 {
-	return swpt_chunk_nr(chunk) * (swpt_chunk_dense(chunk) ?
-					       sizeof(u64) :
-					       sizeof(struct swpt_run));
+	return first << SWPT_CHUNK_SHIFT | nr | (dense ? SWPT_CHUNK_DENSE : 0);
+}
+
+static unsigned long swpt_key_bytes(u64 key)
+{
+	return roundup_pow_of_two(swpt_key_nr(key) *
+				  (swpt_key_dense(key) ?
+					   sizeof(u64) :
+					   sizeof(struct swpt_run)));
+}
+
+static bool swpt_is_hole(u64 word)
+{
+	return word >= SWPT_HOLE;
+}
+
+static u64 swpt_run_start(const struct swpt_chunk *chunk, u64 key,
+			  unsigned int pos)
+{
+	return pos ? READ_ONCE(chunk->runs[pos - 1].end) : swpt_key_first(key);
+}
+
+/* For writers */
+static u64 swpt_chunk_end(const struct swpt_chunk *chunk)
+{
+	unsigned int nr = swpt_key_nr(chunk->key);
+
+	return swpt_key_dense(chunk->key) ? swpt_key_first(chunk->key) + nr :
+					    chunk->runs[nr - 1].end;
+}
+
+/* Add the entries that key counts and that were written behind the others. */
+static void swpt_chunk_grow(struct swpt_chunk *chunk, u64 key)
+{
+	/* Pairs with the dependency in swpt_chunk_key(). */
+	smp_wmb();
+	WRITE_ONCE(chunk->key, key);
+}
+
+static int swpt_chunk_alloc(struct swpt_chunk *chunk, u64 first,
+			    unsigned int nr, bool dense)
+{
+	chunk->key = swpt_key(first, nr, dense);
+	chunk->mem = kmalloc(swpt_key_bytes(chunk->key), GFP_KERNEL_ACCOUNT);
+	if (!chunk->mem)
+		return -ENOMEM;
+	atomic_long_add(swpt_key_bytes(chunk->key), &swpt_bytes);
+	return 0;
+}
+
+/* Use fewer entries than were allocated. */
+static void swpt_chunk_shrink(struct swpt_chunk *chunk, unsigned int nr)
+{
+	atomic_long_sub(swpt_key_bytes(chunk->key), &swpt_bytes);
+	chunk->key = swpt_key(swpt_key_first(chunk->key), nr, false);
+	atomic_long_add(swpt_key_bytes(chunk->key), &swpt_bytes);
+}
+
+static void swpt_chunk_free(const struct swpt_chunk *chunk)
+{
+	atomic_long_sub(swpt_key_bytes(chunk->key), &swpt_bytes);
+	kfree(chunk->mem);
 }
 
 static unsigned long swpt_dir_bytes(const struct swpt_dir *dir)
@@ -102,49 +189,121 @@ static unsigned long swpt_dir_bytes(const struct swpt_dir *dir)
 	return sizeof(*dir) + dir->room * sizeof(struct swpt_chunk);
 }
 
+static struct swpt_chunk *swpt_chunks_alloc(unsigned int nr)
+{
+	return kvmalloc(array_size(nr, sizeof(struct swpt_chunk)),
+			GFP_KERNEL_ACCOUNT);
+}
+
+static struct swpt_dir *swpt_dir_alloc(unsigned int room)
+{
+	struct swpt_dir *dir = kmalloc(sizeof(*dir), GFP_KERNEL_ACCOUNT);
+
+	if (!dir)
+		return NULL;
+	dir->nr = 0;
+	dir->room = room;
+	dir->chunk = swpt_chunks_alloc(room);
+	if (!dir->chunk) {
+		kfree(dir);
+		return NULL;
+	}
+	atomic_long_add(swpt_dir_bytes(dir), &swpt_bytes);
+	return dir;
+}
+
+/* Free the directory alone. */
 static void swpt_dir_free(struct swpt_dir *dir)
 {
-	unsigned int i;
-
 	atomic_long_sub(swpt_dir_bytes(dir), &swpt_bytes);
-	for (i = 0; i < dir->nr; i++) {
-		atomic_long_sub(swpt_chunk_bytes(&dir->chunk[i]), &swpt_bytes);
-		kfree(dir->chunk[i].mem);
-		cond_resched();
-	}
 	kvfree(dir->chunk);
 	kfree(dir);
 }
 
+/* Free it with its chunks. */
+static void swpt_dir_free_all(struct swpt_dir *dir)
+{
+	unsigned int i;
+
+	for (i = 0; i < dir->nr; i++) {
+		swpt_chunk_free(&dir->chunk[i]);
+		cond_resched();
+	}
+	swpt_dir_free(dir);
+}
+
 static void swpt_dir_free_work(struct work_struct *work)
 {
-	swpt_dir_free(container_of(to_rcu_work(work), struct swpt_dir,
-				   free_work));
+	struct swpt_dir *dir = container_of(to_rcu_work(work), struct swpt_dir,
+					    free_work);
+	unsigned int i;
+
+	for (i = dir->free_first; i < dir->free_end; i++) {
+		swpt_chunk_free(&dir->chunk[i]);
+		cond_resched();
+	}
+	swpt_dir_free(dir);
+}
+
+static void swpt_dir_free_few(struct rcu_head *rcu)
+{
+	struct swpt_dir *dir = container_of(rcu, struct swpt_dir,
+					    free_work.rcu);
+	unsigned int i;
+
+	for (i = dir->free_first; i < dir->free_end; i++)
+		swpt_chunk_free(&dir->chunk[i]);
+	swpt_dir_free(dir);
 }
 
 /*
  * Readers may still use it, and freeing many chunks is too much for a softirq.
  */
-static void swpt_dir_free_rcu(struct swpt_dir *dir)
+static void swpt_dir_free_rcu(struct swpt_dir *dir, unsigned int first,
+			      unsigned int end)
 {
+	dir->free_first = first;
+	dir->free_end = end;
+	if (end - first <= SWPT_FREE_FEW) {
+		call_rcu(&dir->free_work.rcu, swpt_dir_free_few);
+		return;
+	}
 	INIT_RCU_WORK(&dir->free_work, swpt_dir_free_work);
 	queue_rcu_work(swpt_free_wq, &dir->free_work);
 }
 
-/* Find the first run of a chunk that ends after the cursor's index. */
+/* Find the first run of a chunk that ends after index. */
 static unsigned int swpt_chunk_search(const struct swpt_chunk *chunk,
-				      struct swpt_cursor *cur)
+				      unsigned int nr, u64 index, u64 *steps)
 {
-	unsigned int lo = 0, hi = swpt_chunk_nr(chunk);
+	unsigned int lo = 0, hi = nr;
 
 	while (lo < hi) {
 		unsigned int mid = (lo + hi) / 2;
 
-		cur->steps++;
-		if (chunk->runs[mid].end > cur->index)
+		++*steps;
+		if (READ_ONCE(chunk->runs[mid].end) > index)
 			hi = mid;
 		else
 			lo = mid + 1;
+	}
+	return lo;
+}
+
+/* Find the first of nr chunks that starts after index. */
+static unsigned int swpt_dir_search(const struct swpt_dir *dir, unsigned int nr,
+				    u64 index, u64 *steps)
+{
+	unsigned int lo = 0, hi = nr;
+
+	while (lo < hi) {
+		unsigned int mid = (lo + hi) / 2;
+
+		++*steps;
+		if (swpt_key_first(swpt_chunk_key(&dir->chunk[mid])) <= index)
+			lo = mid + 1;
+		else
+			hi = mid;
 	}
 	return lo;
 }
@@ -154,7 +313,8 @@ static void swpt_cursor_init(struct swpt_cursor *cur,
 			     const struct swpt_dir *dir, u64 index)
 {
 	const struct swpt_chunk *chunk;
-	unsigned int lo = 0, hi;
+	unsigned int next;
+	u64 key;
 
 	cur->store = store;
 	cur->dir = dir;
@@ -165,38 +325,33 @@ static void swpt_cursor_init(struct swpt_cursor *cur,
 	if (!dir)
 		return;
 
-	/* The last chunk that starts at or before index. */
-	hi = dir->nr;
-	while (lo < hi) {
-		unsigned int mid = (lo + hi) / 2;
-
-		cur->steps++;
-		if (swpt_chunk_first(&dir->chunk[mid]) <= index)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (!lo)
+	next = swpt_dir_search(dir, READ_ONCE(dir->nr), index, &cur->steps);
+	if (!next)
 		return;
-	cur->chunk = lo - 1;
+	cur->chunk = next - 1;
 	chunk = &dir->chunk[cur->chunk];
-	if (swpt_chunk_dense(chunk))
-		cur->pos = min_t(u64, index - swpt_chunk_first(chunk),
-				 swpt_chunk_nr(chunk));
+	key = swpt_chunk_key(chunk);
+	if (swpt_key_dense(key))
+		cur->pos = min_t(u64, index - swpt_key_first(key),
+				 swpt_key_nr(key));
 	else
-		cur->pos = swpt_chunk_search(chunk, cur);
+		cur->pos = swpt_chunk_search(chunk, swpt_key_nr(key), index,
+					     &cur->steps);
 }
 
-/* The chunk with the next run, or NULL. */
-static const struct swpt_chunk *swpt_cursor_chunk(struct swpt_cursor *cur)
+/* The chunk with the next entry, and its key; or NULL. */
+static __always_inline const struct swpt_chunk *
+swpt_cursor_chunk(struct swpt_cursor *cur, u64 *key)
 {
 	const struct swpt_dir *dir = cur->dir;
 
 	if (!dir)
 		return NULL;
-	for (; cur->chunk < dir->nr; cur->chunk++, cur->pos = 0)
-		if (cur->pos < swpt_chunk_nr(&dir->chunk[cur->chunk]))
+	for (; cur->chunk < READ_ONCE(dir->nr); cur->chunk++, cur->pos = 0) {
+		*key = swpt_chunk_key(&dir->chunk[cur->chunk]);
+		if (cur->pos < swpt_key_nr(*key))
 			return &dir->chunk[cur->chunk];
+	}
 	return NULL;
 }
 
@@ -211,13 +366,13 @@ static void swpt_clip(struct swpt_cursor *cur, struct swpt_piece *piece,
 	cur->index = end;
 }
 
-/* The next run, from cur->index on; false at the end. */
+/* The next run or hole, from cur->index on; false at the end. */
 static __always_inline bool swpt_cursor_next(struct swpt_cursor *cur,
 					     struct swpt_piece *piece)
 {
 	const struct swpt_chunk *chunk;
 	unsigned int pos;
-	u64 start;
+	u64 start, key;
 
 	cur->steps++;
 	if (!cur->dir) {
@@ -231,26 +386,37 @@ static __always_inline bool swpt_cursor_next(struct swpt_cursor *cur,
 		return true;
 	}
 
-	chunk = swpt_cursor_chunk(cur);
+	chunk = swpt_cursor_chunk(cur, &key);
 	if (!chunk)
 		return false;
 	pos = cur->pos;
-	if (swpt_chunk_dense(chunk)) {
-		unsigned int n = 1, nr = swpt_chunk_nr(chunk);
+	if (swpt_key_dense(key)) {
+		unsigned int n = 1, nr = swpt_key_nr(key);
 
 		while (pos + n < nr &&
 		       chunk->words[pos + n] == chunk->words[pos] + n)
 			n++;
 		cur->steps += n;
-		start = swpt_chunk_first(chunk) + pos;
+		start = swpt_key_first(key) + pos;
 		swpt_clip(cur, piece, start, start + n, chunk->words[pos]);
 		cur->pos = pos + n;
 	} else {
-		start = swpt_run_start(chunk, pos);
-		swpt_clip(cur, piece, start, chunk->runs[pos].end,
+		start = swpt_run_start(chunk, key, pos);
+		swpt_clip(cur, piece, start, READ_ONCE(chunk->runs[pos].end),
 			  chunk->runs[pos].word);
 		cur->pos = pos + 1;
 	}
+	return true;
+}
+
+/* The next run, for writers: readers meet no hole. */
+static bool swpt_cursor_next_run(struct swpt_cursor *cur,
+				 struct swpt_piece *piece)
+{
+	do {
+		if (!swpt_cursor_next(cur, piece))
+			return false;
+	} while (swpt_is_hole(piece->word));
 	return true;
 }
 
@@ -271,17 +437,18 @@ static bool swpt_cursor_clip(struct swpt_cursor *cur, u64 last,
 static bool swpt_cursor_dense(struct swpt_cursor *cur, u64 last,
 			      const u64 **words, unsigned int *nr)
 {
-	const struct swpt_chunk *chunk = swpt_cursor_chunk(cur);
-	u64 index;
+	const struct swpt_chunk *chunk;
+	u64 index, key;
 
 	*nr = 0;
-	if (!chunk || !swpt_chunk_dense(chunk))
+	chunk = swpt_cursor_chunk(cur, &key);
+	if (!chunk || !swpt_key_dense(key))
 		return false;
-	index = swpt_chunk_first(chunk) + cur->pos;
+	index = swpt_key_first(key) + cur->pos;
 	if (index > last)
 		return false;
 	*words = chunk->words + cur->pos;
-	*nr = min_t(u64, swpt_chunk_nr(chunk) - cur->pos, last - index + 1);
+	*nr = min_t(u64, swpt_key_nr(key) - cur->pos, last - index + 1);
 	cur->pos += *nr;
 	cur->index = index + *nr;
 	return true;
@@ -307,8 +474,9 @@ static void swpt_store_clear(struct swpt_store *store)
 
 	RCU_INIT_POINTER(store->dir, NULL);
 	store->one.end = store->first;
+	store->blocks = false;
 	if (dir)
-		swpt_dir_free_rcu(dir);
+		swpt_dir_free_rcu(dir, 0, dir->nr);
 }
 
 /*
@@ -365,14 +533,16 @@ static bool swpt_pages_block(const struct swpt_pages *pages, u64 index,
 		word = store->one.word;
 	} else {
 		const struct swpt_chunk *chunk = &cur.dir->chunk[cur.chunk];
+		u64 key = chunk->key;
 
-		if (swpt_chunk_dense(chunk) || cur.pos >= swpt_chunk_nr(chunk))
+		if (swpt_key_dense(key) || cur.pos >= swpt_key_nr(key))
 			return false;
-		start = swpt_run_start(chunk, cur.pos);
+		start = swpt_run_start(chunk, key, cur.pos);
 		end = chunk->runs[cur.pos].end;
 		word = chunk->runs[cur.pos].word;
 	}
-	if (index < start || index >= end || !swpt_word_order(word))
+	if (index < start || index >= end || !swpt_word_order(word) ||
+	    swpt_is_hole(word))
 		return false;
 
 	size = 1ULL << swpt_word_order(word);
@@ -408,7 +578,8 @@ bool swpt_pages_next_hole(const struct swpt_pages *pages, u64 *first, u64 last,
 
 	/* A covered block can only reach into the hole from either end. */
 	while (swpt_pages_next_uncovered(pages, first, last, hole_last)) {
-		if (RB_EMPTY_ROOT(&pages->areas.rb_root))
+		if (RB_EMPTY_ROOT(&pages->areas.rb_root) ||
+		    !pages->store.blocks)
 			return true;
 		if (swpt_pages_in_covered_block(pages, *first, &block_first,
 						&block_last)) {
@@ -520,15 +691,15 @@ bool swpt_pages_count(const struct swpt_pages *pages, u64 *index, u64 *nr_runs,
 	}
 	if (!*index) {
 		*bytes += swpt_dir_bytes(dir);
-		for (i = 0; i < dir->nr; i++)
-			*bytes += swpt_chunk_bytes(&dir->chunk[i]);
+		for (i = 0; i < READ_ONCE(dir->nr); i++)
+			*bytes += swpt_key_bytes(swpt_chunk_key(&dir->chunk[i]));
 	}
 	swpt_cursor_init(&cur, store, dir, *index);
 	for (i = 0; i < SWPT_COUNT_RUNS; i++) {
 		more = swpt_cursor_next(&cur, &piece);
 		if (!more)
 			break;
-		++*nr_runs;
+		*nr_runs += !swpt_is_hole(piece.word);
 	}
 	*index = cur.index;
 	rcu_read_unlock();
@@ -582,20 +753,33 @@ void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
  */
 void swpt_builder_init(struct swpt_builder *builder)
 {
-	*builder = (struct swpt_builder){};
+	*builder = (struct swpt_builder){ .room = 1 };
 	builder->runs = &builder->one;
 }
 
-static bool swpt_builder_fits(unsigned int nr_runs, u64 npages, u64 longest)
+/* Free the array of runs that are not in a chunk. */
+static void swpt_builder_drop_runs(struct swpt_builder *builder)
 {
-	return nr_runs <= SWPT_CHUNK_RUNS ||
-	       (npages <= SWPT_CHUNK_WORDS && longest <= SWPT_DENSE_RUN);
+	if (builder->runs != &builder->one)
+		kfree(builder->runs);
+	builder->runs = &builder->one;
+	builder->room = 1;
 }
 
-static struct swpt_chunk *swpt_chunks_alloc(unsigned int nr)
+static void swpt_builder_free_runs(struct swpt_builder *builder)
 {
-	return kvmalloc(array_size(nr, sizeof(struct swpt_chunk)),
-			GFP_KERNEL_ACCOUNT);
+	swpt_builder_drop_runs(builder);
+	builder->nr_runs = 0;
+}
+
+static bool swpt_builder_fits(const struct swpt_builder *builder,
+			      unsigned int nr_runs, u64 npages, u64 longest)
+{
+	unsigned int max = builder->merging ? SWPT_MERGED_RUNS :
+					      SWPT_CHUNK_RUNS;
+
+	return nr_runs <= max ||
+	       (npages <= SWPT_CHUNK_WORDS && longest <= SWPT_DENSE_RUN);
 }
 
 /* Replace the directory's array by one of another size. */
@@ -623,66 +807,53 @@ static int swpt_builder_grow(struct swpt_builder *builder)
 		return dir->nr < dir->room ?
 			       0 : swpt_dir_resize(dir, dir->room * 2);
 
-	dir = kmalloc(sizeof(*dir), GFP_KERNEL_ACCOUNT);
-	if (!dir)
-		return -ENOMEM;
-	dir->nr = 0;
-	dir->room = 8;
-	dir->chunk = swpt_chunks_alloc(dir->room);
-	if (!dir->chunk) {
-		kfree(dir);
-		return -ENOMEM;
+	builder->dir = swpt_dir_alloc(8);
+	return builder->dir ? 0 : -ENOMEM;
+}
+
+/* Write runs as words, a word a page. Returns where the next one goes. */
+static u64 *swpt_words_fill(u64 *word, u64 start, const struct swpt_run *runs,
+			    unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		u64 next = runs[i].word, step = !swpt_is_hole(next);
+
+		for (; start < runs[i].end; start++, next += step)
+			*word++ = next;
 	}
-	atomic_long_add(swpt_dir_bytes(dir), &swpt_bytes);
-	builder->dir = dir;
-	return 0;
+	return word;
 }
 
 /* Turn the collected runs into a chunk. On failure they stay collected. */
 static int swpt_builder_emit(struct swpt_builder *builder)
 {
-	u64 npages = builder->next - builder->first;
+	unsigned int nr = builder->nr_runs;
 	struct swpt_chunk *chunk;
-	unsigned int i, n;
 	bool dense;
-	void *mem;
+	u64 npages;
 
-	if (!builder->nr_runs)
+	if (!nr)
 		return 0;
 	if (swpt_builder_grow(builder))
 		return -ENOMEM;
 
-	dense = npages <= SWPT_CHUNK_WORDS &&
+	npages = builder->runs[nr - 1].end - builder->first;
+	dense = nr > 1 && npages <= SWPT_CHUNK_WORDS &&
 		builder->longest <= SWPT_DENSE_RUN &&
-		npages * sizeof(u64) <
-			builder->nr_runs * sizeof(struct swpt_run);
-	n = dense ? npages : builder->nr_runs;
-	mem = kmalloc_array(n, dense ? sizeof(u64) : sizeof(struct swpt_run),
-			    GFP_KERNEL_ACCOUNT);
-	if (!mem)
+		npages * sizeof(u64) < nr * sizeof(struct swpt_run);
+	chunk = &builder->dir->chunk[builder->dir->nr];
+	if (swpt_chunk_alloc(chunk, builder->first, dense ? npages : nr, dense))
 		return -ENOMEM;
+	builder->dir->nr++;
+	if (dense)
+		swpt_words_fill(chunk->words, builder->first, builder->runs,
+				nr);
+	else
+		memcpy(chunk->runs, builder->runs,
+		       array_size(nr, sizeof(struct swpt_run)));
 
-	chunk = &builder->dir->chunk[builder->dir->nr++];
-	chunk->mem = mem;
-	chunk->key = builder->first << SWPT_CHUNK_SHIFT | n |
-		     (dense ? SWPT_CHUNK_DENSE : 0);
-	atomic_long_add(swpt_chunk_bytes(chunk), &swpt_bytes);
-	if (dense) {
-		u64 *word = chunk->words;
-		u64 start = builder->first;
-
-		for (i = 0; i < builder->nr_runs; i++) {
-			u64 next = builder->runs[i].word;
-
-			for (; start < builder->runs[i].end; start++)
-				*word++ = next++;
-		}
-	} else {
-		memcpy(mem, builder->runs,
-		       array_size(n, sizeof(struct swpt_run)));
-	}
-
-	builder->first = builder->next;
 	builder->nr_runs = 0;
 	builder->longest = 0;
 	return 0;
@@ -696,6 +867,24 @@ static int swpt_builder_emit(struct swpt_builder *builder)
 void swpt_builder_seek(struct swpt_builder *builder, u64 index)
 {
 	builder->next = index;
+}
+
+/* Make room for more runs: most areas have few. */
+static int swpt_builder_make_room(struct swpt_builder *builder)
+{
+	unsigned int room = builder->room > 1 ? SWPT_CHUNK_WORDS :
+						SWPT_BUILDER_ROOM;
+	struct swpt_run *runs;
+
+	runs = kmalloc_array(room, sizeof(*runs), GFP_KERNEL_ACCOUNT);
+	if (!runs)
+		return -ENOMEM;
+	memcpy(runs, builder->runs, array_size(builder->nr_runs,
+					       sizeof(*runs)));
+	swpt_builder_drop_runs(builder);
+	builder->runs = runs;
+	builder->room = room;
+	return 0;
 }
 
 /**
@@ -718,47 +907,43 @@ int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages)
 		return 0;
 	gap = nr_runs && last->end != builder->next;
 	joins = nr_runs && !gap && word == builder->expect &&
-		!(blocks && builder->split);
+		!(blocks && builder->merging);
 	longest = npages;
 	if (joins)
 		longest += last->end -
 			   (nr_runs > 1 ? last[-1].end : builder->first);
 	else
-		nr_runs++;
-	if (blocks)
+		nr_runs += 1 + gap;
+	if (blocks) {
 		longest = U64_MAX;
+		builder->blocks = true;
+	}
 	longest = max(longest, builder->longest);
 	end = builder->next + npages;
 
-	if (gap || !swpt_builder_fits(nr_runs, end - builder->first, longest)) {
-		u64 next = builder->next;
-		int rc;
+	if (!swpt_builder_fits(builder, nr_runs, end - builder->first,
+			       longest)) {
+		int rc = swpt_builder_emit(builder);
 
-		if (gap)
-			builder->next = last->end;
-		rc = swpt_builder_emit(builder);
-		builder->next = next;
 		if (rc)
 			return rc;
 		nr_runs = 1;
+		gap = false;
 		joins = false;
 		longest = blocks ? U64_MAX : npages;
 	}
 	if (!builder->nr_runs)
 		builder->first = builder->next;
 
-	if (nr_runs > 1 && builder->runs == &builder->one) {
-		struct swpt_run *runs;
-
-		runs = kmalloc_array(SWPT_CHUNK_WORDS, sizeof(*runs),
-				     GFP_KERNEL_ACCOUNT);
-		if (!runs)
-			return -ENOMEM;
-		runs[0] = builder->one;
-		builder->runs = runs;
-	}
+	if (nr_runs > builder->room && swpt_builder_make_room(builder))
+		return -ENOMEM;
 
 	last = &builder->runs[nr_runs - 1];
+	if (gap) {
+		last[-1].word = SWPT_HOLE;
+		last[-1].end = builder->next;
+		builder->gaps = true;
+	}
 	if (!joins)
 		last->word = word;
 	last->end = end;
@@ -767,15 +952,6 @@ int swpt_builder_add(struct swpt_builder *builder, u64 word, u64 npages)
 	builder->expect = word + npages;
 	builder->next = end;
 	return 0;
-}
-
-/* Free the array of runs that are not in a chunk. */
-static void swpt_builder_free_runs(struct swpt_builder *builder)
-{
-	if (builder->runs != &builder->one)
-		kfree(builder->runs);
-	builder->runs = &builder->one;
-	builder->nr_runs = 0;
 }
 
 /* Make the builder readable as a store. It can still be aborted. */
@@ -788,12 +964,8 @@ static int swpt_builder_finish(struct swpt_builder *builder,
 		store->one = builder->runs[0];
 		return 0;
 	}
-	if (builder->nr_runs) {
-		/* swpt_builder_seek() may have moved on without a run. */
-		builder->next = builder->runs[builder->nr_runs - 1].end;
-		if (swpt_builder_emit(builder))
-			return -ENOMEM;
-	}
+	if (swpt_builder_emit(builder))
+		return -ENOMEM;
 	RCU_INIT_POINTER(store->dir, builder->dir);
 	return 0;
 }
@@ -810,7 +982,7 @@ static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
 			     u64 index)
 {
 	while (piece->first + piece->npages <= index)
-		if (!swpt_cursor_next(cur, piece))
+		if (!swpt_cursor_next_run(cur, piece))
 			return false;
 	if (piece->first < index) {
 		u64 skip = index - piece->first;
@@ -824,17 +996,17 @@ static bool swpt_cursor_skip(struct swpt_cursor *cur, struct swpt_piece *piece,
 
 /* Collect into out the runs of new, and those of old where new has none. */
 static int swpt_builder_merge(struct swpt_builder *out,
-			      const struct swpt_store *old,
-			      const struct swpt_store *new)
+			      const struct swpt_dir *old,
+			      const struct swpt_dir *new)
 {
 	struct swpt_piece old_piece, new_piece;
 	struct swpt_cursor old_cur, new_cur;
 	bool have_old, have_new;
 
-	swpt_cursor_at(&old_cur, old, 0);
-	swpt_cursor_at(&new_cur, new, 0);
-	have_old = swpt_cursor_next(&old_cur, &old_piece);
-	have_new = swpt_cursor_next(&new_cur, &new_piece);
+	swpt_cursor_init(&old_cur, NULL, old, 0);
+	swpt_cursor_init(&new_cur, NULL, new, 0);
+	have_old = swpt_cursor_next_run(&old_cur, &old_piece);
+	have_new = swpt_cursor_next_run(&new_cur, &new_piece);
 	while (have_old || have_new) {
 		if (have_old &&
 		    (!have_new || old_piece.first < new_piece.first)) {
@@ -856,7 +1028,7 @@ static int swpt_builder_merge(struct swpt_builder *out,
 			if (have_old)
 				have_old = swpt_cursor_skip(&old_cur,
 							    &old_piece, end);
-			have_new = swpt_cursor_next(&new_cur, &new_piece);
+			have_new = swpt_cursor_next_run(&new_cur, &new_piece);
 		}
 	}
 	return 0;
@@ -870,9 +1042,362 @@ static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
 	return dir;
 }
 
+/*
+ * Commit: adds what a builder has to a store that readers use. One that fits
+ * into a chunk is written behind its last run, or into a copy of the chunk;
+ * otherwise the chunks that it overlaps are merged with it.
+ */
+
+/* The chunks of a store; a single run counts as one. */
+struct swpt_old {
+	struct swpt_dir *dir;
+	struct swpt_dir single;
+	struct swpt_chunk one;
+};
+
+static void swpt_old_init(struct swpt_old *old, struct swpt_store *store,
+			  struct swpt_dir *dir)
+{
+	old->dir = dir;
+	if (dir)
+		return;
+	old->dir = &old->single;
+	old->one.key = swpt_key(store->first, 1, false);
+	old->one.runs = &store->one;
+	old->single.nr = 1;
+	old->single.room = 0;
+	old->single.chunk = &old->one;
+}
+
+/*
+ * Publish a directory in which the n chunks of new replace those from first to
+ * end of the old one. Takes over the chunks.
+ */
+static int swpt_store_splice(struct swpt_store *store, struct swpt_old *old,
+			     unsigned int first, unsigned int end,
+			     const struct swpt_chunk *new, unsigned int n)
+{
+	unsigned int nr = old->dir->nr, total = nr - (end - first) + n;
+	struct swpt_dir *dir;
+
+	if (first == nr && total <= old->dir->room) {
+		memcpy(old->dir->chunk + nr, new, array_size(n, sizeof(*new)));
+		/* Pairs with the dependency in swpt_cursor_init(). */
+		smp_wmb();
+		WRITE_ONCE(old->dir->nr, total);
+		return 0;
+	}
+	dir = swpt_dir_alloc(roundup_pow_of_two(total));
+	if (!dir)
+		return -ENOMEM;
+	dir->nr = total;
+	memcpy(dir->chunk, old->dir->chunk, array_size(first, sizeof(*new)));
+	memcpy(dir->chunk + first, new, array_size(n, sizeof(*new)));
+	memcpy(dir->chunk + first + n, old->dir->chunk + end,
+	       array_size(nr - end, sizeof(*new)));
+	/* store->one may be in use by a reader that found no directory. */
+	rcu_assign_pointer(store->dir, dir);
+	if (old->dir != &old->single)
+		swpt_dir_free_rcu(old->dir, first, end);
+	return 0;
+}
+
+/*
+ * Runs of a chunk, as they are written: nr of them, the last one from start to
+ * end. Others may read those that were there before.
+ */
+struct swpt_out {
+	struct swpt_run *runs;
+	unsigned int nr;
+	u64 start;
+	u64 end;
+};
+
+/* Blocks stay apart, because the new one has a pin of its own. */
+static bool swpt_out_joins(const struct swpt_out *out, u64 word)
+{
+	u64 last = out->nr ? out->runs[out->nr - 1].word : SWPT_HOLE;
+
+	return !swpt_word_order(last) && word == last + (out->end - out->start);
+}
+
+static void swpt_out_add(struct swpt_out *out, u64 word, u64 end)
+{
+	if (swpt_out_joins(out, word)) {
+		WRITE_ONCE(out->runs[out->nr - 1].end, end);
+	} else {
+		out->runs[out->nr].word = word;
+		out->runs[out->nr++].end = end;
+		out->start = out->end;
+	}
+	out->end = end;
+}
+
+static void swpt_out_add_runs(struct swpt_out *out,
+			      const struct swpt_builder *builder)
+{
+	unsigned int i;
+
+	for (i = 0; i < builder->nr_runs; i++)
+		swpt_out_add(out, builder->runs[i].word, builder->runs[i].end);
+}
+
+/*
+ * Write new runs behind those of a chunk. -ENOSPC: there is no room; -EAGAIN:
+ * nor is there in its memory, but a chunk may have more.
+ */
+static int swpt_append_runs(struct swpt_chunk *chunk,
+			    const struct swpt_builder *builder)
+{
+	unsigned int nr = swpt_key_nr(chunk->key), total;
+	u64 first = swpt_key_first(chunk->key), key;
+	struct swpt_out out = {
+		.runs = chunk->runs,
+		.nr = nr,
+		.start = swpt_run_start(chunk, chunk->key, nr - 1),
+		.end = chunk->runs[nr - 1].end,
+	};
+
+	total = nr + builder->nr_runs;
+	if (out.end < builder->first)
+		total++;
+	else if (swpt_out_joins(&out, builder->runs->word))
+		total--;
+	if (total > SWPT_CHUNK_RUNS)
+		return -ENOSPC;
+	key = swpt_key(first, total, false);
+	if (swpt_key_bytes(key) != swpt_key_bytes(chunk->key))
+		return -EAGAIN;
+
+	if (out.end < builder->first)
+		swpt_out_add(&out, SWPT_HOLE, builder->first);
+	swpt_out_add_runs(&out, builder);
+	swpt_chunk_grow(chunk, key);
+	return 0;
+}
+
+/* Make a copy of a chunk of runs that has new ones. -ENOSPC: too many. */
+static int swpt_insert_runs(const struct swpt_chunk *chunk,
+			    const struct swpt_builder *builder,
+			    struct swpt_chunk *copy)
+{
+	u64 start = swpt_key_first(chunk->key), first = builder->first;
+	u64 end = builder->runs[builder->nr_runs - 1].end, steps = 0;
+	unsigned int nr = swpt_key_nr(chunk->key), head, tail, max;
+	const struct swpt_run *runs = chunk->runs;
+	struct swpt_out out;
+
+	/* The first ones that end after the start and the end of the new ones */
+	head = swpt_chunk_search(chunk, nr, first, &steps);
+	tail = swpt_chunk_search(chunk, nr, end, &steps);
+	/* On either side a part of a run or a hole */
+	max = head + 1 + builder->nr_runs + 1 + nr - tail;
+	if (max > SWPT_CHUNK_RUNS)
+		return -ENOSPC;
+	if (swpt_chunk_alloc(copy, min(start, first), max, false))
+		return -ENOMEM;
+
+	memcpy(copy->runs, runs, array_size(head, sizeof(*runs)));
+	out.runs = copy->runs;
+	out.nr = head;
+	out.start = head ? swpt_run_start(chunk, chunk->key, head - 1) : first;
+	out.end = min(first, swpt_run_start(chunk, chunk->key, head));
+	if (out.end < first)
+		swpt_out_add(&out, head < nr ? runs[head].word : SWPT_HOLE,
+			     first);
+	swpt_out_add_runs(&out, builder);
+	if (end < start) {
+		swpt_out_add(&out, SWPT_HOLE, start);
+	} else if (tail < nr) {
+		u64 word = runs[tail].word;
+
+		if (!swpt_is_hole(word))
+			word += end - swpt_run_start(chunk, chunk->key, tail);
+		swpt_out_add(&out, word, runs[tail].end);
+		tail++;
+	}
+	memcpy(out.runs + out.nr, runs + tail,
+	       array_size(nr - tail, sizeof(*runs)));
+	swpt_chunk_shrink(copy, out.nr + nr - tail);
+	return 0;
+}
+
+/* Would words from first to end be too long a run, with those beside them? */
+static bool swpt_words_long(const struct swpt_chunk *chunk, u64 first, u64 end,
+			    const struct swpt_builder *builder)
+{
+	const struct swpt_run *last = builder->runs + builder->nr_runs - 1;
+	u64 start = swpt_key_first(chunk->key), length = builder->longest;
+	u64 word = builder->runs->word, stop = swpt_chunk_end(chunk);
+
+	while (first > start && first <= stop && length <= SWPT_DENSE_RUN &&
+	       chunk->words[first - 1 - start] == word - 1) {
+		first--;
+		word--;
+		length++;
+	}
+	word = last->word + (end - (builder->nr_runs > 1 ? last[-1].end :
+							   builder->first));
+	while (end >= start && end < stop && length <= SWPT_DENSE_RUN &&
+	       chunk->words[end - start] == word) {
+		end++;
+		word++;
+		length++;
+	}
+	return length > SWPT_DENSE_RUN;
+}
+
+static void swpt_words_hole(const struct swpt_chunk *chunk, u64 index, u64 end)
+{
+	for (; index < end; index++)
+		chunk->words[index - swpt_key_first(chunk->key)] = SWPT_HOLE;
+}
+
+/*
+ * Place new runs in a dense chunk: behind its words, if append is set, or in a
+ * copy. -ENOSPC, -EAGAIN: as swpt_append_runs().
+ */
+static int swpt_place_words(struct swpt_chunk *chunk, bool append,
+			    const struct swpt_builder *builder,
+			    struct swpt_chunk *copy)
+{
+	u64 start = swpt_key_first(chunk->key), stop = swpt_chunk_end(chunk);
+	u64 first = builder->first, low = min(start, first), key;
+	u64 end = builder->runs[builder->nr_runs - 1].end;
+	u64 npages = max(stop, end) - low;
+
+	if (npages > SWPT_CHUNK_WORDS ||
+	    npages > stop - start + end - first + SWPT_DENSE_HOLE ||
+	    swpt_words_long(chunk, first, end, builder))
+		return -ENOSPC;
+	if (!append) {
+		if (swpt_chunk_alloc(copy, low, npages, true))
+			return -ENOMEM;
+		memcpy(copy->words + (start - low), chunk->words,
+		       array_size(stop - start, sizeof(u64)));
+		chunk = copy;
+	}
+	key = swpt_key(low, npages, true);
+	if (swpt_key_bytes(key) != swpt_key_bytes(chunk->key))
+		return -EAGAIN;
+	swpt_words_hole(chunk, stop, first);
+	swpt_words_hole(chunk, end, start);
+	swpt_words_fill(chunk->words + (first - low), first, builder->runs,
+			builder->nr_runs);
+	if (append)
+		swpt_chunk_grow(chunk, key);
+	return 0;
+}
+
+/*
+ * Place new runs in the chunk at an index of the directory. Returns as
+ * swpt_append_runs(), or -ENOMEM.
+ */
+static int swpt_store_place_at(struct swpt_store *store, struct swpt_old *old,
+			       unsigned int at,
+			       const struct swpt_builder *builder)
+{
+	struct swpt_chunk *chunk = &old->dir->chunk[at], copy;
+	bool append = old->dir != &old->single && at == old->dir->nr - 1 &&
+		      builder->first >= swpt_chunk_end(chunk);
+	int rc;
+
+	if (swpt_key_dense(chunk->key))
+		rc = swpt_place_words(chunk, append, builder, &copy);
+	else if (append)
+		rc = swpt_append_runs(chunk, builder);
+	else
+		rc = swpt_insert_runs(chunk, builder, &copy);
+	if (rc || append)
+		return rc;
+	rc = swpt_store_splice(store, old, at, at + 1, &copy, 1);
+	if (rc)
+		swpt_chunk_free(&copy);
+	return rc;
+}
+
+/*
+ * Place new runs without a gap in the chunk that they overlap, or in the one
+ * before or after them. Returns as swpt_store_place_at().
+ */
+static int swpt_store_place(struct swpt_store *store, struct swpt_old *old,
+			    const struct swpt_builder *builder)
+{
+	const struct swpt_chunk *chunk = old->dir->chunk;
+	unsigned int nr = old->dir->nr, next;
+	u64 steps = 0;
+	int rc;
+
+	next = swpt_dir_search(old->dir, nr, builder->first, &steps);
+	if (next < nr && swpt_key_first(chunk[next].key) <
+				 builder->runs[builder->nr_runs - 1].end)
+		return -ENOSPC;
+	if (next) {
+		rc = swpt_store_place_at(store, old, next - 1, builder);
+		if (rc != -ENOSPC || next == nr ||
+		    swpt_chunk_end(&chunk[next - 1]) > builder->first)
+			return rc;
+	}
+	return swpt_store_place_at(store, old, next, builder);
+}
+
+/* Merge the chunks that new runs overlap, and the last one if asked to. */
+static int swpt_store_merge(struct swpt_store *store, struct swpt_old *old,
+			    struct swpt_builder *builder, bool with_last)
+{
+	unsigned int nr = old->dir->nr, first, end;
+	struct swpt_builder merged, *from = builder;
+	struct swpt_store unused;
+	struct swpt_dir part;
+	u64 steps = 0;
+	int rc;
+
+	rc = swpt_builder_finish(builder, &unused, true);
+	if (rc)
+		return rc;
+	first = swpt_dir_search(old->dir, nr,
+				swpt_key_first(builder->dir->chunk->key),
+				&steps);
+	end = swpt_dir_search(old->dir, nr,
+			      swpt_chunk_end(&builder->dir->chunk
+						      [builder->dir->nr - 1]) -
+				      1,
+			      &steps);
+	if (first && (with_last ||
+		      swpt_chunk_end(&old->dir->chunk[first - 1]) >
+			      swpt_key_first(builder->dir->chunk->key)))
+		first--;
+
+	if (old->dir == &old->single) {
+		first = 0;
+		end = 1;
+	}
+
+	swpt_builder_init(&merged);
+	merged.merging = true;
+	if (first < end) {
+		from = &merged;
+		part.chunk = old->dir->chunk + first;
+		part.nr = end - first;
+		rc = swpt_builder_merge(&merged, &part, builder->dir);
+		if (!rc)
+			rc = swpt_builder_finish(&merged, &unused, true);
+	}
+	if (!rc)
+		rc = swpt_store_splice(store, old, first, end, from->dir->chunk,
+				       from->dir->nr);
+	if (!rc) {
+		swpt_dir_free(from->dir);
+		from->dir = NULL;
+		swpt_builder_abort(builder, NULL, NULL);
+	}
+	swpt_builder_abort(&merged, NULL, NULL);
+	return rc;
+}
+
 /**
  * swpt_builder_commit() - File what was collected.
- * @builder: builder; used up on success
+ * @builder: builder with at least one run; used up on success
  * @pages: pages object that the runs are added to
  *
  * Areas may be added to @pages after this, not before.
@@ -881,22 +1406,22 @@ static struct swpt_dir *swpt_dir_trim(struct swpt_dir *dir)
  */
 int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 {
-	struct swpt_store store, *dst = &pages->store;
-	struct swpt_dir *old = swpt_store_dir(dst);
-	struct swpt_builder merged;
+	struct swpt_store *dst = &pages->store, store;
+	struct swpt_dir *dir = swpt_store_dir(dst);
+	struct swpt_old old;
 	int rc;
 
-	rc = swpt_builder_finish(builder, &store, false);
-	if (rc)
-		return rc;
-
 	if (RB_EMPTY_ROOT(&pages->areas.rb_root)) {
+		rc = swpt_builder_finish(builder, &store, false);
+		if (rc)
+			return rc;
 		/*
 		 * There are no readers: the order of the stores does not
 		 * matter.
 		 */
 		dst->first = store.first;
 		dst->one = store.one;
+		dst->blocks = builder->blocks;
 		if (builder->dir)
 			rcu_assign_pointer(dst->dir,
 					   swpt_dir_trim(builder->dir));
@@ -904,25 +1429,16 @@ int swpt_builder_commit(struct swpt_builder *builder, struct swpt_pages *pages)
 		return 0;
 	}
 
-	/*
-	 * Blocks stay apart: a run that continues one by its PFN may be the
-	 * other half of that block, with a pin of its own.
-	 */
-	swpt_builder_init(&merged);
-	merged.split = true;
-	rc = swpt_builder_merge(&merged, dst, &store);
-	if (!rc)
-		rc = swpt_builder_finish(&merged, &store, true);
-	if (rc) {
-		swpt_builder_abort(&merged, NULL, NULL);
+	swpt_old_init(&old, dst, dir);
+	rc = -ENOSPC;
+	if (!builder->dir && !builder->gaps)
+		rc = swpt_store_place(dst, &old, builder);
+	if (rc == -ENOSPC || rc == -EAGAIN)
+		rc = swpt_store_merge(dst, &old, builder, rc == -EAGAIN);
+	if (rc)
 		return rc;
-	}
-	/* dst->one may be in use by a reader that found no directory. */
-	rcu_assign_pointer(dst->dir, swpt_dir_trim(merged.dir));
-	if (old)
-		swpt_dir_free_rcu(old);
-	swpt_builder_free_runs(&merged);
-	swpt_builder_abort(builder, NULL, NULL);
+	dst->blocks |= builder->blocks;
+	swpt_builder_free_runs(builder);
 	return 0;
 }
 
@@ -943,16 +1459,17 @@ void swpt_builder_abort(struct swpt_builder *builder, swpt_release_fn release,
 		struct swpt_piece piece;
 
 		swpt_cursor_init(&cur, NULL, builder->dir, 0);
-		while (swpt_cursor_next(&cur, &piece))
+		while (swpt_cursor_next_run(&cur, &piece))
 			release(arg, &piece.word, 1, piece.npages);
 	}
 	for (i = 0; release && i < builder->nr_runs; i++) {
-		release(arg, &builder->runs[i].word, 1,
-			builder->runs[i].end - start);
+		if (!swpt_is_hole(builder->runs[i].word))
+			release(arg, &builder->runs[i].word, 1,
+				builder->runs[i].end - start);
 		start = builder->runs[i].end;
 	}
 	if (builder->dir)
-		swpt_dir_free(builder->dir);
+		swpt_dir_free_all(builder->dir);
 	builder->dir = NULL;
 	swpt_builder_free_runs(builder);
 }
@@ -1208,16 +1725,18 @@ static __always_inline bool swpt_tail_add(struct swpt_tail *tail, u64 phys,
 static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 			       u64 end, unsigned int shift)
 {
-	const struct swpt_chunk *chunk = swpt_cursor_chunk(cur);
 	struct swpt_tail tail = swpt_runs_tail(runs);
-	u64 first = cur->index, index = first;
-	unsigned int pos = cur->pos, nr;
+	u64 first = cur->index, index = first, key;
+	const struct swpt_chunk *chunk;
+	unsigned int pos, nr;
 
+	chunk = swpt_cursor_chunk(cur, &key);
 	if (!chunk)
 		return 0;
-	nr = swpt_chunk_nr(chunk);
-	if (swpt_chunk_dense(chunk)) {
-		if (swpt_chunk_first(chunk) + pos != index)
+	pos = cur->pos;
+	nr = swpt_key_nr(key);
+	if (swpt_key_dense(key)) {
+		if (swpt_key_first(key) + pos != index)
 			return 0;
 		nr = min_t(u64, nr, pos + (end - index));
 		for (; pos < nr; pos++)
@@ -1226,16 +1745,18 @@ static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 				break;
 		index += pos - cur->pos;
 	} else {
-		if (swpt_run_start(chunk, pos) != index)
+		if (swpt_run_start(chunk, key, pos) != index)
 			return 0;
-		for (; pos < nr && chunk->runs[pos].end <= end; pos++) {
+		for (; pos < nr; pos++) {
 			const struct swpt_run *run = &chunk->runs[pos];
+			u64 run_end = READ_ONCE(run->end);
 
-			if (!swpt_tail_add(&tail,
+			if (run_end > end ||
+			    !swpt_tail_add(&tail,
 					   swpt_word_pfn(run->word) << shift,
-					   (run->end - index) << shift))
+					   (run_end - index) << shift))
 				break;
-			index = run->end;
+			index = run_end;
 		}
 	}
 	runs->nr = tail.run + 1 - runs->run;

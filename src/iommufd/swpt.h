@@ -58,6 +58,7 @@ struct swpt_run {
  * @dir: directory of the chunks that hold the runs; NULL: @one is all there is
  * @first: index of the first page of @one
  * @one: the only run; empty when its end is @first
+ * @blocks: some runs may be of blocks
  * @lock: the lock that serialises writers, for lockdep; never taken here. NULL:
  *	there is only one writer
  */
@@ -65,6 +66,7 @@ struct swpt_store {
 	struct swpt_dir __rcu *dir;
 	u64 first;
 	struct swpt_run one;
+	bool blocks;
 	struct mutex *lock;	/* see above */
 };
 
@@ -135,23 +137,30 @@ struct swpt_piece {
  * @dir: complete chunks
  * @runs: runs not yet in a chunk: &@one, or an allocated array
  * @nr_runs: number of these
+ * @room: size of that array
  * @first: index of the first page of @runs
  * @next: index where the next run starts
  * @longest: pages of the longest run in @runs
  * @expect: word that would continue the last run
  * @one: room for a single run
- * @split: keep runs of blocks apart even where they continue each other
+ * @blocks: some runs are of blocks
+ * @gaps: there are holes between the runs
+ * @merging: they were pinned at different times: keep runs of blocks apart even
+ *	where they continue each other, and do not fill chunks
  */
 struct swpt_builder {
 	struct swpt_dir *dir;
 	struct swpt_run *runs;
 	unsigned int nr_runs;
+	unsigned int room;
 	u64 first;
 	u64 next;
 	u64 longest;
 	u64 expect;
 	struct swpt_run one;
-	bool split;
+	bool blocks;
+	bool gaps;
+	bool merging;
 };
 
 /**

@@ -32,6 +32,9 @@ static long test_unlocked;
 
 #include "../../src/iommufd/swpt.c"
 
+/* Bytes that were ever allocated, which shows how much is copied. */
+static unsigned long test_bytes;
+
 atomic_long_t noiommufd_test_allocated;
 long noiommufd_test_fail_after = -1;
 
@@ -51,6 +54,7 @@ void *noiommufd_test_alloc(size_t size, gfp_t gfp)
 	if (noiommufd_test_alloc_fails())
 		return NULL;
 	mem = kvmalloc_node(size, gfp, NUMA_NO_NODE);
+	test_bytes += size;
 	if (mem)
 		atomic_long_inc(&noiommufd_test_allocated);
 	return mem;
@@ -866,6 +870,7 @@ static struct kunit_suite swpt_share_suite = {
  */
 
 #define WALK_AREAS	48
+#define WALK_PIECES	900
 #define WALK_PAGES	4
 /* Fewer steps with KASAN, which makes each one slow. */
 #define WALK_STEPS	(IS_ENABLED(CONFIG_KASAN) ? 1500 : 6000)
@@ -875,6 +880,8 @@ struct walk_case {
 	enum test_shape shape;
 	u64 granule;		/* pages; areas are multiples of it */
 	u64 granules;		/* size of a pages object */
+	u64 piece;		/* most granules of an area; 0: all */
+	unsigned int fail;	/* one in so many MAPs lacks memory; 0: none */
 };
 
 static const struct walk_case walk_cases[] = {
@@ -884,6 +891,13 @@ static const struct walk_case walk_cases[] = {
 	{ "huge in a row", TEST_HUGE_CONTIG, 128, 64 },
 	{ "mixed", TEST_MIXED, 5, 600 },
 	{ "1 TiB in one run", TEST_ONE, 1 << 18, 1 << 10 },
+	{ "scattered pieces", TEST_SCATTERED, 1, 3000, 1, 16 },
+	{ "pieces far apart", TEST_SCATTERED, 1, 60000, 3, 16 },
+	{ "huge pieces", TEST_HUGE, 100, 3000, 6, 16 },
+	{ "huge pieces in a row", TEST_HUGE_CONTIG, 100, 3000, 6, 16 },
+	{ "mixed pieces", TEST_MIXED, 1, 3000, 20, 16 },
+	{ "pieces of one run", TEST_ONE, 1, 3000, 2, 16 },
+	{ "both", TEST_MIXED, 1, 3000, 300, 16 },
 };
 
 static void walk_desc(const struct walk_case *walk, char *desc)
@@ -904,7 +918,8 @@ struct walk_state {
 	struct rnd_state rnd;
 	struct swpt swpt;
 	struct test_pages pages[WALK_PAGES];
-	struct walk_area area[WALK_AREAS];
+	struct walk_area area[WALK_PIECES];
+	unsigned int nr_areas;
 	struct xarray model;	/* granule of IOVA -> area + 1, as a value */
 };
 
@@ -929,15 +944,20 @@ static void walk_map(struct kunit *test, struct walk_state *w, unsigned int i)
 	int rc;
 
 	area->pages = &w->pages[walk_random(w, WALK_PAGES)];
-	n = 1 + walk_random(w, w->walk->granules / (1 + walk_random(w, 16)));
+	n = w->walk->piece ?: w->walk->granules / (1 + walk_random(w, 16));
+	n = 1 + walk_random(w, n);
 	from = walk_random(w, w->walk->granules - n + 1);
 	start = walk_random(w, 8 * w->walk->granules);
 	for (k = 0; k < n; k++)
 		overlap |= !!xa_load(&w->model, start + k);
 	at = walk_bytes(w, start);
+	if (w->walk->fail && !walk_random(w, w->walk->fail))
+		noiommufd_test_fail_after = walk_random(w, 5);
 	rc = test_map(&w->swpt, &area->swpt, area->pages, walk_bytes(w, from),
 		      at, walk_bytes(w, n));
-	KUNIT_ASSERT_EQ(test, overlap ? -EEXIST : 0, rc);
+	if (rc != -ENOMEM || !w->walk->fail)
+		KUNIT_ASSERT_EQ(test, overlap ? -EEXIST : 0, rc);
+	noiommufd_test_fail_after = -1;
 	if (rc)
 		return;
 	area->mapped = true;
@@ -990,15 +1010,73 @@ static long walk_count_pins(struct walk_state *w, struct test_pages *pages)
 	unsigned int i;
 
 	for (index = 0; index < granules; index++) {
-		for (i = 0; i < WALK_AREAS; i++)
+		for (i = 0; i < w->nr_areas; i++)
 			if (w->area[i].mapped && w->area[i].pages == pages &&
 			    w->area[i].swpt.first_index <= index * granule &&
 			    w->area[i].swpt.last_index >= index * granule)
 				break;
-		n = i < WALK_AREAS ? granule : 0;
+		n = i < w->nr_areas ? granule : 0;
 		held += n;
 	}
 	return held;
+}
+
+/*
+ * The chunks of a store are sorted, and none is too long. Each has the right
+ * words for the pages that an area covers.
+ */
+static void walk_check_store(struct kunit *test, struct walk_state *w,
+			     struct test_pages *pages)
+{
+	struct swpt_store *store = &pages->swpt.store;
+	struct swpt_dir *dir = swpt_store_dir(store);
+	u64 end = 0, i, run;
+	unsigned int c, pos;
+
+	for (c = 0; dir && c < dir->nr; c++) {
+		const struct swpt_chunk *chunk = &dir->chunk[c];
+		unsigned int nr = swpt_key_nr(chunk->key);
+
+		KUNIT_ASSERT_GE(test, swpt_key_first(chunk->key), end);
+		KUNIT_ASSERT_GT(test, nr, 0U);
+		end = swpt_key_first(chunk->key);
+		if (!swpt_key_dense(chunk->key)) {
+			KUNIT_ASSERT_LE(test, nr, SWPT_CHUNK_RUNS);
+			for (pos = 0; pos < nr; pos++) {
+				KUNIT_ASSERT_GT(test, chunk->runs[pos].end, end);
+				end = chunk->runs[pos].end;
+			}
+			continue;
+		}
+		end += nr;
+		KUNIT_ASSERT_LE(test, nr, SWPT_CHUNK_WORDS);
+		for (pos = 1, run = 1; pos < nr; pos++) {
+			if (chunk->words[pos] == chunk->words[pos - 1] + 1)
+				run++;
+			else
+				run = 1;
+			KUNIT_ASSERT_LE(test, run, SWPT_DENSE_RUN);
+		}
+	}
+	for (i = 0; i < w->nr_areas; i++) {
+		struct swpt_area *area = &w->area[i].swpt;
+		u64 index = area->first_index, phys, length, step;
+
+		if (!w->area[i].mapped || w->area[i].pages != pages)
+			continue;
+		for (; index <= area->last_index; index += step) {
+			u64 at = (index << 12) - area->start_byte;
+
+			length = 1;
+			KUNIT_ASSERT_EQ(test, 0,
+					test_lookup(&w->swpt, area->iova + at,
+						    &phys, &length));
+			KUNIT_ASSERT_EQ(test, phys >> 12,
+					test_pfn(pages, index));
+			test_word(pages, index, &step);
+			step = min(step, w->walk->granule);
+		}
+	}
 }
 
 static void swpt_test_random_walk(struct kunit *test)
@@ -1010,6 +1088,7 @@ static void swpt_test_random_walk(struct kunit *test)
 	w = kunit_kzalloc(test, sizeof(*w), GFP_KERNEL);
 	KUNIT_ASSERT_TRUE(test, w);
 	w->walk = test->param_value;
+	w->nr_areas = w->walk->piece ? WALK_PIECES : WALK_AREAS;
 	prandom_seed_state(&w->rnd, seed);
 	kunit_info(test, "seed %u\n", seed);
 	xa_init(&w->model);
@@ -1020,7 +1099,7 @@ static void swpt_test_random_walk(struct kunit *test)
 	}
 
 	for (step = 0; step < WALK_STEPS; step++) {
-		i = walk_random(w, WALK_AREAS);
+		i = walk_random(w, w->nr_areas);
 		if (!w->area[i].mapped)
 			walk_map(test, w, i);
 		else if (!walk_random(w, 3))
@@ -1034,6 +1113,7 @@ static void swpt_test_random_walk(struct kunit *test)
 			u64 npages = w->walk->granules * w->walk->granule;
 			long held = walk_count_pins(w, pages);
 
+			walk_check_store(test, w, pages);
 			KUNIT_ASSERT_EQ(test, npages - held,
 					swpt_pages_nr_uncovered(&pages->swpt, 0,
 								npages - 1));
@@ -1044,7 +1124,7 @@ static void swpt_test_random_walk(struct kunit *test)
 		cond_resched();
 	}
 
-	for (i = 0; i < WALK_AREAS; i++)
+	for (i = 0; i < w->nr_areas; i++)
 		if (w->area[i].mapped)
 			walk_unmap(w, i);
 	for (i = 0; i < WALK_PAGES; i++)
@@ -1347,10 +1427,7 @@ static void swpt_test_footprint(struct kunit *test)
 			bytes += sizeof(*dir) +
 				 dir->room * sizeof(dir->chunk[0]);
 			for (j = 0; j < dir->nr; j++)
-				bytes += swpt_chunk_nr(&dir->chunk[j]) *
-					 (swpt_chunk_dense(&dir->chunk[j]) ?
-						  sizeof(u64) :
-						  sizeof(struct swpt_run));
+				bytes += swpt_key_bytes(dir->chunk[j].key);
 		}
 		KUNIT_EXPECT_LE(test, bytes, cases[i].max);
 		KUNIT_EXPECT_EQ(test, bytes, swpt_table_bytes() - before);
@@ -1364,7 +1441,92 @@ static void swpt_test_footprint(struct kunit *test)
 	}
 }
 
+/*
+ * What is copied for a piece of an area that is pinned by pieces does not grow
+ * with their number, but for the directory. In order, nearly nothing is.
+ */
+struct piece_case {
+	const char *name;
+	enum test_shape shape;
+	u64 step;		/* from piece to piece */
+	int order;		/* 1: ascending, -1: descending, 0: random */
+	unsigned long bytes;	/* most for a piece, on average */
+	unsigned int chunks;
+};
+
+#define PIECES		4000
+
+static const struct piece_case piece_cases[] = {
+	{ "ascending", TEST_SCATTERED, 1, 1, 200, 9 },
+	{ "ascending, apart", TEST_SCATTERED, 3, 1, 400, 33 },
+	{ "ascending, far apart", TEST_SCATTERED, 100, 1, 400, 33 },
+	{ "ascending, one run", TEST_ONE, 1, 1, 8, 1 },
+	{ "descending", TEST_SCATTERED, 1, -1, 6000, 17 },
+	{ "descending, far apart", TEST_SCATTERED, 100, -1, 6000, 65 },
+	{ "random", TEST_SCATTERED, 1, 0, 6000, 33 },
+	{ "random, far apart", TEST_SCATTERED, 100, 0, 6000, 65 },
+	{ "random, one run", TEST_ONE, 1, 0, 6000, 33 },
+};
+
+static void piece_desc(const struct piece_case *pieces, char *desc)
+{
+	strscpy(desc, pieces->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(piece, piece_cases, piece_desc);
+
+static void swpt_test_pieces(struct kunit *test)
+{
+	const struct piece_case *pieces = test->param_value;
+	struct test_pages pages;
+	struct swpt_area *area;
+	struct rnd_state rnd;
+	struct swpt_dir *dir;
+	unsigned long bytes;
+	struct swpt swpt;
+	u32 *order, i, j;
+
+	area = kvmalloc_node(array_size(PIECES, sizeof(*area)), GFP_KERNEL,
+			     NUMA_NO_NODE);
+	order = kunit_kmalloc_array(test, PIECES, sizeof(*order), GFP_KERNEL);
+	KUNIT_ASSERT_TRUE(test, area && order);
+	prandom_seed_state(&rnd, 1);
+	for (i = 0; i < PIECES; i++)
+		order[i] = pieces->order < 0 ? PIECES - 1 - i : i;
+	for (i = PIECES - 1; i && !pieces->order; i--) {
+		j = prandom_u32_state(&rnd) % (i + 1);
+		swap(order[i], order[j]);
+	}
+
+	swpt_init(&swpt, 12);
+	test_pages_init(&pages, pieces->shape, 1 << 18);
+	bytes = test_bytes;
+	for (i = 0; i < PIECES; i++) {
+		u64 at = order[i] * pieces->step << 12;
+
+		KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &area[i], &pages, at,
+						  at, 1 << 12));
+		if (i % 64 == 0)
+			cond_resched();
+	}
+	bytes = test_bytes - bytes;
+	dir = swpt_store_dir(&pages.swpt.store);
+	kunit_info(test, "%s: %lu bytes a piece, %u chunks\n", pieces->name,
+		   bytes / PIECES, dir->nr);
+	KUNIT_EXPECT_LE(test, bytes / PIECES, pieces->bytes);
+	KUNIT_EXPECT_LE(test, dir->nr, pieces->chunks);
+	for (i = 0; i < PIECES; i++)
+		EXPECT_LOOKUP(test, &swpt, area[i].iova, 1,
+			      test_pfn(&pages, area[i].first_index) << 12, 1);
+	for (i = 0; i < PIECES; i++)
+		test_unmap(&swpt, &area[i], &pages);
+	test_expect_unpinned(test, &pages);
+	test_settle();
+	kvfree(area);
+}
+
 static struct kunit_case swpt_cost_cases[] = {
+	KUNIT_CASE_PARAM(swpt_test_pieces, piece_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_alloc_fails, test_shape_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_steps, test_shape_gen_params),
 	KUNIT_CASE(swpt_test_footprint),

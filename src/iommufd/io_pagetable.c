@@ -173,25 +173,24 @@ static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 			      u64 length, u64 alignment, u64 page_offset,
 			      u64 *iova)
 {
-	struct noiommu_area *area = noiommu_area_first(iopt, start, last);
+	u64 gap_last;
+
+	lockdep_assert_held(&iopt->iova_rwsem);
 
 	for (;;) {
-		bool final = !area || area->swpt.iova > last;
-
 		if (noiommu_walk_step())
 			return false;
-		*iova = start;
-		if (final)
-			return noiommu_fit_iova(iova, last, length, alignment,
-						page_offset);
-		if (area->swpt.iova > start &&
-		    noiommu_fit_iova(iova, area->swpt.iova - 1, length,
-				     alignment, page_offset))
-			return true;
-		if (area->swpt.last >= last)
+		gap_last = last;
+		if (!swpt_next_gap(&iopt->swpt, &start, &gap_last, length))
 			return false;
-		start = area->swpt.last + 1;
-		area = noiommu_area_next(area);
+		*iova = start;
+		if (noiommu_fit_iova(iova, gap_last, length, alignment,
+				     page_offset))
+			return true;
+		/* Wide enough, but not where it is aligned */
+		if (gap_last == last)
+			return false;
+		start = gap_last + 1;
 	}
 }
 

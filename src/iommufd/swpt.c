@@ -1483,6 +1483,11 @@ static struct swpt_area *to_swpt_area(struct rb_node *node)
 	return rb_entry_safe(node, struct swpt_area, node);
 }
 
+/* The free IOVAs before each area, and the widest of them in each subtree */
+#define SWPT_GAP(area)	((area)->gap)
+RB_DECLARE_CALLBACKS_MAX(static, swpt_gaps, struct swpt_area, node, u64,
+			 subtree_gap, SWPT_GAP)
+
 /**
  * swpt_init() - Make an empty table.
  * @swpt: table
@@ -1506,18 +1511,25 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 {
 	struct rb_node **link = &swpt->areas.rb_node;
 	struct rb_node *parent = NULL;
+	struct swpt_area *next = NULL;
+	u64 start = 0;
 
 	while (*link) {
 		struct swpt_area *cur = to_swpt_area(*link);
 
 		parent = *link;
-		if (area->last < cur->iova)
+		if (area->last < cur->iova) {
+			next = cur;
 			link = &parent->rb_left;
-		else if (area->iova > cur->last)
+		} else if (area->iova > cur->last) {
+			start = cur->last + 1;
 			link = &parent->rb_right;
-		else
+		} else {
 			return -EEXIST;
+		}
 	}
+	area->gap = area->iova - start;
+	area->subtree_gap = area->gap;
 	/*
 	 * Its write barrier comes before every link to the area, those included
 	 * that rb_insert_color() stores plainly: no reader finds the area
@@ -1525,7 +1537,13 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 	 */
 	swpt_write_begin(swpt);
 	rb_link_node_rcu(&area->node, parent, link);
-	rb_insert_color(&area->node, &swpt->areas);
+	swpt_gaps_propagate(parent, NULL);
+	if (next) {
+		/* It is further up, where the first walk may not get to. */
+		next->gap = next->iova - area->last - 1;
+		swpt_gaps_propagate(&next->node, NULL);
+	}
+	rb_insert_augmented(&area->node, &swpt->areas, &swpt_gaps);
 	swpt_write_end(swpt);
 	return 0;
 }
@@ -1537,8 +1555,14 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
  */
 void swpt_remove(struct swpt *swpt, struct swpt_area *area)
 {
+	struct swpt_area *next = swpt_next(area);
+
 	swpt_write_begin(swpt);
-	rb_erase(&area->node, &swpt->areas);
+	rb_erase_augmented(&area->node, &swpt->areas, &swpt_gaps);
+	if (next) {
+		next->gap += area->gap + (area->last - area->iova) + 1;
+		swpt_gaps_propagate(&next->node, NULL);
+	}
 	swpt_write_end(swpt);
 }
 
@@ -1557,6 +1581,10 @@ void swpt_split(struct swpt *swpt, struct swpt_area *area,
 	struct rb_node **link = &low->node.rb_right;
 	struct rb_node *parent = &low->node;
 
+	low->gap = area->gap;
+	low->subtree_gap = area->subtree_gap;
+	high->gap = 0;
+	high->subtree_gap = 0;
 	swpt_write_begin(swpt);
 	rb_replace_node_rcu(&area->node, &low->node, &swpt->areas);
 	/* The next place after low. */
@@ -1565,7 +1593,7 @@ void swpt_split(struct swpt *swpt, struct swpt_area *area,
 		link = &parent->rb_left;
 	}
 	rb_link_node_rcu(&high->node, parent, link);
-	rb_insert_color(&high->node, &swpt->areas);
+	rb_insert_augmented(&high->node, &swpt->areas, &swpt_gaps);
 	swpt_write_end(swpt);
 }
 
@@ -1604,6 +1632,88 @@ struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last)
 struct swpt_area *swpt_next(const struct swpt_area *area)
 {
 	return to_swpt_area(rb_next(&area->node));
+}
+
+static bool swpt_subtree_has_gap(const struct rb_node *node, u64 length)
+{
+	return node && rb_entry(node, struct swpt_area, node)->subtree_gap >=
+			       length;
+}
+
+/* Find the first area after one with that much room before it. */
+static struct swpt_area *swpt_next_wide(const struct swpt_area *area,
+					u64 length, u64 *steps)
+{
+	struct rb_node *node = (struct rb_node *)&area->node;
+
+	/* Up, until something to the right of it has the room */
+	while (!swpt_subtree_has_gap(node->rb_right, length)) {
+		struct rb_node *child;
+
+		do {
+			++*steps;
+			child = node;
+			node = rb_parent(child);
+			if (!node)
+				return NULL;
+		} while (child == node->rb_right);
+		if (to_swpt_area(node)->gap >= length)
+			return to_swpt_area(node);
+	}
+	/* Down again */
+	node = node->rb_right;
+	while (swpt_subtree_has_gap(node->rb_left, length) ||
+	       to_swpt_area(node)->gap < length) {
+		++*steps;
+		if (swpt_subtree_has_gap(node->rb_left, length))
+			node = node->rb_left;
+		else
+			node = node->rb_right;
+	}
+	return to_swpt_area(node);
+}
+
+/* swpt_next_gap(), which counts its steps. */
+static bool swpt_find_gap(const struct swpt *swpt, u64 *first, u64 *last,
+			  u64 length, u64 *steps)
+{
+	struct swpt_area *area = swpt_first(swpt, *first, *last);
+
+	if (area && (area->iova <= *first || area->iova - *first < length)) {
+		struct swpt_area *next = swpt_next_wide(area, length, steps);
+
+		if (next) {
+			*first = next->iova - next->gap;
+		} else {
+			area = to_swpt_area(rb_last(&swpt->areas));
+			*first = area->last + 1;
+			/* There is no IOVA after the last one. */
+			if (!*first)
+				return false;
+		}
+		if (*first > *last)
+			return false;
+		area = next;
+	}
+	if (area)
+		*last = min(*last, area->iova - 1);
+	return *last - *first >= length - 1;
+}
+
+/**
+ * swpt_next_gap() - Find IOVAs that are free.
+ * @swpt: table
+ * @first: in: first IOVA to look at; out: first IOVA of the gap
+ * @last: in: last IOVA to look at, not before @first; out: last IOVA of the gap
+ * @length: least bytes, not 0
+ *
+ * Return: true if there is such a gap; it is the first one.
+ */
+bool swpt_next_gap(const struct swpt *swpt, u64 *first, u64 *last, u64 length)
+{
+	u64 steps = 0;
+
+	return swpt_find_gap(swpt, first, last, length, &steps);
 }
 
 /* Find the area at iova, for readers; may miss it while the tree changes. */

@@ -88,6 +88,8 @@ struct swpt_pages {
  * @last: last IOVA
  * @pages: what is mapped; NULL while the range is only reserved
  * @start_byte: offset of @iova in @pages, in bytes
+ * @gap: free bytes between the area before it, or IOVA 0, and @iova
+ * @subtree_gap: the most of these in its subtree
  * @cover_node: in swpt_pages::areas
  * @cover_subtree_last: for the interval tree
  * @first_index: first page of @pages
@@ -100,6 +102,8 @@ struct swpt_area {
 	u64 last;
 	struct swpt_pages *pages;
 	u64 start_byte;
+	u64 gap;
+	u64 subtree_gap;
 
 	struct rb_node cover_node;
 	u64 cover_subtree_last;
@@ -204,6 +208,7 @@ void swpt_split(struct swpt *swpt, struct swpt_area *area,
 		struct swpt_area *low, struct swpt_area *high);
 struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last);
 struct swpt_area *swpt_next(const struct swpt_area *area);
+bool swpt_next_gap(const struct swpt *swpt, u64 *first, u64 *last, u64 length);
 int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length);
 int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs);
 

@@ -1281,7 +1281,195 @@ static void swpt_test_readers(struct kunit *test)
 		test_expect_unpinned(test, &race->pages[i]);
 }
 
+/*
+ * Free IOVAs, in a random walk over both ends of the IOVA space: what is noted
+ * in the tree is right, and a search finds what a linear one finds.
+ */
+#define GAP_AREAS	200
+/* Units of IOVA at either end */
+#define GAP_UNITS	400
+
+struct gap_state {
+	struct rnd_state rnd;
+	struct swpt swpt;
+	struct swpt_area area[GAP_AREAS];
+	bool used[GAP_AREAS];
+};
+
+static u32 gap_random(struct gap_state *g, u32 below)
+{
+	return prandom_u32_state(&g->rnd) % below;
+}
+
+/* IOVA of a unit, of which the first half is at one end */
+static u64 gap_iova(u32 unit)
+{
+	return (unit < GAP_UNITS ? unit : (u64)unit - 2 * GAP_UNITS) << 12;
+}
+
+static u64 gap_check_subtree(struct kunit *test, struct rb_node *node)
+{
+	struct swpt_area *area = to_swpt_area(node);
+	u64 most;
+
+	if (!area)
+		return 0;
+	most = max3(area->gap, gap_check_subtree(test, node->rb_left),
+		    gap_check_subtree(test, node->rb_right));
+	KUNIT_EXPECT_EQ(test, most, area->subtree_gap);
+	return most;
+}
+
+static void gap_check(struct kunit *test, struct gap_state *g)
+{
+	struct swpt_area *area = swpt_first(&g->swpt, 0, U64_MAX);
+	u64 start = 0;
+
+	gap_check_subtree(test, g->swpt.areas.rb_node);
+	for (; area; area = swpt_next(area)) {
+		KUNIT_EXPECT_EQ(test, area->iova - start, area->gap);
+		start = area->last + 1;
+	}
+}
+
+static bool gap_linear(struct gap_state *g, u64 *first, u64 *last, u64 length)
+{
+	struct swpt_area *area = swpt_first(&g->swpt, *first, *last);
+
+	for (; area && area->iova <= *last; area = swpt_next(area)) {
+		if (area->iova > *first && area->iova - *first >= length) {
+			*last = area->iova - 1;
+			return true;
+		}
+		if (area->last >= *last)
+			return false;
+		*first = area->last + 1;
+	}
+	return *last - *first >= length - 1;
+}
+
+static void gap_search(struct kunit *test, struct gap_state *g)
+{
+	u32 a = gap_random(g, 2 * GAP_UNITS), b = gap_random(g, 2 * GAP_UNITS);
+	u64 first = gap_iova(min(a, b)) + gap_random(g, 4096), want_first;
+	u64 last = gap_iova(max(a, b)) + 4095, want_last, steps = 0;
+	u64 length = 1 + gap_random(g, 4096 << gap_random(g, 6));
+	bool found;
+
+	want_first = first;
+	want_last = last;
+	found = gap_linear(g, &want_first, &want_last, length);
+	KUNIT_ASSERT_EQ(test, found,
+			swpt_find_gap(&g->swpt, &first, &last, length, &steps));
+	if (found) {
+		KUNIT_ASSERT_EQ(test, want_first, first);
+		KUNIT_ASSERT_EQ(test, want_last, last);
+	}
+	KUNIT_ASSERT_LE(test, steps, 4ULL * ilog2(GAP_AREAS));
+}
+
+/* Replace an area of several units by two. */
+static void gap_split(struct gap_state *g, unsigned int i)
+{
+	struct swpt_area *area = &g->area[i], *part[2];
+	unsigned int n = 0, j;
+
+	if (area->last - area->iova < 4096)
+		return;
+	for (j = 0; j < GAP_AREAS && n < 2; j++)
+		if (!g->used[j])
+			part[n++] = &g->area[j];
+	if (n < 2)
+		return;
+	*part[0] = *area;
+	*part[1] = *area;
+	part[0]->last = part[0]->iova + 4095;
+	part[1]->iova = part[0]->last + 1;
+	swpt_split(&g->swpt, area, part[0], part[1]);
+	g->used[part[0] - g->area] = true;
+	g->used[part[1] - g->area] = true;
+	g->used[i] = false;
+}
+
+static void swpt_test_gaps(struct kunit *test)
+{
+	u32 seed = get_random_u32(), unit, step, i;
+	struct gap_state *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);
+
+	KUNIT_ASSERT_TRUE(test, g);
+	kunit_info(test, "seed %u\n", seed);
+	prandom_seed_state(&g->rnd, seed);
+	swpt_init(&g->swpt, 12);
+	for (step = 0; step < WALK_STEPS; step++) {
+		/* Nearly empty and nearly full in turn */
+		bool fill = step / 500 % 2 ? gap_random(g, 3) : !gap_random(g, 3);
+
+		i = gap_random(g, GAP_AREAS);
+		if (g->used[i] && gap_random(g, 2)) {
+			gap_split(g, i);
+		} else if (g->used[i] && !fill) {
+			swpt_remove(&g->swpt, &g->area[i]);
+			g->used[i] = false;
+		} else if (!g->used[i] && fill) {
+			unit = gap_random(g, 2 * GAP_UNITS);
+			g->area[i] = (struct swpt_area){ .iova = gap_iova(unit) };
+			unit += gap_random(g, 8);
+			if (unit < 2 * GAP_UNITS) {
+				g->area[i].last = gap_iova(unit) + 4095;
+				g->used[i] = !swpt_insert(&g->swpt, &g->area[i]);
+			}
+		}
+		gap_check(test, g);
+		for (i = 0; i < 4; i++)
+			gap_search(test, g);
+		cond_resched();
+	}
+}
+
+/* A search takes the logarithm of the number of areas, wherever the gap is. */
+static void swpt_test_gap_steps(struct kunit *test)
+{
+	const unsigned int nr = 20000;
+	u64 first, last, steps, i;
+	struct swpt_area *area;
+	struct swpt swpt;
+
+	area = kvmalloc_node(array_size(nr, sizeof(*area)), GFP_KERNEL,
+			     NUMA_NO_NODE);
+	KUNIT_ASSERT_TRUE(test, area);
+	swpt_init(&swpt, 12);
+	/* Packed, but for a hole of a page after each hundred. */
+	for (i = 0; i < nr; i++) {
+		u64 iova = (i + i / 100) << 12;
+
+		area[i] = (struct swpt_area){
+			.iova = iova, .last = iova + 4095,
+		};
+		KUNIT_ASSERT_EQ(test, 0, swpt_insert(&swpt, &area[i]));
+	}
+	for (i = 0; i < nr + nr / 100; i += 37) {
+		first = i << 12;
+		last = U64_MAX;
+		steps = 0;
+		KUNIT_ASSERT_TRUE(test, swpt_find_gap(&swpt, &first, &last,
+						      8192, &steps));
+		KUNIT_ASSERT_EQ(test, first, area[nr - 1].last + 1);
+		KUNIT_ASSERT_LE(test, steps, 4ULL * ilog2(nr));
+		first = i << 12;
+		last = U64_MAX;
+		steps = 0;
+		KUNIT_ASSERT_TRUE(test, swpt_find_gap(&swpt, &first, &last,
+						      4096, &steps));
+		KUNIT_ASSERT_LE(test, steps, 4ULL * ilog2(nr));
+	}
+	for (i = 0; i < nr; i++)
+		swpt_remove(&swpt, &area[i]);
+	kvfree(area);
+}
+
 static struct kunit_case swpt_walk_cases[] = {
+	KUNIT_CASE(swpt_test_gaps),
+	KUNIT_CASE(swpt_test_gap_steps),
 	KUNIT_CASE_PARAM(swpt_test_random_walk, walk_gen_params),
 	KUNIT_CASE(swpt_test_readers),
 	{}

@@ -65,7 +65,8 @@ struct swpt_chunk {
 
 /*
  * The array stands apart so that it fills its power of two. The chunks from
- * free_first to free_end go with the directory; others are in a later one.
+ * free_first to free_end go with the directory; others are in a later one. About
+ * nr_unused chunks have nothing that an area covers.
  */
 struct swpt_dir {
 	struct rcu_work free_work;
@@ -73,6 +74,7 @@ struct swpt_dir {
 	unsigned int room;
 	unsigned int free_first;
 	unsigned int free_end;
+	unsigned int nr_unused;
 	struct swpt_chunk *chunk;
 };
 
@@ -203,6 +205,7 @@ static struct swpt_dir *swpt_dir_alloc(unsigned int room)
 		return NULL;
 	dir->nr = 0;
 	dir->room = room;
+	dir->nr_unused = 0;
 	dir->chunk = swpt_chunks_alloc(room);
 	if (!dir->chunk) {
 		kfree(dir);
@@ -636,6 +639,72 @@ void swpt_pages_add_area(struct swpt_pages *pages, struct swpt_area *area)
 	swpt_cover_insert(area, &pages->areas);
 }
 
+/* Does no area cover anything in this chunk? */
+static bool swpt_chunk_unused(const struct swpt_pages *pages,
+			      const struct swpt_chunk *chunk)
+{
+	struct rb_root_cached *areas = (void *)&pages->areas;
+
+	return !swpt_cover_iter_first(areas, swpt_key_first(chunk->key),
+				      swpt_chunk_end(chunk) - 1);
+}
+
+/*
+ * Count the chunks with pages from first to last that no area covers any more,
+ * but those before looked, which were counted already.
+ */
+static void swpt_dir_count_unused(const struct swpt_pages *pages,
+				  struct swpt_dir *dir, u64 first, u64 last,
+				  unsigned int *looked)
+{
+	unsigned int i, end;
+	u64 steps = 0;
+
+	if (RB_EMPTY_ROOT(&pages->areas.rb_root))
+		return;
+	i = swpt_dir_search(dir, dir->nr, first, &steps);
+	end = swpt_dir_search(dir, dir->nr, last, &steps);
+	for (i = max(i ? i - 1 : 0, *looked); i < end; i++)
+		dir->nr_unused += swpt_chunk_unused(pages, &dir->chunk[i]);
+	*looked = end;
+}
+
+/*
+ * Replace the directory by one without the chunks that are not used; those wait
+ * for the grace period in a directory of their own. Without memory for that
+ * they stay.
+ */
+static void swpt_pages_drop_unused(struct swpt_pages *pages,
+				   struct swpt_dir *dir)
+{
+	struct swpt_dir *used, *unused;
+	unsigned int i, nr_unused = 0;
+
+	for (i = 0; i < dir->nr; i++)
+		nr_unused += swpt_chunk_unused(pages, &dir->chunk[i]);
+	dir->nr_unused = nr_unused;
+	if (nr_unused * 2 < dir->nr)
+		return;
+
+	used = swpt_dir_alloc(roundup_pow_of_two(dir->nr - nr_unused));
+	if (!used)
+		return;
+	unused = swpt_dir_alloc(nr_unused);
+	if (!unused) {
+		swpt_dir_free(used);
+		return;
+	}
+	for (i = 0; i < dir->nr; i++) {
+		struct swpt_dir *to = swpt_chunk_unused(pages, &dir->chunk[i]) ?
+					      unused : used;
+
+		to->chunk[to->nr++] = dir->chunk[i];
+	}
+	rcu_assign_pointer(pages->store.dir, used);
+	swpt_dir_free_rcu(dir, 0, 0);
+	swpt_dir_free_rcu(unused, 0, unused->nr);
+}
+
 /**
  * swpt_area_exceeds() - Does an area have a page above a limit?
  * @pages: what it maps
@@ -716,7 +785,9 @@ bool swpt_pages_count(const struct swpt_pages *pages, u64 *index, u64 *nr_runs,
 void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
 			    swpt_release_fn release, void *arg)
 {
+	struct swpt_dir *dir = swpt_store_dir(&pages->store);
 	u64 first = area->first_index;
+	unsigned int looked = 0;
 	u64 hole_last;
 
 	swpt_cover_remove(area, &pages->areas);
@@ -735,12 +806,18 @@ void swpt_pages_remove_area(struct swpt_pages *pages, struct swpt_area *area,
 			else
 				release(arg, &piece.word, 1, piece.npages);
 		}
+		if (dir)
+			swpt_dir_count_unused(pages, dir, first, hole_last,
+					      &looked);
 		if (hole_last == area->last_index)
 			break;
 		first = hole_last + 1;
 	}
+	/* One in two, so that the walk over all of them pays off. */
 	if (RB_EMPTY_ROOT(&pages->areas.rb_root))
 		swpt_store_clear(&pages->store);
+	else if (dir && dir->nr_unused * 2 >= dir->nr)
+		swpt_pages_drop_unused(pages, dir);
 }
 
 /*
@@ -1066,6 +1143,7 @@ static void swpt_old_init(struct swpt_old *old, struct swpt_store *store,
 	old->one.runs = &store->one;
 	old->single.nr = 1;
 	old->single.room = 0;
+	old->single.nr_unused = 0;
 	old->single.chunk = &old->one;
 }
 
@@ -1091,6 +1169,7 @@ static int swpt_store_splice(struct swpt_store *store, struct swpt_old *old,
 	if (!dir)
 		return -ENOMEM;
 	dir->nr = total;
+	dir->nr_unused = old->dir->nr_unused;
 	memcpy(dir->chunk, old->dir->chunk, array_size(first, sizeof(*new)));
 	memcpy(dir->chunk + first, new, array_size(n, sizeof(*new)));
 	memcpy(dir->chunk + first + n, old->dir->chunk + end,

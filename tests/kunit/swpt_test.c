@@ -734,8 +734,8 @@ static void swpt_test_lock(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, i ? 0L : 1L, test_unlocked);
 		swpt_pages_add_area(&pages, &area);
 		swpt_pages_remove_area(&pages, &area, test_no_release, NULL);
-		/* To find the runs, and to clear them */
-		KUNIT_EXPECT_EQ(test, i ? 0L : 3L, test_unlocked);
+		/* To remove the area, to find the runs, and to clear them */
+		KUNIT_EXPECT_EQ(test, i ? 0L : 4L, test_unlocked);
 		if (i == 1)
 			mutex_unlock(&lock);
 		test_unlocked = 0;
@@ -972,7 +972,10 @@ static void walk_unmap(struct walk_state *w, unsigned int i)
 	u64 n = (area->swpt.last - area->swpt.iova + 1) / walk_bytes(w, 1);
 	u64 k;
 
+	if (w->walk->fail && !walk_random(w, w->walk->fail))
+		noiommufd_test_fail_after = walk_random(w, 4);
 	test_unmap(&w->swpt, &area->swpt, area->pages);
+	noiommufd_test_fail_after = -1;
 	area->mapped = false;
 	for (k = 0; k < n; k++)
 		xa_erase(&w->model, start + k);
@@ -1713,7 +1716,60 @@ static void swpt_test_pieces(struct kunit *test)
 	kvfree(area);
 }
 
+/*
+ * Of a GiB of which a page is left, little else is kept: if it goes at once, or
+ * by pieces, and if there is no memory for the smaller directory at first.
+ */
+static void swpt_test_left_over(struct kunit *test)
+{
+	const u64 npages = 1 << 18, left = 777, n = 64;
+	struct swpt_area whole, page, *piece;
+	struct test_pages pages;
+	struct swpt swpt;
+	unsigned int round;
+	u64 i;
+
+	piece = kvmalloc_node(array_size(npages / n, sizeof(*piece)),
+			      GFP_KERNEL, NUMA_NO_NODE);
+	KUNIT_ASSERT_TRUE(test, piece);
+	for (round = 0; round < 4; round++) {
+		swpt_init(&swpt, 12);
+		test_pages_init(&pages, TEST_SCATTERED, 1 << 18);
+		KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &whole, &pages, 0, 0,
+						  npages << 12));
+		KUNIT_ASSERT_EQ(test, 0, test_map(&swpt, &page, &pages,
+						  left << 12, 1ULL << 40,
+						  1 << 12));
+		for (i = 0; i < npages / n && round == 3; i++)
+			KUNIT_ASSERT_EQ(test, 0,
+					test_map(&swpt, &piece[i], &pages,
+						 (i * n) << 12,
+						 1ULL << 41 | (i * n) << 12,
+						 n << 12));
+		if (round < 2)
+			noiommufd_test_fail_after = 2 * round;
+		test_unmap(&swpt, &whole, &pages);
+		noiommufd_test_fail_after = -1;
+		for (i = 0; i < npages / n && round == 3; i++)
+			test_unmap(&swpt, &piece[i * 77 % (npages / n)],
+				   &pages);
+		KUNIT_EXPECT_EQ(test, 1L, pages.pinned);
+		EXPECT_LOOKUP(test, &swpt, 1ULL << 40, 4096,
+			      test_pfn(&pages, left) << 12, 4096);
+		test_settle();
+		if (round < 2)
+			KUNIT_EXPECT_GT(test, swpt_table_bytes(), 2UL << 20);
+		else
+			KUNIT_EXPECT_LE(test, swpt_table_bytes(), 16UL << 10);
+		test_unmap(&swpt, &page, &pages);
+		test_expect_unpinned(test, &pages);
+		test_settle();
+	}
+	kvfree(piece);
+}
+
 static struct kunit_case swpt_cost_cases[] = {
+	KUNIT_CASE(swpt_test_left_over),
 	KUNIT_CASE_PARAM(swpt_test_pieces, piece_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_alloc_fails, test_shape_gen_params),
 	KUNIT_CASE_PARAM(swpt_test_steps, test_shape_gen_params),

@@ -8,9 +8,11 @@
  * to the chunks.
  *
  * Once they can be found, entries may be added behind the last one of a
- * directory and of its last chunk, and the last run may become longer. All else
- * stays as it is: another change makes a new directory and new chunks for those
- * that it concerns, and the old ones are freed after a grace period.
+ * directory or a chunk, and the last run may become longer. Words may take the
+ * place of holes. Runs may be put between others, which move in their chunk:
+ * what is read meanwhile is read again, see swpt_store::seq. Any other change
+ * makes a new directory and new chunks for those that it concerns, and the old
+ * ones are freed after a grace period.
  *
  * An entry that is found is valid only where a pinned area covers it; so every
  * lookup starts from such an area, stays in it, and uses no hole and nothing
@@ -22,6 +24,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
@@ -39,6 +42,8 @@
 #define SWPT_DENSE_RUN		8
 /* A wider hole beside a dense chunk goes into a chunk of runs. */
 #define SWPT_DENSE_HOLE		8
+/* New runs that are put between others */
+#define SWPT_INSERT_RUNS	16
 /* Chunks that a softirq may free. */
 #define SWPT_FREE_FEW		4
 
@@ -170,14 +175,6 @@ static int swpt_chunk_alloc(struct swpt_chunk *chunk, u64 first,
 		return -ENOMEM;
 	atomic_long_add(swpt_key_bytes(chunk->key), &swpt_bytes);
 	return 0;
-}
-
-/* Use fewer entries than were allocated. */
-static void swpt_chunk_shrink(struct swpt_chunk *chunk, unsigned int nr)
-{
-	atomic_long_sub(swpt_key_bytes(chunk->key), &swpt_bytes);
-	chunk->key = swpt_key(swpt_key_first(chunk->key), nr, false);
-	atomic_long_add(swpt_key_bytes(chunk->key), &swpt_bytes);
 }
 
 static void swpt_chunk_free(const struct swpt_chunk *chunk)
@@ -626,6 +623,7 @@ u64 swpt_pages_nr_uncovered(const struct swpt_pages *pages, u64 first, u64 last)
 void swpt_pages_init(struct swpt_pages *pages, struct mutex *lock)
 {
 	pages->store = (struct swpt_store){ .lock = lock };
+	seqcount_init(&pages->store.seq);
 	pages->areas = RB_ROOT_CACHED;
 }
 
@@ -897,8 +895,8 @@ static u64 *swpt_words_fill(u64 *word, u64 start, const struct swpt_run *runs,
 	for (i = 0; i < nr; i++) {
 		u64 next = runs[i].word, step = !swpt_is_hole(next);
 
-		for (; start < runs[i].end; start++, next += step)
-			*word++ = next;
+		for (; start < runs[i].end; start++, next += step, word++)
+			WRITE_ONCE(*word, next);
 	}
 	return word;
 }
@@ -1255,35 +1253,39 @@ static int swpt_append_runs(struct swpt_chunk *chunk,
 	return 0;
 }
 
-/* Make a copy of a chunk of runs that has new ones. -ENOSPC: too many. */
-static int swpt_insert_runs(const struct swpt_chunk *chunk,
-			    const struct swpt_builder *builder,
+/*
+ * Put new runs between those of a chunk that is not that of the only run, if its
+ * memory has room for them: 0. Else make a copy of the chunk with them: 1.
+ * -ENOSPC: there are too many.
+ */
+static int swpt_insert_runs(struct swpt_store *store, struct swpt_chunk *chunk,
+			    bool only, const struct swpt_builder *builder,
 			    struct swpt_chunk *copy)
 {
 	u64 start = swpt_key_first(chunk->key), first = builder->first;
 	u64 end = builder->runs[builder->nr_runs - 1].end, steps = 0;
-	unsigned int nr = swpt_key_nr(chunk->key), head, tail, max;
-	const struct swpt_run *runs = chunk->runs;
-	struct swpt_out out;
+	unsigned int nr = swpt_key_nr(chunk->key), head, tail, total;
+	struct swpt_run *runs = chunk->runs;
+	/* On either side the run beside them and a part of one or a hole */
+	struct swpt_run between[SWPT_INSERT_RUNS + 4];
+	struct swpt_out out = { .runs = between };
+	u64 low = min(start, first), key;
 
+	if (builder->nr_runs > SWPT_INSERT_RUNS)
+		return -ENOSPC;
 	/* The first ones that end after the start and the end of the new ones */
 	head = swpt_chunk_search(chunk, nr, first, &steps);
 	tail = swpt_chunk_search(chunk, nr, end, &steps);
-	/* On either side a part of a run or a hole */
-	max = head + 1 + builder->nr_runs + 1 + nr - tail;
-	if (max > SWPT_CHUNK_RUNS)
-		return -ENOSPC;
-	if (swpt_chunk_alloc(copy, min(start, first), max, false))
-		return -ENOMEM;
 
-	memcpy(copy->runs, runs, array_size(head, sizeof(*runs)));
-	out.runs = copy->runs;
-	out.nr = head;
-	out.start = head ? swpt_run_start(chunk, chunk->key, head - 1) : first;
 	out.end = min(first, swpt_run_start(chunk, chunk->key, head));
+	if (head) {
+		out.start = swpt_run_start(chunk, chunk->key, head - 1);
+		between[out.nr++] = runs[head - 1];
+	}
 	if (out.end < first)
 		swpt_out_add(&out, head < nr ? runs[head].word : SWPT_HOLE,
 			     first);
+	head -= head > 0;
 	swpt_out_add_runs(&out, builder);
 	if (end < start) {
 		swpt_out_add(&out, SWPT_HOLE, start);
@@ -1295,10 +1297,30 @@ static int swpt_insert_runs(const struct swpt_chunk *chunk,
 		swpt_out_add(&out, word, runs[tail].end);
 		tail++;
 	}
-	memcpy(out.runs + out.nr, runs + tail,
+
+	total = head + out.nr + nr - tail;
+	if (total > SWPT_CHUNK_RUNS)
+		return -ENOSPC;
+	key = swpt_key(low, total, false);
+	if (!only && swpt_key_bytes(key) == swpt_key_bytes(chunk->key)) {
+		/* Readers spin meanwhile. */
+		preempt_disable();
+		raw_write_seqcount_begin(&store->seq);
+		memmove(runs + head + out.nr, runs + tail,
+			array_size(nr - tail, sizeof(*runs)));
+		memcpy(runs + head, between, array_size(out.nr, sizeof(*runs)));
+		WRITE_ONCE(chunk->key, key);
+		raw_write_seqcount_end(&store->seq);
+		preempt_enable();
+		return 0;
+	}
+	if (swpt_chunk_alloc(copy, low, total, false))
+		return -ENOMEM;
+	memcpy(copy->runs, runs, array_size(head, sizeof(*runs)));
+	memcpy(copy->runs + head, between, array_size(out.nr, sizeof(*runs)));
+	memcpy(copy->runs + head + out.nr, runs + tail,
 	       array_size(nr - tail, sizeof(*runs)));
-	swpt_chunk_shrink(copy, out.nr + nr - tail);
-	return 0;
+	return 1;
 }
 
 /* Would words from first to end be too long a run, with those beside them? */
@@ -1333,10 +1355,10 @@ static void swpt_words_hole(const struct swpt_chunk *chunk, u64 index, u64 end)
 }
 
 /*
- * Place new runs in a dense chunk: behind its words, if append is set, or in a
- * copy. -ENOSPC, -EAGAIN: as swpt_append_runs().
+ * Place new runs in a dense chunk: 0; or if they begin before it, in a copy: 1.
+ * -ENOSPC, -EAGAIN: as swpt_append_runs().
  */
-static int swpt_place_words(struct swpt_chunk *chunk, bool append,
+static int swpt_place_words(struct swpt_chunk *chunk,
 			    const struct swpt_builder *builder,
 			    struct swpt_chunk *copy)
 {
@@ -1349,7 +1371,7 @@ static int swpt_place_words(struct swpt_chunk *chunk, bool append,
 	    npages > stop - start + end - first + SWPT_DENSE_HOLE ||
 	    swpt_words_long(chunk, first, end, builder))
 		return -ENOSPC;
-	if (!append) {
+	if (low < start) {
 		if (swpt_chunk_alloc(copy, low, npages, true))
 			return -ENOMEM;
 		memcpy(copy->words + (start - low), chunk->words,
@@ -1363,9 +1385,8 @@ static int swpt_place_words(struct swpt_chunk *chunk, bool append,
 	swpt_words_hole(chunk, end, start);
 	swpt_words_fill(chunk->words + (first - low), first, builder->runs,
 			builder->nr_runs);
-	if (append)
-		swpt_chunk_grow(chunk, key);
-	return 0;
+	swpt_chunk_grow(chunk, key);
+	return chunk == copy;
 }
 
 /*
@@ -1377,17 +1398,16 @@ static int swpt_store_place_at(struct swpt_store *store, struct swpt_old *old,
 			       const struct swpt_builder *builder)
 {
 	struct swpt_chunk *chunk = &old->dir->chunk[at], copy;
-	bool append = old->dir != &old->single && at == old->dir->nr - 1 &&
-		      builder->first >= swpt_chunk_end(chunk);
+	bool only = old->dir == &old->single;
 	int rc;
 
 	if (swpt_key_dense(chunk->key))
-		rc = swpt_place_words(chunk, append, builder, &copy);
-	else if (append)
+		rc = swpt_place_words(chunk, builder, &copy);
+	else if (!only && builder->first >= swpt_chunk_end(chunk))
 		rc = swpt_append_runs(chunk, builder);
 	else
-		rc = swpt_insert_runs(chunk, builder, &copy);
-	if (rc || append)
+		rc = swpt_insert_runs(store, chunk, only, builder, &copy);
+	if (rc <= 0)
 		return rc;
 	rc = swpt_store_splice(store, old, at, at + 1, &copy, 1);
 	if (rc)
@@ -1420,9 +1440,9 @@ static int swpt_store_place(struct swpt_store *store, struct swpt_old *old,
 	return swpt_store_place_at(store, old, next, builder);
 }
 
-/* Merge the chunks that new runs overlap, and the last one if asked to. */
+/* Merge the chunks that new runs overlap, and the one before them if asked to. */
 static int swpt_store_merge(struct swpt_store *store, struct swpt_old *old,
-			    struct swpt_builder *builder, bool with_last)
+			    struct swpt_builder *builder, bool with_before)
 {
 	unsigned int nr = old->dir->nr, first, end;
 	struct swpt_builder merged, *from = builder;
@@ -1442,7 +1462,7 @@ static int swpt_store_merge(struct swpt_store *store, struct swpt_old *old,
 						      [builder->dir->nr - 1]) -
 				      1,
 			      &steps);
-	if (first && (with_last ||
+	if (first && (with_before ||
 		      swpt_chunk_end(&old->dir->chunk[first - 1]) >
 			      swpt_key_first(builder->dir->chunk->key)))
 		first--;
@@ -1821,6 +1841,7 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 	const struct swpt_pages *pages = READ_ONCE(area->pages);
 	u64 want, pos, in_page, index, nr, max_nr, pfn;
 	struct swpt_piece piece;
+	unsigned int seq;
 
 	if (!pages)
 		return -ENOENT;
@@ -1833,16 +1854,22 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 	in_page = pos & (BIT_ULL(shift) - 1);
 	max_nr = ((in_page + want - 1) >> shift) + 1;
 
-	swpt_cursor_init(cur, &pages->store,
-			 rcu_dereference(pages->store.dir), index);
-	if (!swpt_cursor_next(cur, &piece) || piece.first != index)
+	do {
+		seq = raw_read_seqcount_begin(&pages->store.seq);
+		swpt_cursor_init(cur, &pages->store,
+				 rcu_dereference(pages->store.dir), index);
+		nr = 0;
+		if (!swpt_cursor_next(cur, &piece) || piece.first != index)
+			continue;
+		pfn = swpt_word_pfn(piece.word);
+		nr = piece.npages;
+		while (nr < max_nr && swpt_cursor_next(cur, &piece) &&
+		       piece.first == index + nr &&
+		       swpt_word_pfn(piece.word) == pfn + nr)
+			nr += piece.npages;
+	} while (read_seqcount_retry(&pages->store.seq, seq));
+	if (!nr)
 		return -ENOENT;
-	pfn = swpt_word_pfn(piece.word);
-	nr = piece.npages;
-	while (nr < max_nr && swpt_cursor_next(cur, &piece) &&
-	       piece.first == index + nr &&
-	       swpt_word_pfn(piece.word) == pfn + nr)
-		nr += piece.npages;
 
 	*phys = (pfn << shift) + in_page;
 	*length = nr < max_nr ? (nr << shift) - in_page : want;
@@ -1954,13 +1981,11 @@ static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 	return index - first;
 }
 
-/*
- * Translate an area up to last. Returns false if there was no room for all of
- * it.
- */
-static bool swpt_area_runs(const struct swpt_area *area,
-			   const struct swpt_pages *pages, unsigned int shift,
-			   u64 last, struct swpt_runs *runs)
+/* swpt_area_runs(), while entries may move */
+static bool swpt_try_area_runs(const struct swpt_area *area,
+			       const struct swpt_pages *pages,
+			       unsigned int shift, u64 last,
+			       struct swpt_runs *runs)
 {
 	u64 pos = area->start_byte + (runs->iova - area->iova);
 	u64 size = BIT_ULL(shift), in_page = pos & (size - 1);
@@ -1997,6 +2022,31 @@ static bool swpt_area_runs(const struct swpt_area *area,
 		in_page = 0;
 	} while (runs->iova != last + 1);
 	return true;
+}
+
+/*
+ * Translate an area up to last. Returns false if there was no room for all of
+ * it.
+ */
+static bool swpt_area_runs(const struct swpt_area *area,
+			   const struct swpt_pages *pages, unsigned int shift,
+			   u64 last, struct swpt_runs *runs)
+{
+	struct swpt_phys_run *run = runs->run + runs->nr - 1;
+	u64 length = runs->nr ? run->length : 0;
+	struct swpt_runs before = *runs;
+
+	for (;;) {
+		unsigned int seq = raw_read_seqcount_begin(&pages->store.seq);
+		bool done = swpt_try_area_runs(area, pages, shift, last, runs);
+
+		if (!read_seqcount_retry(&pages->store.seq, seq))
+			return done;
+		*runs = before;
+		/* It may have been continued. */
+		if (runs->nr)
+			run->length = length;
+	}
 }
 
 /**

@@ -58,6 +58,7 @@ struct swpt_run {
  * @dir: directory of the chunks that hold the runs; NULL: @one is all there is
  * @first: index of the first page of @one
  * @one: the only run; empty when its end is @first
+ * @seq: changes when entries move
  * @blocks: some runs may be of blocks
  * @lock: the lock that serialises writers, for lockdep; never taken here. NULL:
  *	there is only one writer
@@ -66,6 +67,7 @@ struct swpt_store {
 	struct swpt_dir __rcu *dir;
 	u64 first;
 	struct swpt_run one;
+	seqcount_t seq;
 	bool blocks;
 	struct mutex *lock;	/* see above */
 };

@@ -271,13 +271,6 @@ static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
 	bool hugetlb = todo > IOPT_PIN_SMALL;
 	int rc = 0;
 
-	if (todo > room) {
-		room = min_t(u64, todo, IOPT_PIN_BATCH);
-		upages = kvmalloc_array(room, sizeof(*upages), GFP_KERNEL);
-		if (!upages)
-			return -ENOMEM;
-	}
-
 	while (todo) {
 		u64 index = last - todo + 1;
 		int n;
@@ -285,6 +278,17 @@ static int noiommu_pages_pin_mm(struct noiommu_pages *pages,
 		if (fatal_signal_pending(current)) {
 			rc = -EINTR;
 			break;
+		}
+		/* Huge pages do not need an array. */
+		if (!hugetlb && upages == small && todo > room) {
+			room = min_t(u64, todo, IOPT_PIN_BATCH);
+			upages = kvmalloc_array(room, sizeof(*upages),
+						GFP_KERNEL);
+			if (!upages) {
+				upages = small;
+				rc = -ENOMEM;
+				break;
+			}
 		}
 		n = noiommu_pin(pages, index,
 				hugetlb ? 1 : min_t(u64, todo, room), upages);

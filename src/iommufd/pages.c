@@ -219,6 +219,16 @@ static int noiommu_pin(struct noiommu_pages *pages, u64 index,
 					       flags, upages);
 }
 
+/* Is a page n pages after another one? */
+static bool noiommu_page_follows(const struct page *page,
+				 const struct page *first, unsigned long n)
+{
+	/* Elsewhere the pages of two sections may be neighbours by chance. */
+	if (IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || IS_ENABLED(CONFIG_FLATMEM))
+		return page == first + n;
+	return page_to_pfn(page) == page_to_pfn(first) + n;
+}
+
 /* Collect pages with one pin each as runs. */
 static int noiommu_file_pages(struct swpt_builder *builder,
 			      struct page **upages, unsigned long npages)
@@ -229,7 +239,7 @@ static int noiommu_file_pages(struct swpt_builder *builder,
 		unsigned long pfn = page_to_pfn(upages[i]);
 
 		for (n = 1; i + n < npages; n++)
-			if (page_to_pfn(upages[i + n]) != pfn + n)
+			if (!noiommu_page_follows(upages[i + n], upages[i], n))
 				break;
 		if (swpt_builder_add(builder, swpt_word(pfn, 0), n)) {
 			unpin_user_pages(upages + i, npages - i);

@@ -89,12 +89,12 @@ static void test_count_pin(unsigned long pfn, long n)
 
 static struct page *test_pfn_to_page(unsigned long pfn)
 {
-	return (struct page *)((pfn + 1) << 6);
+	return (struct page *)((pfn + 1) * sizeof(struct page));
 }
 
 static unsigned long test_page_to_pfn(const struct page *page)
 {
-	return ((unsigned long)page >> 6) - 1;
+	return (unsigned long)page / sizeof(struct page) - 1;
 }
 
 static long test_pin(unsigned long start, unsigned long nr, unsigned int flags,

@@ -72,7 +72,15 @@
 #define MEM_FIRST_HUGE	64
 #define MEM_FIRST_SMALL	1
 #define MEM_ROUNDS	3
-/* Calls of a round on one core or two */
+/* Rounds for automatic IOVAs, which were linear in the number of areas */
+#define AUTO_ROUNDS	101
+/* COPY of these pieces of one area is counted */
+#define FIRST_PIECE	3000
+#define LAST_PIECE	5000
+/* Pieces that an IOAS consists of when it is attached */
+#define ATTACH_PIECES	{ 1000, 4000, 100000 }
+/* After as many instructions without any work, nothing is deferred any more. */
+#define DRAIN_INSNS	200000000ULL
 
 [[gnu::noreturn, gnu::format(printf, 1, 2)]]
 static void die(const char *fmt, ...)
@@ -263,6 +271,66 @@ static void write_number(const char *path, unsigned long long number)
 
 	if (!file || fprintf(file, "%llu", number) < 0 || fclose(file))
 		die("%s: cannot write %llu: %m", path, number);
+}
+
+/*
+ * Have everything done that was deferred, and wait for it busily. Returns how
+ * much was executed meanwhile that is not this loop. A shrinker makes the kernel
+ * free what kfree_rcu() would keep for five seconds; it works on other caches as
+ * well, and there are timers: see drain_nothing().
+ */
+static __u64 drain(void)
+{
+	__u64 start = rdtsc(), last, now, idle, stolen;
+
+	write_number("/proc/sys/vm/drop_caches", 2);
+	now = rdtsc();
+	stolen = now - start;
+	for (idle = last = now; now - idle < DRAIN_INSNS; last = now) {
+		now = rdtsc();
+		if (now - last > 200)
+			stolen += now - last;
+		/* More than a timer */
+		if (now - last > 20000)
+			idle = now;
+	}
+	return stolen;
+}
+
+/* What drain() returns when there is nothing to do */
+static __u64 drain_nothing(void)
+{
+	static __u64 stolen;
+
+	if (!stolen) {
+		drain();
+		stolen = drain();
+	}
+	return stolen;
+}
+
+/*
+ * The same as begin() and end() for a number of calls together, with all that
+ * they defer and with the program's own instructions between them.
+ */
+static struct row *span_row;
+static __u64 span_start;
+
+static void begin_span(const char *backend, const char *what, const char *kind)
+{
+	drain_nothing();
+	drain();
+	span_row = row_get(backend, what, kind);
+	span_start = rdtsc();
+}
+
+static void end_span(unsigned int calls)
+{
+	__u64 took = rdtsc() - span_start, nothing = drain_nothing();
+	__u64 stolen = drain();
+
+	row_add(span_row,
+		(took + (stolen > nothing ? stolen - nothing : 0)) / calls);
 }
 
 /* The sum of the numbers that follow key at the beginning of a line. */
@@ -470,6 +538,7 @@ static void memory_put(struct memory *mem)
  * @bdf: the device's PCI address
  * @fd: the iommufd
  * @dev: the device's cdev
+ * @devid: the device's id
  * @ioas: the device is attached to it
  * @ioas2: has an HWPT as well
  * @has_runs: NOIOMMUFD_IOAS_GET_PA_RUNS is supported
@@ -479,24 +548,33 @@ struct iommufd {
 	char bdf[64];
 	int fd;
 	int dev;
+	__u32 devid;
 	__u32 ioas;
 	__u32 ioas2;
 	bool has_runs;
 };
 
-static void map(struct iommufd *io, const void *va, __u64 length, __u64 iova)
+/* Returns the IOVA, which the kernel chooses if none is given. */
+static __u64 map_ioas(struct iommufd *io, __u32 ioas, const void *va,
+		      __u64 length, __u64 iova)
 {
 	struct iommu_ioas_map map = {
 		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_READABLE,
-		.ioas_id = io->ioas,
+		.flags = (iova ? IOMMU_IOAS_MAP_FIXED_IOVA : 0) |
+			 IOMMU_IOAS_MAP_WRITEABLE | IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = ioas,
 		.user_va = (uintptr_t)va,
 		.length = length,
 		.iova = iova,
 	};
 
 	expect(!timed_ioctl(io->fd, IOMMU_IOAS_MAP, &map));
+	return map.iova;
+}
+
+static void map(struct iommufd *io, const void *va, __u64 length, __u64 iova)
+{
+	map_ioas(io, io->ioas, va, length, iova);
 }
 
 static void unmap(struct iommufd *io, __u32 ioas, __u64 iova, __u64 length)
@@ -512,15 +590,16 @@ static void unmap(struct iommufd *io, __u32 ioas, __u64 iova, __u64 length)
 	expect(unmap.length == length || length == U64_MAX);
 }
 
-static void copy(struct iommufd *io, __u64 dst_iova, __u64 src_iova)
+static void copy(struct iommufd *io, __u32 dst, __u64 dst_iova, __u32 src,
+		 __u64 src_iova, __u64 length)
 {
 	struct iommu_ioas_copy copy = {
 		.size = sizeof(copy),
 		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
 			 IOMMU_IOAS_MAP_READABLE,
-		.dst_ioas_id = io->ioas2,
-		.src_ioas_id = io->ioas,
-		.length = GIB,
+		.dst_ioas_id = dst,
+		.src_ioas_id = src,
+		.length = length,
 		.dst_iova = dst_iova,
 		.src_iova = src_iova,
 	};
@@ -571,6 +650,24 @@ static __u32 new_ioas(int fd)
 	return alloc.out_ioas_id;
 }
 
+/* Have everything pinned that is mapped in the IOAS, and will be. */
+static __u32 new_hwpt(struct iommufd *io, __u32 ioas)
+{
+	struct iommu_hwpt_alloc hwpt = {
+		.size = sizeof(hwpt), .dev_id = io->devid, .pt_id = ioas,
+	};
+
+	expect(!timed_ioctl(io->fd, IOMMU_HWPT_ALLOC, &hwpt));
+	return hwpt.out_hwpt_id;
+}
+
+static void destroy(struct iommufd *io, __u32 id)
+{
+	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
+
+	expect(!ioctl(io->fd, IOMMU_DESTROY, &destroy));
+}
+
 /*
  * OURS or MAINLINE in the environment names the iommufd and, after a blank, the
  * PCI address of a device that is bound to the driver.
@@ -582,7 +679,6 @@ static void iommufd_open(struct iommufd *io, const char *name)
 		.argsz = sizeof(attach),
 	};
 	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
-	struct iommu_hwpt_alloc hwpt = { .size = sizeof(hwpt) };
 	const char *env = strcmp(name, "ours") ? "MAINLINE" : "OURS";
 	const char *where = getenv(env);
 	char node[64];
@@ -596,14 +692,13 @@ static void iommufd_open(struct iommufd *io, const char *name)
 	io->dev = open_cdev(io->bdf);
 	bind.iommufd = io->fd;
 	expect(!ioctl(io->dev, VFIO_DEVICE_BIND_IOMMUFD, &bind));
+	io->devid = bind.out_devid;
 	io->ioas = new_ioas(io->fd);
 	attach.pt_id = io->ioas;
 	expect(!ioctl(io->dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach));
 
 	io->ioas2 = new_ioas(io->fd);
-	hwpt.dev_id = bind.out_devid;
-	hwpt.pt_id = io->ioas2;
-	expect(!ioctl(io->fd, IOMMU_HWPT_ALLOC, &hwpt));
+	new_hwpt(io, io->ioas2);
 
 	expect(ioctl(io->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &runs) == -1);
 	io->has_runs = errno != ENOTTY;
@@ -1024,6 +1119,60 @@ static void bench_pages(struct iommufd *io)
 	free(pfn);
 }
 
+/*
+ * MAP at an automatic IOVA and at a fixed one, beside many areas of a page:
+ * packed, at random, or with a hole of a page after each, where two pages are
+ * mapped. Then UNMAP of all of them.
+ */
+static void bench_auto(struct iommufd *io, const char *how, int areas,
+		       int rounds)
+{
+	bool packed = !strcmp(how, "packed"), random = !strcmp(how, "random");
+	__u64 length = packed || random ? PAGE : 2 * PAGE, iova, base;
+	char *va = small_pages(MIB), name[48];
+	int i;
+
+	/* Where the kernel begins to look */
+	base = map_ioas(io, io->ioas, va, PAGE, 0);
+	unmap(io, io->ioas, base, PAGE);
+	for (i = 0; i < areas; i++)
+		map(io, va + i % 256 * PAGE, PAGE, packed ? base + i * PAGE :
+		    /* Each unit of the window comes once. */
+		    random ? base + i * 0x9e3779b1ULL % (1 << 26) * PAGE :
+			     base + 2 * i * PAGE);
+	snprintf(name, sizeof(name), "map_%s_%d", how, areas);
+	for (i = 0; i < rounds; i++) {
+		begin(io->name, name, "auto");
+		iova = map_ioas(io, io->ioas, va, length, 0);
+		end();
+		unmap(io, io->ioas, iova, length);
+		begin(io->name, name, "fixed");
+		map_ioas(io, io->ioas, va, length, iova);
+		end();
+		unmap(io, io->ioas, iova, length);
+	}
+	snprintf(name, sizeof(name), "unmap_all_%d", areas);
+	if (packed)
+		begin_span(io->name, name, "auto");
+	unmap(io, io->ioas, 0, U64_MAX);
+	if (packed)
+		end_span(1);
+	expect(!munmap(va, MIB));
+}
+
+static void bench_autos(const char *name)
+{
+	struct iommufd io;
+
+	iommufd_open(&io, name);
+	bench_auto(&io, "packed", 10, AUTO_ROUNDS);
+	bench_auto(&io, "packed", 10000, AUTO_ROUNDS);
+	bench_auto(&io, "packed", 1000000, AUTO_ROUNDS / 10);
+	bench_auto(&io, "random", 10000, AUTO_ROUNDS);
+	bench_auto(&io, "holes", 10000, AUTO_ROUNDS);
+	iommufd_close(&io);
+}
+
 /* All of it by as few GET_PA as possible */
 static void translate(struct iommufd *io, const struct memory *mem, __u32 ioas,
 		      __u64 iova)
@@ -1110,7 +1259,7 @@ static void bench_copy(struct iommufd *io, const struct memory *mem, __u64 iova)
 	expect(pa == mem->pfn[GIB_PAGES / 2] * PAGE && length == PAGE);
 
 	begin(io->name, "copy_1g", mem->kind);
-	copy(io, copied, iova);
+	copy(io, io->ioas2, copied, io->ioas, iova, GIB);
 	end();
 
 	/* Nothing may be deferred. */
@@ -1158,6 +1307,66 @@ static void bench_gib(struct iommufd *io, const struct memory *mem)
 	free(runs);
 }
 
+/*
+ * Pieces of a page out of an area that nothing has pinned. With an HWPT they are
+ * pinned one by one, and without one when it is made.
+ */
+static void bench_pieces(const char *name, const struct memory *mem)
+{
+	static const int attach[] = ATTACH_PIECES;
+	__u32 source, *order, i, j, swap, ioas, hwpt;
+	struct iommufd io_of, *io = &io_of;
+	const __u64 iova = GIB;
+	char row[32];
+	size_t k;
+
+	iommufd_open(io, name);
+	source = new_ioas(io->fd);
+	map_ioas(io, source, mem->va, GIB, iova);
+	order = malloc(GIB_PAGES * sizeof(*order));
+	expect(order);
+	for (i = 0; i < GIB_PAGES; i++)
+		order[i] = i;
+
+	for (k = 0; k < ARRAY_SIZE(attach) && !profiled; k++) {
+		snprintf(row, sizeof(row), "attach_%d", attach[k]);
+		ioas = new_ioas(io->fd);
+		for (i = 0; i < (__u32)attach[k]; i++)
+			copy(io, ioas, iova + i * PAGE, source,
+			     iova + i * PAGE, PAGE);
+		begin_span(name, row, "pieces");
+		hwpt = new_hwpt(io, ioas);
+		end_span(1);
+		destroy(io, hwpt);
+		destroy(io, ioas);
+	}
+	for (k = 0; k < 2; k++) {
+		ioas = new_ioas(io->fd);
+		hwpt = new_hwpt(io, ioas);
+		for (i = 0; i < LAST_PIECE; i++) {
+			if (i == FIRST_PIECE)
+				begin_span(name, k ? "copy_random" :
+					   "copy_in_order", "pieces");
+			begin(name, k ? "copy_random" : "copy_in_order",
+			      "piece");
+			copy(io, ioas, iova + order[i] * PAGE, source,
+			     iova + order[i] * PAGE, PAGE);
+			end();
+		}
+		end_span(LAST_PIECE - FIRST_PIECE);
+		destroy(io, hwpt);
+		destroy(io, ioas);
+		for (i = GIB_PAGES - 1; i > 0; i--) {
+			j = random64() % (i + 1);
+			swap = order[i];
+			order[i] = order[j];
+			order[j] = swap;
+		}
+	}
+	free(order);
+	iommufd_close(io);
+}
+
 /* Bytes of our module's tables, as it reports them */
 static long long tables_take(void)
 {
@@ -1179,6 +1388,24 @@ static void check_tally(long long used_kib, long long tally, int maps)
 	if (llabs(used_kib - tally) > tally / 100 + 8)
 		die("a mapping takes %lld KiB, the module says %lld", used_kib,
 		    tally);
+}
+
+/* KiB of tables that are kept when one page of a GiB is left, in a copy */
+static void bench_left(struct iommufd *io, const struct memory *mem)
+{
+	const __u64 iova = 0x7000000000;
+	long long before;
+
+	drain();
+	before = tables_take();
+	map(io, mem->va, GIB, iova);
+	copy(io, io->ioas2, iova, io->ioas, iova + GIB / 2, PAGE);
+	unmap(io, io->ioas, iova, GIB);
+	drain();
+	begin(io->name, "left_1g", mem->kind);
+	spent = (tables_take() - before + 1023) / 1024;
+	end();
+	unmap(io, io->ioas2, iova, PAGE);
 }
 
 /* KiB of kernel memory per mapping, for @maps mappings of the memory */
@@ -1229,6 +1456,8 @@ static void bench_iommufd(const char *name, const struct memory *mem)
 	iommufd_open(&io, name);
 	if (mem) {
 		bench_gib(&io, mem);
+		if (io.has_runs)
+			bench_left(&io, mem);
 		if (!strcmp(mem->kind, "hugetlb"))
 			bench_memory(&io, mem, MEM_FIRST_HUGE, MEM_MAPS_HUGE);
 		else if (!strcmp(mem->kind, "scattered"))
@@ -1316,9 +1545,14 @@ static void bench_pagemap(const char *name, const struct memory *mem)
 		munmap(va, PAGE);
 }
 
+static bool is_iommufd(const char *backend)
+{
+	return !strcmp(backend, "ours") || !strcmp(backend, "mainline");
+}
+
 static void bench(const char *backend, const struct memory *mem)
 {
-	if (!strcmp(backend, "ours") || !strcmp(backend, "mainline"))
+	if (is_iommufd(backend))
 		bench_iommufd(backend, mem);
 	else if (!strcmp(backend, "io_uring"))
 		bench_io_uring(backend, mem);
@@ -1356,9 +1590,19 @@ int main(int argc, char **argv)
 
 	for (i = optind; i < argc && wanted("4k"); i++)
 		bench(argv[i], NULL);
+	for (i = optind; i < argc && (wanted("auto") || wanted("fixed")); i++)
+		if (is_iommufd(argv[i]))
+			bench_autos(argv[i]);
 	for (i = optind; i < argc && wanted("device"); i++)
-		if (!strcmp(argv[i], "ours") || !strcmp(argv[i], "mainline"))
+		if (is_iommufd(argv[i]))
 			bench_device(argv[i]);
+	if (wanted("pieces") || wanted("piece")) {
+		memory_get(&mem, "scattered");
+		for (i = optind; i < argc; i++)
+			if (is_iommufd(argv[i]))
+				bench_pieces(argv[i], &mem);
+		memory_put(&mem);
+	}
 	for (k = 0; k < ARRAY_SIZE(kinds); k++) {
 		if (!wanted(kinds[k]))
 			continue;

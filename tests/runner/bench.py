@@ -116,8 +116,10 @@ def report(rows: Rows, source: str, stock: str, compiler: str, emulator: str) ->
             (theirs, "mainline"), (name, "ours"), bound.partition(":")[::2]))
         if ours is None or (most.endswith("%") and mainline is None):
             raise Failed(f"nothing was measured for '{name}', mainline's or ours")
-        # "102%": relative to mainline
-        target = int((mainline or 0) * int(most[:-1]) / 100) if most.endswith("%") else int(most)
+        # "102%": relative to mainline; "fixed+500": to our row "..._fixed"
+        other, plus, more = most.partition("+")
+        target = int((mainline or 0) * int(most[:-1]) / 100) if most.endswith("%") else int(more or most) + (
+            median[f"{name.rpartition('_')[0]}_{other}", "ours"] if plus else 0)
         # A miss is excused only by a measured bound that is above the target.
         met, excused = ours <= target, ours > target and (floor or 0) > target
         missed += not met and not excused

@@ -1833,6 +1833,40 @@ static const struct swpt_area *swpt_find_rcu(const struct swpt *swpt, u64 iova)
 	return NULL;
 }
 
+/*
+ * Find the page at index. Returns the number of contiguous pages from it on, but
+ * looks no further than max_nr, and the PFN; 0: it is not there.
+ */
+static u64 swpt_dir_lookup(const struct swpt_store *store, u64 index,
+			   u64 max_nr, u64 *pfn, struct swpt_cursor *cur)
+{
+	struct swpt_piece piece;
+	u64 nr;
+
+	/* There may be no directory any more, if the area was unmapped. */
+	swpt_cursor_init(cur, store, rcu_dereference(store->dir), index);
+	if (!swpt_cursor_next(cur, &piece) || piece.first != index)
+		return 0;
+	*pfn = swpt_word_pfn(piece.word);
+	nr = piece.npages;
+	while (nr < max_nr && swpt_cursor_next(cur, &piece) &&
+	       piece.first == index + nr &&
+	       swpt_word_pfn(piece.word) == *pfn + nr)
+		nr += piece.npages;
+	return nr;
+}
+
+/* The same where a single run is all there is */
+static u64 swpt_one_lookup(const struct swpt_store *store, u64 index, u64 *pfn,
+			   struct swpt_cursor *cur)
+{
+	cur->steps = 1;
+	if (index < store->first || index >= store->one.end)
+		return 0;
+	*pfn = swpt_word_pfn(store->one.word + (index - store->first));
+	return store->one.end - index;
+}
+
 /* swpt_lookup() in an area; the cursor counts the steps. */
 static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 			    u64 iova, u64 *phys, u64 *length,
@@ -1840,7 +1874,7 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 {
 	const struct swpt_pages *pages = READ_ONCE(area->pages);
 	u64 want, pos, in_page, index, nr, max_nr, pfn;
-	struct swpt_piece piece;
+	const struct swpt_store *store;
 	unsigned int seq;
 
 	if (!pages)
@@ -1854,20 +1888,15 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 	in_page = pos & (BIT_ULL(shift) - 1);
 	max_nr = ((in_page + want - 1) >> shift) + 1;
 
-	do {
-		seq = raw_read_seqcount_begin(&pages->store.seq);
-		swpt_cursor_init(cur, &pages->store,
-				 rcu_dereference(pages->store.dir), index);
-		nr = 0;
-		if (!swpt_cursor_next(cur, &piece) || piece.first != index)
-			continue;
-		pfn = swpt_word_pfn(piece.word);
-		nr = piece.npages;
-		while (nr < max_nr && swpt_cursor_next(cur, &piece) &&
-		       piece.first == index + nr &&
-		       swpt_word_pfn(piece.word) == pfn + nr)
-			nr += piece.npages;
-	} while (read_seqcount_retry(&pages->store.seq, seq));
+	store = &pages->store;
+	if (!rcu_access_pointer(store->dir)) {
+		nr = swpt_one_lookup(store, index, &pfn, cur);
+	} else {
+		do {
+			seq = raw_read_seqcount_begin(&store->seq);
+			nr = swpt_dir_lookup(store, index, max_nr, &pfn, cur);
+		} while (read_seqcount_retry(&store->seq, seq));
+	}
 	if (!nr)
 		return -ENOENT;
 
@@ -1983,9 +2012,9 @@ static u64 swpt_runs_add_chunk(struct swpt_runs *runs, struct swpt_cursor *cur,
 
 /* swpt_area_runs(), while entries may move */
 static bool swpt_try_area_runs(const struct swpt_area *area,
-			       const struct swpt_pages *pages,
-			       unsigned int shift, u64 last,
-			       struct swpt_runs *runs)
+			       const struct swpt_store *store,
+			       const struct swpt_dir *dir, unsigned int shift,
+			       u64 last, struct swpt_runs *runs)
 {
 	u64 pos = area->start_byte + (runs->iova - area->iova);
 	u64 size = BIT_ULL(shift), in_page = pos & (size - 1);
@@ -1993,8 +2022,7 @@ static bool swpt_try_area_runs(const struct swpt_area *area,
 	struct swpt_piece piece;
 
 	last = min(last, area->last);
-	swpt_cursor_init(&cur, &pages->store,
-			 rcu_dereference(pages->store.dir), pos >> shift);
+	swpt_cursor_init(&cur, store, dir, pos >> shift);
 	do {
 		u64 more = last - runs->iova, index = cur.index, npages = 0;
 		struct swpt_tail tail;
@@ -2032,15 +2060,24 @@ static bool swpt_area_runs(const struct swpt_area *area,
 			   const struct swpt_pages *pages, unsigned int shift,
 			   u64 last, struct swpt_runs *runs)
 {
+	const struct swpt_store *store = &pages->store;
 	struct swpt_phys_run *run = runs->run + runs->nr - 1;
-	u64 length = runs->nr ? run->length : 0;
-	struct swpt_runs before = *runs;
+	struct swpt_runs before;
+	u64 length;
 
+	/* A single run does not move. */
+	if (!rcu_access_pointer(store->dir))
+		return swpt_try_area_runs(area, store, NULL, shift, last, runs);
+
+	before = *runs;
+	length = runs->nr ? run->length : 0;
 	for (;;) {
-		unsigned int seq = raw_read_seqcount_begin(&pages->store.seq);
-		bool done = swpt_try_area_runs(area, pages, shift, last, runs);
+		unsigned int seq = raw_read_seqcount_begin(&store->seq);
+		bool done = swpt_try_area_runs(area, store,
+					       rcu_dereference(store->dir),
+					       shift, last, runs);
 
-		if (!read_seqcount_retry(&pages->store.seq, seq))
+		if (!read_seqcount_retry(&store->seq, seq))
 			return done;
 		*runs = before;
 		/* It may have been continued. */

@@ -321,8 +321,9 @@ int noiommu_set_allow_iova(struct io_pagetable *iopt,
  * Map.
  */
 
-/* Check that [iova, iova + length) is aligned and free. */
-static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
+/* Check that [iova, iova + length) is aligned and free, and find its place. */
+static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length,
+			      struct swpt_place *place)
 {
 	u64 last;
 
@@ -330,9 +331,7 @@ static int noiommu_check_iova(struct io_pagetable *iopt, u64 iova, u64 length)
 		return -EINVAL;
 	if (check_add_overflow(iova, length - 1, &last))
 		return -EOVERFLOW;
-	if (noiommu_area_first(iopt, iova, last))
-		return -EEXIST;
-	return 0;
+	return swpt_find_place(&iopt->swpt, iova, last, place);
 }
 
 /* Reserve the IOVA of areas that follow each other. */
@@ -341,6 +340,7 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 				 bool writable, unsigned int flags)
 {
 	u64 alignment = noiommu_iova_alignment(iopt);
+	struct swpt_place place = {};
 	struct noiommu_area *area;
 	u64 next;
 	int rc;
@@ -358,7 +358,7 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 						    area->swpt.start_byte,
 					length);
 	} else {
-		rc = noiommu_check_iova(iopt, *iova, length);
+		rc = noiommu_check_iova(iopt, *iova, length, &place);
 	}
 	if (rc)
 		return rc;
@@ -379,7 +379,11 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 		area->swpt.iova = next;
 		next = area->swpt.last + 1;
 		/* Cannot fail: the range was found to be free. */
-		WARN_ON(swpt_insert(&iopt->swpt, &area->swpt));
+		if (place.link)
+			swpt_insert_at(&iopt->swpt, &area->swpt, &place);
+		else
+			WARN_ON(swpt_insert(&iopt->swpt, &area->swpt));
+		place.link = NULL;
 		cond_resched();
 	}
 	return 0;

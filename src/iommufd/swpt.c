@@ -1600,13 +1600,16 @@ void swpt_init(struct swpt *swpt, unsigned int page_shift)
 }
 
 /**
- * swpt_insert() - Add an area.
+ * swpt_find_place() - Find where an area goes.
  * @swpt: table
- * @area: area with its range set
+ * @iova: its first IOVA
+ * @last: its last IOVA
+ * @place: out: where it goes
  *
  * Return: 0; -EEXIST: it overlaps another one.
  */
-int swpt_insert(struct swpt *swpt, struct swpt_area *area)
+int swpt_find_place(struct swpt *swpt, u64 iova, u64 last,
+		    struct swpt_place *place)
 {
 	struct rb_node **link = &swpt->areas.rb_node;
 	struct rb_node *parent = NULL;
@@ -1617,26 +1620,41 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 		struct swpt_area *cur = to_swpt_area(*link);
 
 		parent = *link;
-		if (area->last < cur->iova) {
+		if (last < cur->iova) {
 			next = cur;
 			link = &parent->rb_left;
-		} else if (area->iova > cur->last) {
+		} else if (iova > cur->last) {
 			start = cur->last + 1;
 			link = &parent->rb_right;
 		} else {
 			return -EEXIST;
 		}
 	}
-	area->gap = area->iova - start;
+	*place = (struct swpt_place){ parent, link, next, start };
+	return 0;
+}
+
+/**
+ * swpt_insert_at() - Add an area where it goes.
+ * @swpt: table
+ * @area: area with its range set
+ * @place: what swpt_find_place() found, and no area was added or removed since
+ */
+void swpt_insert_at(struct swpt *swpt, struct swpt_area *area,
+		    const struct swpt_place *place)
+{
+	struct swpt_area *next = place->next;
+
+	area->gap = area->iova - place->start;
 	area->subtree_gap = area->gap;
 	/*
 	 * Its write barrier comes before every link to the area, those included
-	 * that rb_insert_color() stores plainly: no reader finds the area
+	 * that rb_insert_augmented() stores plainly: no reader finds the area
 	 * before its range.
 	 */
 	swpt_write_begin(swpt);
-	rb_link_node_rcu(&area->node, parent, link);
-	swpt_gaps_propagate(parent, NULL);
+	rb_link_node_rcu(&area->node, place->parent, place->link);
+	swpt_gaps_propagate(place->parent, NULL);
 	if (next) {
 		/* It is further up, where the first walk may not get to. */
 		next->gap = next->iova - area->last - 1;
@@ -1644,7 +1662,23 @@ int swpt_insert(struct swpt *swpt, struct swpt_area *area)
 	}
 	rb_insert_augmented(&area->node, &swpt->areas, &swpt_gaps);
 	swpt_write_end(swpt);
-	return 0;
+}
+
+/**
+ * swpt_insert() - Add an area.
+ * @swpt: table
+ * @area: area with its range set
+ *
+ * Return: 0; -EEXIST: it overlaps another one.
+ */
+int swpt_insert(struct swpt *swpt, struct swpt_area *area)
+{
+	struct swpt_place place;
+	int rc = swpt_find_place(swpt, area->iova, area->last, &place);
+
+	if (!rc)
+		swpt_insert_at(swpt, area, &place);
+	return rc;
 }
 
 /**

@@ -115,6 +115,20 @@ struct swpt_area {
 };
 
 /**
+ * struct swpt_place - Where an area goes into the tree, until that changes.
+ * @parent: its parent
+ * @link: the parent's link to it
+ * @next: the area after it
+ * @start: the end of the area before it, or IOVA 0
+ */
+struct swpt_place {
+	struct rb_node *parent;
+	struct rb_node **link;
+	struct swpt_area *next;
+	u64 start;
+};
+
+/**
  * struct swpt - The areas of an IO address space.
  * @areas: areas by IOVA; they do not overlap
  * @seq: changes with everything that a reader may see
@@ -204,6 +218,10 @@ void swpt_module_exit(void);
 unsigned long swpt_table_bytes(void);
 
 void swpt_init(struct swpt *swpt, unsigned int page_shift);
+int swpt_find_place(struct swpt *swpt, u64 iova, u64 last,
+		    struct swpt_place *place);
+void swpt_insert_at(struct swpt *swpt, struct swpt_area *area,
+		    const struct swpt_place *place);
 int swpt_insert(struct swpt *swpt, struct swpt_area *area);
 void swpt_remove(struct swpt *swpt, struct swpt_area *area);
 void swpt_split(struct swpt *swpt, struct swpt_area *area,

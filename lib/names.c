@@ -39,15 +39,13 @@ static const char *take_devices(void)
 	       "modprobe noiommu-vfio-pci enable_unsafe_noiommu_mode=1";
 }
 
-/* The last component of the target of the link @dir/@name/@link */
-static bool link_name(const char *dir, const char *name, const char *link, char *to,
-		      size_t size)
+/* The last component of the target of a link */
+static bool link_name(int dir, const char *path, char *to, size_t size)
 {
-	char path[320], target[PATH_MAX], *slash;
+	char target[PATH_MAX], *slash;
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "%s/%s/%s", dir, name, link);
-	length = readlink(path, target, sizeof(target) - 1);
+	length = readlinkat(dir, path, target, sizeof(target) - 1);
 	if (length < 0)
 		return false;
 	target[length] = '\0';
@@ -56,35 +54,51 @@ static bool link_name(const char *dir, const char *name, const char *link, char 
 	return true;
 }
 
-static long number(const char *address, const char *name)
+/* An attribute of the device whose directory that is; "" if it cannot be read */
+static void read_at(int dir, const char *name, char *text, size_t size)
 {
-	char path[128], text[32] = "";
-	int fd;
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, text, size - 1);
 
-	snprintf(path, sizeof(path), PCI "/%s/%s", address, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = '\0';
-	close(fd);
-	return strtol(text, NULL, 0);
+	text[length < 0 ? 0 : length] = '\0';
+	if (fd >= 0)
+		close(fd);
+}
+
+/* What it is; modalias has all that there is a file for, too, and takes one read. */
+static void find_facts(int dir, struct noiommufd_info *info)
+{
+	unsigned int vendor, device, sub_vendor, sub_device, base, sub, interface;
+	char text[128];
+
+	read_at(dir, "modalias", text, sizeof(text));
+	if (sscanf(text, "pci:v%8xd%8xsv%8xsd%8xbc%2xsc%2xi%2x", &vendor, &device,
+		   &sub_vendor, &sub_device, &base, &sub, &interface) == 7) {
+		info->vendor = vendor;
+		info->device = device;
+		info->subsystem_vendor = sub_vendor;
+		info->subsystem_device = sub_device;
+		info->class_code = base << 16 | sub << 8 | interface;
+	}
+	read_at(dir, "numa_node", text, sizeof(text));
+	info->numa_node = strtol(text, NULL, 0);
 }
 
 /* The node of the device, which sysfs names below it; "": it has none */
-static int find_node(const char *address, char *node, size_t size)
+static int find_node(int device, char *node, size_t size)
 {
-	char path[128];
+	int fd = openat(device, "vfio-dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *entry;
 	DIR *dir;
 
 	*node = '\0';
-	snprintf(path, sizeof(path), PCI "/%s/vfio-dev", address);
-	dir = opendir(path);
-	if (!dir && errno == ENOENT)
-		return 0;
-	if (!dir)
-		return noiommufd__fail(errno, "Cannot read %s: %m.", path);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -1;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -1;
+	}
 	while (!*node && (entry = readdir(dir)))
 		if (!strncmp(entry->d_name, NODE, strlen(NODE)))
 			snprintf(node, size, "/dev/vfio/devices/%.32s", entry->d_name);
@@ -95,8 +109,10 @@ static int find_node(const char *address, char *node, size_t size)
 static int not_bound(const char *address)
 {
 	char path[128], driver[64];
-	bool bound = link_name(PCI, address, "driver", driver, sizeof(driver));
+	bool bound;
 
+	snprintf(path, sizeof(path), PCI "/%s/driver", address);
+	bound = link_name(AT_FDCWD, path, driver, sizeof(driver));
 	snprintf(path, sizeof(path), PCI "/%s", address);
 	if (!exists(path))
 		return noiommufd__fail(ENODEV,
@@ -191,26 +207,31 @@ static int resolve(const char *name, struct noiommufd_info *info)
 
 int noiommufd__find(const char *name, struct noiommufd_info *info)
 {
-	char node[sizeof(info->node)], *address = info->address;
+	char path[128], node[sizeof(info->node)], *address = info->address;
+	int dir, rc;
 
 	if (!name)
 		return find_only(info);
 	if (!is_address(name, address, sizeof(info->address)) && resolve(name, info))
 		return -1;
-	if (find_node(address, node, sizeof(node)))
-		return -1;
-	if (!*node)
+	snprintf(path, sizeof(path), PCI "/%s", address);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && errno == ENOENT)
 		return not_bound(address);
-	if (!*info->node)
-		memcpy(info->node, node, sizeof(node));
-	link_name(PCI, address, "driver", info->driver, sizeof(info->driver));
-	info->vendor = number(address, "vendor");
-	info->device = number(address, "device");
-	info->subsystem_vendor = number(address, "subsystem_vendor");
-	info->subsystem_device = number(address, "subsystem_device");
-	info->class_code = number(address, "class");
-	info->numa_node = number(address, "numa_node");
-	return 0;
+	rc = find_node(dir, node, sizeof(node));
+	if (rc) {
+		noiommufd__fail(errno, "Cannot read %s: %m.", path);
+	} else if (!*node) {
+		rc = not_bound(address);
+	} else {
+		if (!*info->node)
+			memcpy(info->node, node, sizeof(node));
+		link_name(dir, "driver", info->driver, sizeof(info->driver));
+		find_facts(dir, info);
+	}
+	if (dir >= 0)
+		close(dir);
+	return rc;
 }
 
 char **noiommufd__addresses(size_t num)
@@ -238,7 +259,7 @@ static int by_address(const void *a, const void *b)
 char **noiommufd_list(void)
 {
 	struct dirent **nodes = NULL;
-	char **list;
+	char **list, path[320];
 	int num, found = 0, i;
 
 	num = scandir(NODES, &nodes, is_node, NULL);
@@ -248,8 +269,8 @@ char **noiommufd_list(void)
 		return null(noiommufd__fail(errno, "Cannot read " NODES ": %m."));
 	list = noiommufd__addresses(num);
 	for (i = 0; i < num; i++) {
-		if (list && link_name(NODES, nodes[i]->d_name, "device", list[found],
-				      ADDRESS_SIZE))
+		snprintf(path, sizeof(path), NODES "/%s/device", nodes[i]->d_name);
+		if (list && link_name(AT_FDCWD, path, list[found], ADDRESS_SIZE))
 			found++;
 		free(nodes[i]);
 	}

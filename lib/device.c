@@ -293,47 +293,49 @@ void *noiommufd_bar(struct noiommufd_device *dev, unsigned int index)
 	return bar;
 }
 
-/* All of it, and inside of the region */
-static int region_access(struct noiommufd_device *dev, unsigned int index,
-			 __u64 offset, void *to, const void *from, size_t length)
+static bool inside(const struct noiommufd_device *dev, unsigned int index, __u64 offset,
+		   size_t length)
 {
-	__u64 at = dev->offsets[index] + offset;
-	ssize_t done;
+	__u64 size = dev->info.regions[index].size;
 
-	if (offset > dev->info.regions[index].size ||
-	    length > dev->info.regions[index].size - offset)
-		return noiommufd__fail(EINVAL,
-				       "Region %u of %s has %llu bytes: there are no %zu at %llu.",
-				       index, dev->info.address,
-				       dev->info.regions[index].size, length, offset);
-	if (to)
-		done = pread(dev->fd, to, length, at);
-	else
-		done = pwrite(dev->fd, from, length, at);
-	if (done == (ssize_t)length)
-		return 0;
+	if (offset <= size && length <= size - offset)
+		return true;
+	noiommufd__fail(EINVAL, "Region %u of %s has %llu bytes: there are no %zu at %llu.",
+			index, dev->info.address, size, length, offset);
+	return false;
+}
+
+static int not_done(const struct noiommufd_device *dev, unsigned int index,
+		    const char *what, ssize_t done)
+{
 	return noiommufd__fail(done < 0 ? errno : EIO, "Cannot %s region %u of %s: %m.",
-			       to ? "read" : "write", index, dev->info.address);
+			       what, index, dev->info.address);
 }
 
 int noiommufd_region_read(struct noiommufd_device *dev, unsigned int index,
 			  __u64 offset, void *to, size_t length)
 {
+	ssize_t done;
+
 	if (!dev || !to || index >= NOIOMMUFD_REGIONS)
 		return invalid();
-	if (!usable(dev))
+	if (!usable(dev) || !inside(dev, index, offset, length))
 		return -1;
-	return region_access(dev, index, offset, to, NULL, length);
+	done = pread(dev->fd, to, length, dev->offsets[index] + offset);
+	return done == (ssize_t)length ? 0 : not_done(dev, index, "read", done);
 }
 
 int noiommufd_region_write(struct noiommufd_device *dev, unsigned int index,
 			   __u64 offset, const void *from, size_t length)
 {
+	ssize_t done;
+
 	if (!dev || !from || index >= NOIOMMUFD_REGIONS)
 		return invalid();
-	if (!usable(dev))
+	if (!usable(dev) || !inside(dev, index, offset, length))
 		return -1;
-	return region_access(dev, index, offset, NULL, from, length);
+	done = pwrite(dev->fd, from, length, dev->offsets[index] + offset);
+	return done == (ssize_t)length ? 0 : not_done(dev, index, "write", done);
 }
 
 int noiommufd_bus_master(struct noiommufd_device *dev, bool on)
@@ -344,13 +346,13 @@ int noiommufd_bus_master(struct noiommufd_device *dev, bool on)
 	if (!usable(dev))
 		return -1;
 	pthread_mutex_lock(&dev->lock);
-	rc = region_access(dev, NOIOMMUFD_CONFIG, PCI_COMMAND, &command, NULL,
-			   sizeof(command));
+	rc = noiommufd_region_read(dev, NOIOMMUFD_CONFIG, PCI_COMMAND, &command,
+				   sizeof(command));
 	if (!rc) {
 		command &= htole16(~PCI_COMMAND_MASTER);
 		command |= htole16(PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0));
-		rc = region_access(dev, NOIOMMUFD_CONFIG, PCI_COMMAND, NULL, &command,
-				   sizeof(command));
+		rc = noiommufd_region_write(dev, NOIOMMUFD_CONFIG, PCI_COMMAND, &command,
+					    sizeof(command));
 	}
 	pthread_mutex_unlock(&dev->lock);
 	return rc;

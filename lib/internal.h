@@ -60,9 +60,13 @@ bool noiommufd__owned(unsigned int forks, const char *function);
 /* Fails with EINVAL, because of the arguments of the function that calls it. */
 #define invalid() \
 	noiommufd__fail(EINVAL, "%s(): an argument is NULL or out of its range.", __func__)
-#define owned(handle) noiommufd__owned((handle)->forks, __func__)
+#define owned(handle) \
+	((handle)->forks == noiommufd__forks || noiommufd__owned((handle)->forks, __func__))
 /* The same for a device, which must not be NULL, and has to be bound as well */
-#define usable(dev) noiommufd__usable(dev, __func__)
+#define usable(dev) \
+	(((dev) && (dev)->forks == noiommufd__forks && \
+	  __atomic_load_n(&(dev)->context, __ATOMIC_ACQUIRE)) || \
+	 noiommufd__usable(dev, __func__))
 
 static inline void *null(int failed)
 {

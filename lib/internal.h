@@ -95,6 +95,10 @@ int noiommufd__open(const char *path, bool is_device);
 char **noiommufd__addresses(size_t num);
 
 void noiommufd__put_context(struct noiommufd_context *context);
+void noiommufd__put_ioas(struct noiommufd_ioas *ioas);
+/* The run at @iova, of @length at most, which becomes its own; 0, or a negative errno */
+int noiommufd__first_run(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
+			 struct noiommufd_run *run);
 /* noiommufd_ioas_runs(), but returns a negative errno, and explains nothing */
 int noiommufd__runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 		    struct noiommufd_run *runs, unsigned int num);

@@ -93,13 +93,10 @@ struct noiommufd_ioas *noiommufd_ioas_alloc(struct noiommufd_device *dev)
 	return ioas;
 }
 
-void noiommufd_ioas_free(struct noiommufd_ioas *ioas)
+static void destroy(struct noiommufd_ioas *ioas)
 {
 	struct iommu_destroy destroy = { .size = sizeof(destroy) };
-	int error = errno;
 
-	if (!ioas || !put(&ioas->refs))
-		return;
 	/* Otherwise it goes with the context. */
 	if (ioas->id && ioas->forks == noiommufd__forks) {
 		destroy.id = ioas->id;
@@ -107,6 +104,20 @@ void noiommufd_ioas_free(struct noiommufd_ioas *ioas)
 	}
 	noiommufd__put_context(ioas->context);
 	free(ioas);
+}
+
+void noiommufd__put_ioas(struct noiommufd_ioas *ioas)
+{
+	if (put(&ioas->refs))
+		destroy(ioas);
+}
+
+void noiommufd_ioas_free(struct noiommufd_ioas *ioas)
+{
+	int error = errno;
+
+	if (ioas)
+		noiommufd__put_ioas(ioas);
 	errno = error;
 }
 
@@ -145,35 +156,50 @@ static int ask_runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 	return ask.num_runs;
 }
 
-/* By what Linux 7.3 has: an ioctl for each run of each mapping */
-static int ask_each(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
-		    struct noiommufd_run *runs, unsigned int num)
+/* Returns 0, or a negative errno. */
+int noiommufd__first_run(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
+			 struct noiommufd_run *run)
 {
 	struct iommu_ioas_noiommu_get_pa ask = {
 		.size = sizeof(ask),
 		.ioas_id = ioas->id,
+		.iova = iova,
+		.length = *length,
 	};
-	__u64 done = 0;
+
+	if (ioctl(ioas->context->fd, IOMMU_IOAS_NOIOMMU_GET_PA, &ask))
+		return -errno;
+	run->phys = ask.out_phys;
+	run->length = ask.length;
+	*length = ask.length;
+	return 0;
+}
+
+/* By what Linux 7.3 has: an ioctl for each run of each mapping */
+static int ask_each(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
+		    struct noiommufd_run *runs, unsigned int num)
+{
+	__u64 done = 0, more;
 	unsigned int nr = 0;
+	struct noiommufd_run run;
+	int rc;
 
 	while (done < *length) {
-		ask.iova = iova + done;
-		ask.length = *length - done;
-		if (ioctl(ioas->context->fd, IOMMU_IOAS_NOIOMMU_GET_PA, &ask)) {
+		more = *length - done;
+		rc = noiommufd__first_run(ioas, iova + done, &more, &run);
+		if (rc) {
 			if (!nr)
-				return -errno;
+				return rc;
 			break;
 		}
-		if (nr && runs[nr - 1].phys + runs[nr - 1].length == ask.out_phys) {
-			runs[nr - 1].length += ask.length;
+		if (nr && runs[nr - 1].phys + runs[nr - 1].length == run.phys) {
+			runs[nr - 1].length += run.length;
 		} else {
 			if (nr == num)
 				break;
-			runs[nr].phys = ask.out_phys;
-			runs[nr].length = ask.length;
-			nr++;
+			runs[nr++] = run;
 		}
-		done += ask.length;
+		done += more;
 	}
 	*length = done;
 	return nr;

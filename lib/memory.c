@@ -45,7 +45,7 @@ struct noiommufd_dma {
 
 /* Lookups: nothing here makes a system call. */
 
-static __u64 lookup(const struct noiommufd_dma *dma, __u64 offset)
+static inline __u64 lookup(const struct noiommufd_dma *dma, __u64 offset)
 {
 	__u64 mask = (1ULL << dma->shift) - 1;
 
@@ -63,15 +63,15 @@ __u64 noiommufd_pa(const struct noiommufd_dma *dma, const void *va)
 }
 
 /* The run that begins at @offset, and ends at @end at the latest */
-static struct noiommufd_run run_at(const struct noiommufd_dma *dma, __u64 offset,
-				   __u64 end)
+static inline struct noiommufd_run run_at(const struct noiommufd_dma *dma, __u64 offset,
+					  __u64 end)
 {
+	const __u64 *entry = &dma->table[offset >> dma->shift];
 	struct noiommufd_run run = { .phys = lookup(dma, offset) };
-	__u64 next = offset;
+	__u64 unit = 1ULL << dma->shift, next = (offset & -unit) + unit;
 
-	do
-		next = ((next >> dma->shift) + 1) << dma->shift;
-	while (next < end && lookup(dma, next) == run.phys + (next - offset));
+	while (next < end && *++entry == run.phys + (next - offset))
+		next += unit;
 	run.length = (next < end ? next : end) - offset;
 	return run;
 }
@@ -150,42 +150,56 @@ struct list {
 	struct noiommufd_run *runs;
 	size_t nr;
 	size_t room;
+	struct noiommufd_run few[512];		/* before there are more */
 };
 
-static int list_add(struct list *list, const struct noiommufd_run *run)
+static int make_room(struct list *list)
 {
-	struct noiommufd_run *last = list->nr ? &list->runs[list->nr - 1] : NULL;
 	struct noiommufd_run *more;
 
-	/* A run may go on in the next answer of the kernel. */
-	if (last && last->phys + last->length == run->phys) {
-		last->length += run->length;
-		return 0;
-	}
-	if (list->nr == list->room) {
-		list->room = 2 * list->room + 16;
-		more = realloc(list->runs, list->room * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		list->runs = more;
-	}
-	list->runs[list->nr++] = *run;
+	more = realloc(list->runs == list->few ? NULL : list->runs,
+		       8 * list->room * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	if (list->runs == list->few)
+		memcpy(more, list->few, sizeof(list->few));
+	list->runs = more;
+	list->room *= 8;
 	return 0;
 }
 
+/* Add the @nr runs that follow. The first may go on with the one before. */
+static void add_runs(struct list *list, size_t nr)
+{
+	struct noiommufd_run *new = &list->runs[list->nr], *last = new - 1;
+
+	if (list->nr && nr && last->phys + last->length == new->phys) {
+		last->length += new->length;
+		memmove(new, new + 1, --nr * sizeof(*new));
+	}
+	list->nr += nr;
+}
+
+/* The first run takes an ioctl that is faster, and mostly it is all. */
 static int find_runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 size,
 		     struct list *list)
 {
-	struct noiommufd_run runs[128];
-	__u64 done, length;
-	int rc = 0, i;
+	__u64 done = size, length;
+	int rc;
 
-	for (done = 0; rc >= 0 && done < size; done += length) {
+	list->runs = list->few;
+	list->room = ARRAY_SIZE(list->few);
+	rc = noiommufd__first_run(ioas, iova, &done, list->runs);
+	list->nr = 1;
+	while (rc >= 0 && done < size) {
+		if (list->nr == list->room && make_room(list))
+			return -ENOMEM;
 		length = size - done;
-		rc = noiommufd__runs(ioas, iova + done, &length, runs, ARRAY_SIZE(runs));
-		for (i = 0; i < rc; i++)
-			if (list_add(list, &runs[i]))
-				return -ENOMEM;
+		rc = noiommufd__runs(ioas, iova + done, &length, list->runs + list->nr,
+				     list->room - list->nr);
+		if (rc > 0)
+			add_runs(list, rc);
+		done += length;
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -248,24 +262,27 @@ static struct noiommufd_dma *new_table(__u64 size, const struct list *list)
 {
 	struct noiommufd_dma *dma;
 	unsigned int shift = ONE_RUN;
-	__u64 starts = 0, at = 0, i, entry;
-	size_t run;
+	__u64 starts = 0, at = 0, i, *entry;
+	size_t run, entries = 1;
 
 	/* Where runs begin; an entry has to begin at each of these places. */
-	for (run = 0; run < list->nr; run++) {
-		starts |= at;
-		at += list->runs[run].length;
-	}
-	if (starts)
+	if (list->nr > 1) {
+		for (run = 0; run < list->nr; run++) {
+			starts |= at;
+			at += list->runs[run].length;
+		}
 		shift = __builtin_ctzll(starts);
-	dma = malloc(sizeof(*dma) + (((size - 1) >> shift) + 1) * sizeof(dma->table[0]));
+		entries = ((size - 1) >> shift) + 1;
+	}
+	dma = malloc(sizeof(*dma) + entries * sizeof(dma->table[0]));
 	if (!dma)
 		return NULL;
 	dma->shift = shift;
-	entry = 0;
-	for (run = 0; run < list->nr; run++)
+	dma->table[0] = list->runs[0].phys;
+	entry = dma->table;
+	for (run = 0; entries > 1 && run < list->nr; run++)
 		for (i = 0; i < list->runs[run].length; i += 1ULL << shift)
-			dma->table[entry++] = list->runs[run].phys + i;
+			*entry++ = list->runs[run].phys + i;
 	return dma;
 }
 
@@ -295,9 +312,24 @@ static int map_place(struct noiommufd_ioas *ioas, const struct place *place,
 	return 0;
 }
 
+/* Anywhere if that memory is mapped already, and its IOVA taken */
+static int map_at(struct noiommufd_ioas *ioas, const struct place *place,
+		  struct iommu_ioas_map *map)
+{
+	int rc;
+
+	map->flags |= IOMMU_IOAS_MAP_FIXED_IOVA;
+	map->iova = FIRST_IOVA + map->user_va;
+	rc = map_place(ioas, place, map);
+	if (rc != -EEXIST)
+		return rc;
+	map->flags &= ~IOMMU_IOAS_MAP_FIXED_IOVA;
+	return map_place(ioas, place, map);
+}
+
 /* Returns 0 or a negative errno, and explains nothing. */
 static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t size,
-	       unsigned int flags, struct noiommufd_dma **dma)
+	       unsigned int flags, struct noiommufd_dma **result)
 {
 	struct iommu_ioas_map map = {
 		.size = sizeof(map),
@@ -306,43 +338,47 @@ static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t si
 		.user_va = (uintptr_t)place->va,
 		.length = size,
 	};
-	struct list list = { 0 };
+	struct noiommufd_dma *dma = NULL;
+	struct list list;
 	__u32 access;
 	int rc;
 
 	if (!(flags & NOIOMMUFD_READ_ONLY))
 		map.flags |= IOMMU_IOAS_MAP_WRITEABLE;
 	access = map.flags;
-	if (flags & NOIOMMUFD_IOVA_IS_PA) {
-		map.flags |= IOMMU_IOAS_MAP_FIXED_IOVA;
-		map.iova = FIRST_IOVA + map.user_va;
-	}
-	rc = map_place(ioas, place, &map);
+	rc = map_at(ioas, place, &map);
 	if (rc)
 		return rc;
-	*dma = NULL;
 	rc = find_runs(ioas, map.iova, size, &list);
-	if (!rc) {
-		*dma = new_table(size, &list);
-		rc = *dma ? 0 : -ENOMEM;
-	}
-	if (!rc && flags & NOIOMMUFD_IOVA_IS_PA)
+	if (rc)
+		goto unmap;
+	rc = -ENOMEM;
+	dma = new_table(size, &list);
+	if (!dma)
+		goto unmap;
+	dma->ioas = ioas;
+	dma->va = place->va;
+	dma->size = size;
+	dma->forks = noiommufd__forks;
+	dma->iova_is_pa = flags & NOIOMMUFD_IOVA_IS_PA;
+	dma->allocated = 0;
+	rc = 0;
+	if (flags & NOIOMMUFD_IOVA_IS_PA)
 		rc = move_to_pa(ioas, access, &map.iova, size, &list);
-	free(list.runs);
-	if (rc) {
-		unmap_iova(ioas, map.iova, size);
-		free(*dma);
-		return rc;
-	}
+	if (rc)
+		goto unmap;
+	dma->iova = map.iova;
 	get(&ioas->refs);
-	(*dma)->ioas = ioas;
-	(*dma)->va = place->va;
-	(*dma)->size = size;
-	(*dma)->iova = map.iova;
-	(*dma)->forks = noiommufd__forks;
-	(*dma)->iova_is_pa = flags & NOIOMMUFD_IOVA_IS_PA;
-	(*dma)->allocated = 0;
+	*result = dma;
+	if (list.runs != list.few)
+		free(list.runs);
 	return 0;
+unmap:
+	unmap_iova(ioas, map.iova, size);
+	if (list.runs != list.few)
+		free(list.runs);
+	free(dma);
+	return rc;
 }
 
 static int not_mapped(int error, size_t size)
@@ -364,11 +400,11 @@ struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 				    size_t size, unsigned int flags)
 {
 	const struct place place = { .va = va, .fd = -1 };
-	size_t page = sysconf(_SC_PAGESIZE);
 	struct noiommufd_dma *dma;
 	int rc;
 
-	if (!ioas || !va || !size || ((uintptr_t)va | size) & (page - 1) ||
+	/* If pages are larger the kernel finds it out. */
+	if (!ioas || !va || !size || ((uintptr_t)va | size) & 4095 ||
 	    flags & ~(NOIOMMUFD_READ_ONLY | NOIOMMUFD_IOVA_IS_PA))
 		return null(invalid());
 	if (size - 1 > UINTPTR_MAX - (uintptr_t)va)
@@ -379,27 +415,33 @@ struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 	return rc ? null(not_mapped(-rc, size)) : dma;
 }
 
-void noiommufd_free(struct noiommufd_dma *dma)
+static void unmap_pa(const struct noiommufd_dma *dma)
 {
 	struct noiommufd_run run;
-	int error = errno;
 	__u64 offset;
+
+	for (offset = 0; offset < dma->size; offset += run.length) {
+		run = run_at(dma, offset, dma->size);
+		unmap_iova(dma->ioas, run.phys, run.length);
+	}
+}
+
+void noiommufd_free(struct noiommufd_dma *dma)
+{
+	int error = errno;
 
 	if (!dma)
 		return;
 	/* In a child it is the parent's, and what was allocated not there at all. */
 	if (dma->forks == noiommufd__forks) {
-		if (!dma->iova_is_pa)
+		if (dma->iova_is_pa)
+			unmap_pa(dma);
+		else
 			unmap_iova(dma->ioas, dma->iova, dma->size);
-		for (offset = 0; dma->iova_is_pa && offset < dma->size;
-		     offset += run.length) {
-			run = run_at(dma, offset, dma->size);
-			unmap_iova(dma->ioas, run.phys, run.length);
-		}
 		if (dma->allocated)
 			munmap(dma->va, dma->allocated);
 	}
-	noiommufd_ioas_free(dma->ioas);
+	noiommufd__put_ioas(dma->ioas);
 	free(dma);
 	errno = error;
 }

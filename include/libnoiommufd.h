@@ -456,6 +456,23 @@ __u32 noiommufd_ioas_id(const struct noiommufd_ioas *ioas);
 int noiommufd_ioas_runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 			struct noiommufd_run *runs, unsigned int num);
 
+/**
+ * noiommufd_ioas_pa() - The physical address of a byte of the process.
+ * @ioas: IOAS
+ * @va: a byte of any memory that is mapped in @ioas
+ *
+ * For programs that have a pointer, and not the memory that it is in. Takes some
+ * forty instructions, no system call and no lock, however much is mapped; but the
+ * first call for an IOAS makes an index, and from then on mapping and freeing keep
+ * it. Other threads may map and free memory meanwhile. Of memory that is mapped
+ * several times the mapping that came last counts. Behind the page of 4 KiB another
+ * address may follow.
+ *
+ * Return: what a device is to be given, or NOIOMMUFD_NO_PA: EINVAL; ENOENT: no memory
+ * is mapped there; the first time: ENOMEM, ENOSPC: as for noiommufd_map().
+ */
+__u64 noiommufd_ioas_pa(struct noiommufd_ioas *ioas, const void *va);
+
 /* Memory */
 
 /* Flags of noiommufd_map() and noiommufd_alloc() */
@@ -485,7 +502,9 @@ int noiommufd_ioas_runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
  * Return: the memory; give it to noiommufd_free(). Or NULL: EINVAL, EOVERFLOW: the
  * range wraps; EFAULT: it is not all there, or cannot be written; EEXIST: with
  * NOIOMMUFD_IOVA_IS_PA, it is mapped so already; ENOMEM: above RLIMIT_MEMLOCK, or
- * out of memory; EPERM: no CAP_SYS_RAWIO; EOPNOTSUPP: no device is attached.
+ * out of memory; ENOSPC: a page of it is mapped 2047 times already, if there is an
+ * index (noiommufd_ioas_pa()); EPERM: no CAP_SYS_RAWIO; EOPNOTSUPP: no device is
+ * attached.
  */
 struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 				    size_t size, unsigned int flags);

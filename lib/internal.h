@@ -3,8 +3,9 @@
  * libnoiommufd, inside. What several files use begins with noiommufd__, so that it
  * is no symbol of a program that is linked with the static library.
  *
- * Locks: noiommufd_device::lock guards what can change in a device; counts of
- * references are atomic; all else is written once, before others can see it.
+ * Locks: noiommufd_device::lock guards what can change in a device, noiommufd_ioas's
+ * what is mapped in it; counts of references are atomic; all else is written once,
+ * before others can see it.
  */
 #ifndef NOIOMMUFD_INTERNAL_H
 #define NOIOMMUFD_INTERNAL_H
@@ -31,6 +32,25 @@ struct noiommufd_ioas {
 	__u32 id;
 	unsigned int refs;
 	unsigned int forks;
+	pthread_mutex_t lock;			/* guards what follows */
+	struct noiommufd_dma *dmas;		/* all that is mapped, the oldest first */
+	struct noiommufd_dma **last;		/* where the next one is put */
+	__u64 index;				/* of index.c; atomic; 0: not yet */
+	struct noiommufd_level *levels;
+};
+
+struct noiommufd_dma {
+	struct noiommufd_ioas *ioas;
+	struct noiommufd_dma *next;		/* in that IOAS, and who points here */
+	struct noiommufd_dma **prev;
+	void *va;
+	__u64 size;
+	__u64 iova;
+	unsigned int forks;
+	bool iova_is_pa;
+	size_t allocated;	/* bytes from @va on that are ours to free */
+	unsigned int shift;	/* of what an entry covers */
+	__u64 table[];		/* physical addresses */
 };
 
 struct noiommufd_device {
@@ -79,6 +99,14 @@ static inline void get(unsigned int *refs)
 	__atomic_add_fetch(refs, 1, __ATOMIC_RELAXED);
 }
 
+/* The physical address @offset bytes from the beginning of memory, which is longer */
+static inline __u64 noiommufd__lookup(const struct noiommufd_dma *dma, __u64 offset)
+{
+	__u64 mask = (1ULL << dma->shift) - 1;
+
+	return dma->table[offset >> dma->shift] + (offset & mask);
+}
+
 /* Was that the last reference? */
 static inline bool put(unsigned int *refs)
 {
@@ -102,6 +130,10 @@ int noiommufd__first_run(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 /* noiommufd_ioas_runs(), but returns a negative errno, and explains nothing */
 int noiommufd__runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 		    struct noiommufd_run *runs, unsigned int num);
+/* Have the IOAS know of memory; 0, or -ENOMEM or -ENOSPC. And no more */
+int noiommufd__add(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma);
+void noiommufd__remove(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma);
+void noiommufd__free_index(struct noiommufd_ioas *ioas);
 /* Explain that errno. */
 int noiommufd__not_translated(int error);
 

@@ -75,6 +75,8 @@ struct noiommufd_ioas *noiommufd_ioas_alloc(struct noiommufd_device *dev)
 	ioas = calloc(1, sizeof(*ioas));
 	if (!ioas)
 		return null(noiommufd__fail(ENOMEM, "Out of memory."));
+	pthread_mutex_init(&ioas->lock, NULL);
+	ioas->last = &ioas->dmas;
 	ioas->refs = 1;
 	ioas->forks = noiommufd__forks;
 	ioas->context = __atomic_load_n(&dev->context, __ATOMIC_ACQUIRE);
@@ -83,6 +85,7 @@ struct noiommufd_ioas *noiommufd_ioas_alloc(struct noiommufd_device *dev)
 	else
 		ioas->context = new_context(dev);
 	if (!ioas->context) {
+		pthread_mutex_destroy(&ioas->lock);
 		free(ioas);
 		return NULL;
 	}
@@ -102,7 +105,9 @@ static void destroy(struct noiommufd_ioas *ioas)
 		destroy.id = ioas->id;
 		ioctl(ioas->context->fd, IOMMU_DESTROY, &destroy);
 	}
+	noiommufd__free_index(ioas);
 	noiommufd__put_context(ioas->context);
+	pthread_mutex_destroy(&ioas->lock);
 	free(ioas);
 }
 

@@ -31,26 +31,7 @@
 #define TRIES		8
 #define SET_ASIDE	(64ULL << 20)
 
-struct noiommufd_dma {
-	struct noiommufd_ioas *ioas;
-	void *va;
-	__u64 size;
-	__u64 iova;
-	unsigned int forks;
-	bool iova_is_pa;
-	size_t allocated;	/* bytes from @va on that are ours to free */
-	unsigned int shift;	/* of what an entry covers */
-	__u64 table[];		/* physical addresses */
-};
-
 /* Lookups: nothing here makes a system call. */
-
-static inline __u64 lookup(const struct noiommufd_dma *dma, __u64 offset)
-{
-	__u64 mask = (1ULL << dma->shift) - 1;
-
-	return dma->table[offset >> dma->shift] + (offset & mask);
-}
 
 __u64 noiommufd_pa(const struct noiommufd_dma *dma, const void *va)
 {
@@ -59,7 +40,7 @@ __u64 noiommufd_pa(const struct noiommufd_dma *dma, const void *va)
 	if (!dma)
 		return NOIOMMUFD_NO_PA;
 	offset = (uintptr_t)va - (uintptr_t)dma->va;
-	return offset < dma->size ? lookup(dma, offset) : NOIOMMUFD_NO_PA;
+	return offset < dma->size ? noiommufd__lookup(dma, offset) : NOIOMMUFD_NO_PA;
 }
 
 /* The run that begins at @offset, and ends at @end at the latest */
@@ -67,7 +48,7 @@ static inline struct noiommufd_run run_at(const struct noiommufd_dma *dma, __u64
 					  __u64 end)
 {
 	const __u64 *entry = &dma->table[offset >> dma->shift];
-	struct noiommufd_run run = { .phys = lookup(dma, offset) };
+	struct noiommufd_run run = { .phys = noiommufd__lookup(dma, offset) };
 	__u64 unit = 1ULL << dma->shift, next = (offset & -unit) + unit;
 
 	while (next < end && *++entry == run.phys + (next - offset))
@@ -115,7 +96,7 @@ long noiommufd_pages(const struct noiommufd_dma *dma, const void *va,
 		return invalid();
 	for (end = offset + length; offset < end; nr++) {
 		if (nr < num)
-			pa[nr] = lookup(dma, offset);
+			pa[nr] = noiommufd__lookup(dma, offset);
 		offset = (offset & -page_size) + page_size;
 	}
 	return nr;
@@ -362,17 +343,21 @@ static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t si
 	dma->forks = noiommufd__forks;
 	dma->iova_is_pa = flags & NOIOMMUFD_IOVA_IS_PA;
 	dma->allocated = 0;
-	rc = 0;
+	rc = noiommufd__add(ioas, dma);
+	if (rc)
+		goto unmap;
 	if (flags & NOIOMMUFD_IOVA_IS_PA)
 		rc = move_to_pa(ioas, access, &map.iova, size, &list);
 	if (rc)
-		goto unmap;
+		goto remove;
 	dma->iova = map.iova;
 	get(&ioas->refs);
 	*result = dma;
 	if (list.runs != list.few)
 		free(list.runs);
 	return 0;
+remove:
+	noiommufd__remove(ioas, dma);
 unmap:
 	unmap_iova(ioas, map.iova, size);
 	if (list.runs != list.few)
@@ -434,6 +419,7 @@ void noiommufd_free(struct noiommufd_dma *dma)
 		return;
 	/* In a child it is the parent's, and what was allocated not there at all. */
 	if (dma->forks == noiommufd__forks) {
+		noiommufd__remove(dma->ioas, dma);
 		if (dma->iova_is_pa)
 			unmap_pa(dma);
 		else

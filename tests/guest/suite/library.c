@@ -1000,6 +1000,163 @@ TEST(ioas_runs)
 	}
 }
 
+/* Addresses without the handle of their memory */
+
+static void expect_found(struct noiommufd_ioas *ioas, const struct noiommufd_dma *dma)
+{
+	const char *va = noiommufd_va(dma);
+	size_t at;
+
+	for (at = 0; at < noiommufd_size(dma); at += PAGE) {
+		expect_eq(noiommufd_ioas_pa(ioas, va + at), noiommufd_pa(dma, va + at));
+		expect_eq(noiommufd_ioas_pa(ioas, va + at + 4095),
+			  pagemap_pa(va + at) + 4095);
+	}
+}
+
+static void expect_not_found(struct noiommufd_ioas *ioas, const void *va)
+{
+	errno = 0;
+	expect_eq(noiommufd_ioas_pa(ioas, va), NOIOMMUFD_NO_PA);
+	expect_eq(errno, ENOENT);
+}
+
+TEST(ioas_pa)
+{
+	char *va = scattered(64), *inside = va + PAGE;
+	struct noiommufd_ioas *ioas, *other;
+	struct noiommufd_device *dev = open_edu(&ioas);
+	struct noiommufd_dma *all, *part;
+
+	expect_not_found(ioas, inside);
+	all = mapped(ioas, inside, 62 * PAGE, 0);
+	expect_found(ioas, all);
+	expect_not_found(ioas, inside - 1);
+	expect_not_found(ioas, inside + 62 * PAGE);
+	expect_not_found(ioas, NULL);
+	expect_not_found(ioas, (void *)-1);
+	/* In the place of @inside, if the high bits were not looked at */
+	expect_not_found(ioas, inside + (1ULL << 57));
+	expect_said("is not in memory that is mapped");
+	other = noiommufd_ioas_alloc(dev);
+	expect(other);
+	expect_not_found(other, inside);
+	noiommufd_ioas_free(other);
+	/* Some of it twice: it stays until both are freed. */
+	part = mapped(ioas, inside + 3 * PAGE, 2 * PAGE, NOIOMMUFD_IOVA_IS_PA);
+	noiommufd_free(all);
+	expect_found(ioas, part);
+	expect_not_found(ioas, inside + 2 * PAGE);
+	expect_not_found(ioas, inside + 5 * PAGE);
+	noiommufd_free(part);
+	expect_not_found(ioas, inside + 3 * PAGE);
+	/* Nothing of what fails is left. */
+	munmap(inside + 61 * PAGE, PAGE);
+	expect_null(noiommufd_map(ioas, inside, 62 * PAGE, 0), EFAULT);
+	expect_not_found(ioas, inside);
+}
+
+/* An entry for 2 MiB is split, in either order. */
+TEST(ioas_pa_of_huge_pages)
+{
+	struct noiommufd_dma *whole, *part, *across;
+	struct noiommufd_ioas *ioas;
+	char *va = hugetlb(3);
+	int i;
+
+	open_edu(&ioas);
+	mem_fill(va, 3 * HUGE_PAGE, 1);
+	for (i = 0; i < 2; i++) {
+		whole = mapped(ioas, va, 3 * HUGE_PAGE, 0);
+		expect_found(ioas, whole);
+		part = mapped(ioas, va + HUGE_PAGE + 7 * PAGE, PAGE, 0);
+		expect_found(ioas, whole);
+		if (i) {
+			noiommufd_free(part);
+			expect_found(ioas, whole);
+			noiommufd_free(whole);
+		} else {
+			noiommufd_free(whole);
+			expect_found(ioas, part);
+			expect_not_found(ioas, va + HUGE_PAGE + 6 * PAGE);
+			noiommufd_free(part);
+		}
+		expect_not_found(ioas, va);
+		expect_not_found(ioas, va + HUGE_PAGE + 7 * PAGE);
+		expect_not_found(ioas, va + 2 * HUGE_PAGE);
+		across = mapped(ioas, va + HUGE_PAGE - PAGE, HUGE_PAGE + 2 * PAGE, 0);
+		expect_found(ioas, across);
+		noiommufd_free(across);
+		expect_not_found(ioas, va + HUGE_PAGE);
+	}
+}
+
+/*
+ * The program has put other memory in the place of what it mapped, after or before
+ * there is an index.
+ */
+static void other_memory(bool before)
+{
+	struct noiommufd_dma *old, *new;
+	struct noiommufd_ioas *ioas;
+	char *va = mem(2 * PAGE);
+	__u64 pa;
+
+	open_edu(&ioas);
+	old = mapped(ioas, va, 2 * PAGE, 0);
+	pa = noiommufd_pa(old, va);
+	expect(mmap(va, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == va);
+	if (before)
+		expect_eq(noiommufd_ioas_pa(ioas, va), pa);
+	new = mapped(ioas, va, PAGE, 0);
+	expect(noiommufd_pa(new, va) != pa);
+	expect_found(ioas, new);
+	noiommufd_free(old);
+	expect_found(ioas, new);
+	expect_not_found(ioas, va + PAGE);
+	noiommufd_free(new);
+	expect_not_found(ioas, va);
+}
+
+TEST(ioas_pa_of_other_memory)
+{
+	other_memory(true);
+}
+
+TEST(index_of_other_memory)
+{
+	other_memory(false);
+}
+
+TEST(mapped_too_often)
+{
+	static struct noiommufd_dma *dma[2048];
+	long long before = pins();
+	struct noiommufd_ioas *ioas;
+	char *va = mem(2 * PAGE);
+	size_t i;
+
+	open_edu(&ioas);
+	for (i = 0; i < 2047; i++)
+		dma[i] = mapped(ioas, va + PAGE, PAGE, 0);
+	/* The index does not fit all of them, so there is none. */
+	dma[i] = mapped(ioas, va, 2 * PAGE, 0);
+	errno = 0;
+	expect_eq(noiommufd_ioas_pa(ioas, va), NOIOMMUFD_NO_PA);
+	expect_eq(errno, ENOSPC);
+	noiommufd_free(dma[i]);
+	expect_not_found(ioas, va);
+	expect_null(noiommufd_map(ioas, va, 2 * PAGE, 0), ENOSPC);
+	expect_not_found(ioas, va);
+	expect_eq(noiommufd_ioas_pa(ioas, va + PAGE), pagemap_pa(va + PAGE));
+	for (i = 0; i < 2047; i++)
+		noiommufd_free(dma[i]);
+	expect_not_found(ioas, va + PAGE);
+	expect_pins(before);
+	noiommufd_free(mapped(ioas, va, 2 * PAGE, 0));
+}
+
 /* Interrupts */
 
 static void raise_irq(struct noiommufd_device *dev, __u32 value)
@@ -1193,6 +1350,9 @@ TEST(null)
 	expect_eq(noiommufd_size(NULL), 0);
 	expect_eq(noiommufd_iova(NULL), NOIOMMUFD_NO_PA);
 	expect_eq(noiommufd_pa(NULL, &byte), NOIOMMUFD_NO_PA);
+	errno = 0;
+	expect_eq(noiommufd_ioas_pa(NULL, &byte), NOIOMMUFD_NO_PA);
+	expect_eq(errno, EINVAL);
 	expect_errno(noiommufd_runs(NULL, &byte, 1, &run, 1), EINVAL);
 	expect_errno(noiommufd_pages(NULL, &byte, 1, PAGE, &length, 1), EINVAL);
 	expect_errno(noiommufd_irq_enable(NULL, NOIOMMUFD_MSI, 1), EINVAL);
@@ -1262,6 +1422,10 @@ static void child(void *arg)
 	/* Lookups are memory, and go on. */
 	expect(noiommufd_pa(f->map, noiommufd_va(f->map)) != NOIOMMUFD_NO_PA);
 	expect(noiommufd_info(f->dev));
+	/* But a pointer is to memory of the child. */
+	errno = 0;
+	expect_eq(noiommufd_ioas_pa(f->ioas, noiommufd_va(f->map)), NOIOMMUFD_NO_PA);
+	expect_eq(errno, ESTALE);
 	expect_errno(noiommufd_bind(f->dev, f->ioas), ESTALE);
 	expect_errno(noiommufd_attach(f->dev, f->ioas), ESTALE);
 	expect_errno(noiommufd_detach(f->dev), ESTALE);
@@ -1395,6 +1559,8 @@ static void *crowd_work(void *arg)
 		struct noiommufd_dma *b = allocated(crowd->ioas, PAGE, NULL);
 
 		expect_eq(noiommufd_pa(a, va + PAGE), pagemap_pa(va + PAGE));
+		expect_eq(noiommufd_ioas_pa(crowd->ioas, va + PAGE),
+			  noiommufd_pa(a, va + PAGE));
 		expect(noiommufd_bar(crowd->dev, 0));
 		expect_ok(noiommufd_bus_master(crowd->dev, true));
 		expect_ok(noiommufd_region_read(crowd->dev, NOIOMMUFD_CONFIG, 0,

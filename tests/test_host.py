@@ -94,6 +94,19 @@ def test_library_lookup() -> None:
     assert 5 < len(found) <= 20 and "call" not in found
 
 
+@pytest.mark.parametrize("tool", ["address,undefined", "thread", "valgrind"])
+def test_library_memory(tool: str, tmp_path: Path) -> None:
+    """On a kernel that is made up, the library has no mistake that such a tool finds, and nothing is left when a system
+    call or an allocation fails, each in turn; see lib/library.c."""
+    valgrind = "valgrind --quiet --leak-check=full --error-exitcode=9".split() if tool == "valgrind" else []
+    run("gcc", *"-O1 -g -Wall -Wextra -Werror -pthread -o".split(), tmp_path / "library", f"-I{TOP}/include",
+        *(TESTS / "lib").glob("*.c"), *(TOP / "lib").glob("*.c"), "-Wl," + ",".join(
+            f"--wrap={name}" for name in "ioctl malloc calloc realloc mmap munmap eventfd".split()),
+        *([] if valgrind else [f"-fsanitize={tool}", "-fno-sanitize-recover=all"]))
+    for part in ("each", "fail", "threads"):
+        run(*valgrind, tmp_path / "library", part)
+
+
 def test_library_manual(tmp_path: Path) -> None:
     """Each function and struct of the library has a manual page, no other is referred to, and the example of section 7
     can be built with what is installed."""

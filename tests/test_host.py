@@ -3,6 +3,8 @@
 a machine where the tests or make demo cannot work."""
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -105,6 +107,21 @@ def test_library_memory(tool: str, tmp_path: Path) -> None:
         *([] if valgrind else [f"-fsanitize={tool}", "-fno-sanitize-recover=all"]))
     for part in ("each", "fail", "threads"):
         run(*valgrind, tmp_path / "library", part)
+
+
+def test_library_ctypes() -> None:
+    """Python can use the library: lists, errors and their explanations, structs."""
+    lib, said = ctypes.CDLL(str(tools() / "libnoiommufd.so.0"), use_errno=True), []
+    log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)(lambda _, text: said.append(text.decode()))
+    lib.noiommufd_set_log(log, None)
+    lib.noiommufd_list.restype = ctypes.POINTER(ctypes.c_char_p)
+    lib.noiommufd_open.restype = ctypes.c_void_p
+    assert not lib.noiommufd_list()[0]
+    assert lib.noiommufd_open(b"0000:ff:1f.7", None) is None and ctypes.get_errno() == errno.ENODEV
+    assert said == ["There is no PCI device 0000:ff:1f.7: `lspci -D` lists those there are."]
+    value = ctypes.c_uint32()
+    lib.noiommufd_write32(ctypes.byref(value), 7)
+    assert lib.noiommufd_read32(ctypes.byref(value)) == 7
 
 
 def test_library_manual(tmp_path: Path) -> None:

@@ -70,17 +70,31 @@ static bool inside(const struct noiommufd_dma *dma, const void *va, size_t lengt
 long noiommufd_runs(const struct noiommufd_dma *dma, const void *va,
 		    size_t length, struct noiommufd_run *runs, size_t num)
 {
-	struct noiommufd_run run;
-	__u64 offset, end;
-	size_t nr = 0;
+	__u64 offset, end, unit, next, pa;
+	const __u64 *entry;
+	size_t nr;
 
 	if (!inside(dma, va, length, &offset) || (num && !runs))
 		return invalid();
-	for (end = offset + length; offset < end; offset += run.length) {
-		run = run_at(dma, offset, end);
-		if (nr < num)
-			runs[nr] = run;
-		nr++;
+	end = offset + length;
+	unit = 1ULL << dma->shift;
+	entry = &dma->table[offset >> dma->shift];
+	pa = noiommufd__lookup(dma, offset);
+	next = (offset & -unit) + unit;
+	/* Like run_at(), but each entry is looked at once. */
+	for (nr = 0; offset < end; nr++) {
+		while (next < end && entry[1] == pa + (next - offset)) {
+			entry++;
+			next += unit;
+		}
+		if (nr < num) {
+			runs[nr].phys = pa;
+			runs[nr].length = (next < end ? next : end) - offset;
+		}
+		offset = next;
+		next += unit;
+		if (offset < end)
+			pa = *++entry;
 	}
 	return nr;
 }

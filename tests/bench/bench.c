@@ -25,6 +25,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <libgen.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@
 
 #include <linux/capability.h>
 #include <linux/io_uring.h>
+#include <libnoiommufd.h>
 #include <noiommufd/iommufd.h>
 #include <noiommufd/noiommufd.h>
 #include <noiommufd/vfio.h>
@@ -211,6 +213,20 @@ static inline __u64 rdtsc(void)
 	return lo | (__u64)hi << 32;
 }
 
+/* What is executed in between is for where.c. */
+static inline void begin_mark(void)
+{
+	if (marked)
+		asm volatile("nopl 0x626e6368(%rax)");
+}
+
+static inline void end_mark(void)
+{
+	if (marked)
+		asm volatile("nopl 0x626e6369(%rax)");
+	marked = false;
+}
+
 /* Like syscall(); adds the instructions of the kernel to spent. */
 [[gnu::noinline]]
 static long timed_syscall(long nr, long a, long b, long c, long d)
@@ -219,17 +235,14 @@ static long timed_syscall(long nr, long a, long b, long c, long d)
 	__u64 t;
 	long ret;
 
-	if (marked)
-		asm volatile("nopl 0x626e6368(%rax)");
+	begin_mark();
 	t = rdtsc();
 	asm volatile("syscall"
 		     : "=a"(ret)
 		     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
 		     : "rcx", "r11", "memory");
 	spent += rdtsc() - t - overhead;
-	if (marked)
-		asm volatile("nopl 0x626e6369(%rax)");
-	marked = false;
+	end_mark();
 	if (ret < 0) {
 		errno = -ret;
 		return -1;
@@ -1550,6 +1563,344 @@ static bool is_iommufd(const char *backend)
 	return !strcmp(backend, "ours") || !strcmp(backend, "mainline");
 }
 
+/*
+ * libnoiommufd, and the system calls that it makes without it. A round has all that
+ * is executed in the program and in the kernel.
+ */
+
+static __u64 began;
+
+static void begin_all(const char *backend, const char *what, const char *kind)
+{
+	begin(backend, what, kind);
+	begin_mark();
+	began = rdtsc();
+}
+
+static void end_all(void)
+{
+	spent = rdtsc() - began - overhead;
+	end_mark();
+	end();
+}
+
+/* A device that the library has opened */
+struct opened {
+	struct noiommufd_device *dev;
+	struct noiommufd_ioas *ioas;
+	int fd;
+	__u32 id;
+};
+
+static void open_device(struct opened *o, const char *bdf)
+{
+	noiommufd_set_log(noiommufd_print, stderr);
+	o->dev = noiommufd_open(bdf, NULL);
+	expect(o->dev);
+	o->ioas = noiommufd_device_ioas(o->dev);
+	o->fd = noiommufd_ioas_fd(o->ioas);
+	o->id = noiommufd_ioas_id(o->ioas);
+}
+
+static __u64 bare_map(const struct opened *o, void *va, __u64 length)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_READABLE,
+		.ioas_id = o->id,
+		.user_va = (uintptr_t)va,
+		.length = length,
+		.iova = (1ULL << 63) + (uintptr_t)va,
+	};
+
+	expect(!ioctl(o->fd, IOMMU_IOAS_MAP, &map));
+	return map.iova;
+}
+
+static void bare_runs(const struct opened *o, __u64 iova, __u64 length,
+		      struct noiommufd_run *runs, __u32 num)
+{
+	struct noiommufd_ioas_get_pa_runs get = {
+		.size = sizeof(get),
+		.ioas_id = o->id,
+		.num_runs = num,
+		.iova = iova,
+		.length = length,
+		.runs = (uintptr_t)runs,
+	};
+
+	expect(!ioctl(o->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &get));
+	expect(get.length == length);
+}
+
+static __u64 bare_pa(const struct opened *o, __u64 iova, __u64 *length)
+{
+	struct iommu_ioas_noiommu_get_pa get = {
+		.size = sizeof(get),
+		.ioas_id = o->id,
+		.iova = iova,
+		.length = *length,
+	};
+
+	expect(!ioctl(o->fd, IOMMU_IOAS_NOIOMMU_GET_PA, &get));
+	*length = get.length;
+	return get.out_phys;
+}
+
+static void bare_unmap(const struct opened *o, __u64 iova, __u64 length)
+{
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = o->id,
+		.iova = iova,
+		.length = length,
+	};
+
+	expect(!ioctl(o->fd, IOMMU_IOAS_UNMAP, &unmap));
+}
+
+/* Map, translate and unmap memory, by both in turn */
+static void lib_map(const struct opened *o, void *va, __u64 length, const char *kind,
+		    struct noiommufd_run *runs, __u32 num)
+{
+	__u64 iova, done = length;
+	struct noiommufd_dma *dma;
+
+	begin_all("bare", "lib_map", kind);
+	iova = bare_map(o, va, length);
+	runs->phys = bare_pa(o, iova, &done);
+	if (done < length)
+		bare_runs(o, iova + done, length - done, runs + 1, num - 1);
+	end_all();
+	begin_all("bare", "lib_unmap", kind);
+	bare_unmap(o, iova, length);
+	end_all();
+
+	begin_all("lib", "lib_map", kind);
+	dma = noiommufd_map(o->ioas, va, length, 0);
+	end_all();
+	expect(noiommufd_pa(dma, va) == runs[0].phys);
+
+	begin_all("lib", "lib_runs", kind);
+	iova = noiommufd_runs(dma, va, length, runs, num);
+	end_all();
+	expect(iova > 0);
+	begin_all("bare", "lib_runs", kind);
+	bare_runs(o, noiommufd_iova(dma), length, runs, num);
+	end_all();
+
+	begin_all("lib", "lib_unmap", kind);
+	noiommufd_free(dma);
+	end_all();
+}
+
+/* With addresses that are looked up without their memory */
+static void bench_lib_index(const struct opened *o, char *va, struct noiommufd_dma **dma)
+{
+	struct noiommufd_dma *more;
+	int i, at;
+	__u64 pa;
+
+	expect(noiommufd_ioas_pa(o->ioas, va) == noiommufd_pa(dma[0], va));
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		at = random64() % NR_AREAS;
+		begin_all("lib", "lib_ioas_pa", "4k");
+		pa = noiommufd_ioas_pa(o->ioas, va + at * PAGE);
+		end_all();
+		expect(pa == noiommufd_pa(dma[at], va + at * PAGE));
+
+		begin_all("lib", "lib_map_indexed", "4k");
+		more = noiommufd_map(o->ioas, va + NR_AREAS * PAGE, PAGE, 0);
+		end_all();
+		begin_all("lib", "lib_unmap_indexed", "4k");
+		noiommufd_free(more);
+		end_all();
+	}
+}
+
+/* Single pages, among many others */
+static void bench_lib_pages(const char *bdf)
+{
+	struct noiommufd_dma **dma = calloc(NR_AREAS, sizeof(*dma));
+	size_t size = (NR_AREAS + 1) * PAGE;
+	char *va = small_pages(size);
+	struct noiommufd_run run;
+	struct opened o;
+	int i;
+
+	open_device(&o, bdf);
+	expect(dma);
+	for (i = 0; i < NR_AREAS; i++) {
+		dma[i] = noiommufd_map(o.ioas, va + i * PAGE, PAGE, 0);
+		expect(dma[i]);
+	}
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		int at = random64() % NR_AREAS;
+		__u64 iova = noiommufd_iova(dma[at]), length = PAGE, pa, want;
+
+		begin_all("bare", "lib_pa", "4k");
+		want = bare_pa(&o, iova, &length);
+		end_all();
+		begin_all("lib", "lib_pa", "4k");
+		pa = noiommufd_pa(dma[at], va + at * PAGE);
+		end_all();
+		expect(pa == want);
+
+		begin_all("bare", "lib_ioas_runs", "4k");
+		bare_runs(&o, iova, PAGE, &run, 1);
+		end_all();
+		begin_all("lib", "lib_ioas_runs", "4k");
+		at = noiommufd_ioas_runs(o.ioas, iova, &length, &run, 1);
+		end_all();
+		expect(at == 1 && length == PAGE);
+
+		lib_map(&o, va + NR_AREAS * PAGE, PAGE, "4k", &run, 1);
+	}
+	bench_lib_index(&o, va, dma);
+	for (i = 0; i < NR_AREAS; i++)
+		noiommufd_free(dma[i]);
+	noiommufd_close(o.dev);
+	expect(!munmap(va, size));
+	free(dma);
+}
+
+static void bench_lib_gib(const char *bdf, const struct memory *mem)
+{
+	struct noiommufd_run *runs = malloc(GIB_PAGES * sizeof(*runs));
+	struct opened o;
+	int i;
+
+	expect(runs);
+	memset(runs, 0xff, GIB_PAGES * sizeof(*runs));
+	open_device(&o, bdf);
+	for (i = 0; i < BIG_ROUNDS; i++)
+		lib_map(&o, mem->va, GIB, mem->kind, runs, GIB_PAGES);
+	noiommufd_close(o.dev);
+	free(runs);
+}
+
+/* The calls that noiommufd_open() makes on these nodes; then closes them. */
+static void bare_open(const char *iommu, const char *node)
+{
+	struct iommu_iova_range range = { .start = 1ULL << 61, .last = (1ULL << 62) - 1 };
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	struct iommu_ioas_allow_iovas allow = {
+		.size = sizeof(allow),
+		.num_iovas = 1,
+		.allowed_iovas = (uintptr_t)&range,
+	};
+	struct vfio_device_attach_iommufd_pt attach = { .argsz = sizeof(attach) };
+	struct vfio_device_bind_iommufd bind = { .argsz = sizeof(bind) };
+	struct vfio_device_info device = { .argsz = sizeof(device) };
+	struct vfio_region_info region = { .argsz = sizeof(region) };
+	struct vfio_irq_info irq = { .argsz = sizeof(irq) };
+	int fd, dev;
+
+	begin_all("bare", "lib_open", "device");
+	dev = open(node, O_RDWR | O_CLOEXEC);
+	expect(dev >= 0);
+	fd = open(iommu, O_RDWR | O_CLOEXEC);
+	expect(fd >= 0);
+	expect(!ioctl(fd, IOMMU_IOAS_ALLOC, &alloc));
+	allow.ioas_id = alloc.out_ioas_id;
+	expect(!ioctl(fd, IOMMU_IOAS_ALLOW_IOVAS, &allow));
+	bind.iommufd = fd;
+	expect(!ioctl(dev, VFIO_DEVICE_BIND_IOMMUFD, &bind));
+	expect(!ioctl(dev, VFIO_DEVICE_GET_INFO, &device));
+	for (region.index = 0; region.index < NOIOMMUFD_REGIONS; region.index++)
+		expect(!ioctl(dev, VFIO_DEVICE_GET_REGION_INFO, &region));
+	for (irq.index = 0; irq.index < NOIOMMUFD_IRQS; irq.index++)
+		expect(!ioctl(dev, VFIO_DEVICE_GET_IRQ_INFO, &irq));
+	attach.pt_id = alloc.out_ioas_id;
+	expect(!ioctl(dev, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach));
+	end_all();
+	begin_all("bare", "lib_close", "device");
+	close(dev);
+	close(fd);
+	end_all();
+}
+
+static void bench_lib_registers(const struct opened *o)
+{
+	__u32 *bar = noiommufd_bar(o->dev, NOIOMMUFD_BAR0), value;
+	int i, dev = noiommufd_device_fd(o->dev);
+	struct vfio_region_info region = {
+		.argsz = sizeof(region), .index = VFIO_PCI_BAR0_REGION_INDEX,
+	};
+
+	expect(!ioctl(dev, VFIO_DEVICE_GET_REGION_INFO, &region));
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		begin_all("bare", "lib_load", "device");
+		value = reg_read(bar, 0);
+		end_all();
+		begin_all("lib", "lib_load", "device");
+		value = noiommufd_read32(bar);
+		end_all();
+		expect(value == 0x010000ed);
+		begin_all("bare", "lib_store", "device");
+		reg_write(bar, EDU_LIVE, value);
+		end_all();
+		begin_all("lib", "lib_store", "device");
+		noiommufd_write32(bar + EDU_LIVE / 4, value);
+		end_all();
+
+		begin_all("bare", "lib_pread", "device");
+		expect(pread(dev, &value, 4, region.offset) == 4);
+		end_all();
+		begin_all("lib", "lib_pread", "device");
+		expect(!noiommufd_region_read(o->dev, NOIOMMUFD_BAR0, 0, &value, 4));
+		end_all();
+		begin_all("bare", "lib_pwrite", "device");
+		expect(pwrite(dev, &value, 4, region.offset + EDU_LIVE) == 4);
+		end_all();
+		begin_all("lib", "lib_pwrite", "device");
+		expect(!noiommufd_region_write(o->dev, NOIOMMUFD_BAR0, EDU_LIVE, &value,
+					       4));
+		end_all();
+	}
+}
+
+static void bench_lib_device(const char *iommu, const char *bdf)
+{
+	struct noiommufd_device *dev;
+	struct opened o;
+	char node[64];
+	int i;
+
+	open_device(&o, bdf);
+	snprintf(node, sizeof(node), "%s", noiommufd_info(o.dev)->node);
+	expect(!noiommufd_bus_master(o.dev, true));
+	bench_lib_registers(&o);
+	noiommufd_close(o.dev);
+	for (i = 0; i < OPEN_ROUNDS; i++) {
+		bare_open(iommu, node);
+		begin_all("lib", "lib_open", "device");
+		dev = noiommufd_open(bdf, NULL);
+		end_all();
+		expect(dev);
+		begin_all("lib", "lib_close", "device");
+		noiommufd_close(dev);
+		end_all();
+	}
+}
+
+/* Of the kind of memory, of pages if it is NULL, or of devices */
+static void bench_lib(const struct memory *mem, bool device)
+{
+	const char *where = getenv("OURS");
+	char iommu[64], bdf[64];
+
+	if (!where || sscanf(where, "%63s %63s", iommu, bdf) != 2)
+		die("the environment has no OURS='NODE DEVICE'");
+	if (device)
+		bench_lib_device(iommu, bdf);
+	else if (mem)
+		bench_lib_gib(bdf, mem);
+	else
+		bench_lib_pages(bdf);
+}
+
 static void bench(const char *backend, const struct memory *mem)
 {
 	if (is_iommufd(backend))
@@ -1558,6 +1909,8 @@ static void bench(const char *backend, const struct memory *mem)
 		bench_io_uring(backend, mem);
 	else if (!strcmp(backend, "pagemap"))
 		bench_pagemap(backend, mem);
+	else if (!strcmp(backend, "lib"))
+		bench_lib(mem, false);
 	else
 		die("there is no backend '%s'", backend);
 }
@@ -1568,6 +1921,16 @@ static bool wanted(const char *kind)
 	const char *last = profiled ? strrchr(profiled, '_') : NULL;
 
 	return !profiled || (last && !strcmp(last + 1, kind));
+}
+
+/* For the names of functions */
+static int print_object(struct dl_phdr_info *info, size_t size, void *data)
+{
+	(void)size;
+	(void)data;
+	printf("# object %016llx %s\n", (unsigned long long)info->dlpi_addr,
+	       *info->dlpi_name ? info->dlpi_name : "/bench");
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -1581,6 +1944,7 @@ int main(int argc, char **argv)
 		if (c != 'p')
 			return 2;
 		profiled = optarg;
+		dl_iterate_phdr(print_object, NULL);
 	}
 
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -1596,6 +1960,8 @@ int main(int argc, char **argv)
 	for (i = optind; i < argc && wanted("device"); i++)
 		if (is_iommufd(argv[i]))
 			bench_device(argv[i]);
+		else if (!strcmp(argv[i], "lib"))
+			bench_lib(NULL, true);
 	if (wanted("pieces") || wanted("piece")) {
 		memory_get(&mem, "scattered");
 		for (i = optind; i < argc; i++)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A plugin for QEMU that shows where the instructions of a system call are spent.
- * It counts how often each kernel instruction is executed between the two markers
- * that bench -p puts around a call (timed_syscall() in bench.c), and writes
+ * A plugin for QEMU that shows where the instructions of a call are spent. It counts
+ * how often each instruction is executed between the two markers that bench -p puts
+ * around a call (begin_mark() in bench.c), and writes
  *
  *	= NUMBER
  *	ADDRESS COUNT LOCKED INSTRUCTION
@@ -26,7 +26,7 @@
 /* The version of that interface */
 EXPORT int qemu_plugin_version = 1;
 
-/* A kernel instruction; all of them hang in a hash table. */
+/* An instruction; all of them hang in a hash table. */
 struct where {
 	struct where *next;
 	__u64 addr;
@@ -122,13 +122,6 @@ static void insn_translated(struct qemu_plugin_insn *insn)
 	qemu_plugin_insn_fn fn;
 	struct where *w;
 
-	if (addr >> 63) {
-		w = where_get(addr, insn);
-		qemu_plugin_register_vcpu_insn_exec_inline(insn,
-							   QEMU_PLUGIN_INLINE_ADD_U64,
-							   &w->count, 1);
-		return;
-	}
 	switch (insn_mark(insn)) {
 	case 0x626e6368:
 		fn = window_begin;
@@ -137,6 +130,10 @@ static void insn_translated(struct qemu_plugin_insn *insn)
 		fn = window_end;
 		break;
 	default:
+		w = where_get(addr, insn);
+		qemu_plugin_register_vcpu_insn_exec_inline(insn,
+							   QEMU_PLUGIN_INLINE_ADD_U64,
+							   &w->count, 1);
 		return;
 	}
 	qemu_plugin_register_vcpu_insn_exec_cb(insn, fn,

@@ -237,6 +237,8 @@ static int do_ioctl(unsigned long request, void *arg)
 		return do_get_pa(arg);
 	case NOIOMMUFD_IOAS_GET_PA_RUNS:
 		return do_get_runs(arg);
+	case NOIOMMUFD_MEM_ALLOC:
+		return failed(ENOTTY);
 	case VFIO_DEVICE_GET_REGION_INFO:
 		region->offset = REGION(region->index);
 		region->size = region->index == VFIO_PCI_CONFIG_REGION_INDEX ? 256 : BAR_SIZE;

@@ -1394,9 +1394,33 @@ TEST(closed_files)
 	expect_null(noiommufd_hot_reset_list(dev), EBADF);
 	expect_errno(noiommufd_attach(dev, ioas), EBADF);
 	expect_errno(noiommufd_detach(dev), EBADF);
+	/* What is only looked up does not need them. */
+	expect(noiommufd_device_ioas(dev) == ioas);
+	expect_eq(noiommufd_ioas_pa(ioas, noiommufd_va(dma)),
+		  noiommufd_pa(dma, noiommufd_va(dma)));
 	/* The eventfd gets the number of the device's file. */
 	expect_errno(noiommufd_irq_enable(dev, NOIOMMUFD_MSI, 1), ENOTTY);
+	expect_errno(noiommufd_irq_wait(dev, 0, 0), EINVAL);
+	expect_errno(noiommufd_irq_mask(dev, 0, true), EINVAL);
 	noiommufd_free(dma);
+	noiommufd_close(dev);
+}
+
+/* The same before it is bound */
+TEST(closed_node)
+{
+	struct noiommufd_device *dev;
+	struct noiommufd_ioas *ioas;
+
+	driver_bind(edu());
+	dev = noiommufd_open_node(edu());
+	expect(dev);
+	ioas = noiommufd_ioas_alloc(dev);
+	expect(ioas);
+	close(noiommufd_device_fd(dev));
+	expect_errno(noiommufd_bind(dev, ioas), EBADF);
+	expect_errno(noiommufd_attach(dev, ioas), EINVAL);
+	noiommufd_ioas_free(ioas);
 	noiommufd_close(dev);
 }
 
@@ -1421,7 +1445,12 @@ static void child(void *arg)
 	va = mem(PAGE);
 	/* Lookups are memory, and go on. */
 	expect(noiommufd_pa(f->map, noiommufd_va(f->map)) != NOIOMMUFD_NO_PA);
+	expect_eq(noiommufd_runs(f->map, noiommufd_va(f->map), PAGE, &run, 1), 1);
+	expect_eq(noiommufd_pages(f->map, noiommufd_va(f->map), PAGE, PAGE, &length, 1), 1);
+	expect_eq(length, run.phys);
+	length = PAGE;
 	expect(noiommufd_info(f->dev));
+	expect(noiommufd_device_fd(f->dev) >= 0 && noiommufd_ioas_fd(f->ioas) >= 0);
 	/* But a pointer is to memory of the child. */
 	errno = 0;
 	expect_eq(noiommufd_ioas_pa(f->ioas, noiommufd_va(f->map)), NOIOMMUFD_NO_PA);
@@ -1505,7 +1534,14 @@ TEST(removed)
 	expect_null(noiommufd_open(noiommufd_info(dev)->node, NULL), ENODEV);
 	expect_ok(noiommufd_region_read(dev, NOIOMMUFD_CONFIG, 0, &value, 4));
 	expect_eq(value, 0x11e81234);
+	expect_ok(noiommufd_region_write(dev, 0, EDU_LIVE, &value, 4));
+	expect(noiommufd_bar(dev, 0));
+	expect_ok(noiommufd_irq_enable(dev, NOIOMMUFD_MSI, 1));
 	copy_by_dma(dev, mapped(ioas, mem(PAGE), PAGE, 0));
+	expect_irq(dev);
+	expect_ok(noiommufd_detach(dev));
+	expect_ok(noiommufd_attach(dev, ioas));
+	noiommufd_free(allocated(ioas, PAGE, NULL));
 	noiommufd_close(dev);
 	join(remover);
 	expect_null(noiommufd_open(bdf, NULL), ENODEV);

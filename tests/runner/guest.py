@@ -129,6 +129,9 @@ class Guest:
         shutil.rmtree(files, ignore_errors=True)
         more |= {"init": GUEST / "init", **{f"sbin/{name}": built / name for name in ("noiommufd-run", "noiommuctl")},
                  **{f"tests/{path.name}": path for path in programs(self.spec.programs)}}
+        if "library" in self.spec.programs:
+            said = run("ldd", programs(["library"])[0])
+            more |= {f"asan/{Path(path).name}": Path(path).resolve() for path in re.findall(r"(/\S+) \(0x", said)}
         for name, source in more.items():
             (files / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, files / name, follow_symlinks=False)

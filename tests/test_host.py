@@ -124,6 +124,13 @@ def test_library_ctypes() -> None:
     assert lib.noiommufd_read32(ctypes.byref(value)) == 7
 
 
+def test_library_description(tmp_path: Path) -> None:
+    """The description of a handover that is cut, changed, of another version or noise is refused."""
+    run("gcc", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+        f"-I{TOP}/include", "-o", tmp_path / "description", TESTS / "description.c", TOP / "lib/description.c")
+    run(tmp_path / "description")
+
+
 def test_library_manual(tmp_path: Path) -> None:
     """Each function and struct of the library has a manual page, no other is referred to, and the example of section 7
     can be built with what is installed."""

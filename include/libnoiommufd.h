@@ -628,6 +628,93 @@ long noiommufd_runs(const struct noiommufd_dma *dma, const void *va,
 long noiommufd_pages(const struct noiommufd_dma *dma, const void *va,
 		     size_t length, size_t page_size, __u64 *pa, size_t num);
 
+/* Handover: the device goes on working while its driver is replaced */
+
+/**
+ * noiommufd_alloc_labelled() - Allocate memory that can be handed over.
+ * @ioas: IOAS that a device is attached to
+ * @label: a name of 1 to 31 letters, digits and "-_.", by which a successor finds it
+ * @size: bytes, not 0; rounded up to the page size
+ *
+ * As noiommufd_alloc(), but the memory is that of a file, which noiommufd_save()
+ * lists. It is in huge pages if @size is a multiple of 2 MiB and there are hugetlb
+ * pages.
+ *
+ * Return: the memory; give it to noiommufd_free(). Or NULL: EINVAL; EEXIST: there is
+ * such memory in @ioas; or as for noiommufd_map().
+ */
+struct noiommufd_dma *noiommufd_alloc_labelled(struct noiommufd_ioas *ioas,
+					       const char *label, size_t size);
+
+/**
+ * noiommufd_labelled() - Find memory by its label.
+ * @ioas: IOAS
+ * @label: label of noiommufd_alloc_labelled(), in this process or a predecessor
+ *
+ * Return: the memory, or NULL: EINVAL; ENOENT: there is none.
+ */
+struct noiommufd_dma *noiommufd_labelled(struct noiommufd_ioas *ioas, const char *label);
+
+/**
+ * struct noiommufd_file - A file that outlives the process.
+ * @fd: file descriptor
+ * @name: its name, which a successor has to be given with it: "state", "iommufd",
+ *	"device", "irq" and a number, or "memory." and a label. The file descriptor
+ *	store of systemd takes such names.
+ */
+struct noiommufd_file {
+	int fd;
+	char name[48];
+};
+
+/**
+ * noiommufd_save() - Have a successor be able to go on with a device.
+ * @dev: device that is attached; of its IOAS no other device
+ * @files: array; may be NULL if @num is 0
+ * @num: its entries
+ *
+ * Writes down what a successor needs to know, and lists the files that it needs: give
+ * copies of them to a process that outlives this one, by SCM_RIGHTS, in this order.
+ * As long as that process has them, the device goes on when this one ends, in
+ * whatever way, and its memory stays pinned. The files are the library's: do not close
+ * them.
+ *
+ * Call it again when memory was allocated or freed, or interrupts were turned on or
+ * off, before the device uses that; new files come to those that there were. The
+ * successor must not be started before this process has ended: EBUSY.
+ *
+ * Return: how many files there are, of which the first @num are stored; or -1:
+ * EINVAL: not attached; EOPNOTSUPP: the IOAS has memory that ends with the process,
+ * from noiommufd_map() or noiommufd_alloc(); E2BIG: more than 512 pieces of memory;
+ * ENOMEM.
+ */
+int noiommufd_save(struct noiommufd_device *dev, struct noiommufd_file *files,
+		   unsigned int num);
+
+/**
+ * noiommufd_resume() - Take over from a process that has ended.
+ * @files: the files that its noiommufd_save() listed, in any order; other names are
+ *	passed over
+ * @num: their number
+ *
+ * The device is neither reset nor stopped: it has its interrupts, its IOAS and its
+ * memory, which noiommufd_labelled() finds, at the same physical addresses, but not
+ * the same ones in this process. What interrupts came meanwhile noiommufd_irq_wait()
+ * returns. From here on this process is charged for the memory; while that moves, the
+ * largest piece counts twice for RLIMIT_MEMLOCK.
+ *
+ * The library has copies of the files; close those in @files. When this fails nothing
+ * has changed, and it can be tried again.
+ *
+ * Return: the device, or NULL: ENOENT: a file is missing; EBUSY: another process has
+ * the device, or this one has; EBADMSG: the description is damaged; EPROTONOSUPPORT:
+ * it is one of another version; ENODEV: it is of another device; EBADF: a file is
+ * another one than the predecessor's; ENOMEM: above RLIMIT_MEMLOCK, or out of memory;
+ * EOPNOTSUPP: as for noiommufd_save(); EPERM: no CAP_SYS_RAWIO.
+ */
+struct noiommufd_device *noiommufd_resume(const struct noiommufd_file *files,
+					  unsigned int num);
+
 /* Interrupts */
 
 /**

@@ -68,7 +68,7 @@ struct noiommufd_device *noiommufd_open(const char *name,
 	return dev;
 }
 
-static int get_info(struct noiommufd_device *dev)
+int noiommufd__get_info(struct noiommufd_device *dev)
 {
 	struct vfio_device_info device = { .argsz = sizeof(device) };
 	__u32 i;
@@ -137,7 +137,7 @@ int noiommufd_bind(struct noiommufd_device *dev, struct noiommufd_ioas *ioas)
 	} else if (ioctl(dev->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) {
 		not_joined(dev, errno);
 	} else {
-		rc = get_info(dev);
+		rc = noiommufd__get_info(dev);
 		if (rc)
 			noiommufd__fail(errno, "Cannot ask %s about itself: %m.",
 					dev->info.address);
@@ -220,6 +220,7 @@ void noiommufd_close(struct noiommufd_device *dev)
 	for (i = 0; i < dev->nr_irqs; i++)
 		close(dev->irqs[i]);
 	free(dev->irqs);
+	noiommufd__end_handover(dev->handover);
 	close(dev->fd);
 	noiommufd_ioas_free(dev->ioas);
 	if (dev->context)

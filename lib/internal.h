@@ -37,6 +37,7 @@ struct noiommufd_ioas {
 	struct noiommufd_dma **last;		/* where the next one is put */
 	__u64 index;				/* of index.c; atomic; 0: not yet */
 	struct noiommufd_level *levels;
+	struct noiommufd_kept *kept;		/* handover.c guards it */
 };
 
 struct noiommufd_dma {
@@ -46,11 +47,22 @@ struct noiommufd_dma {
 	void *va;
 	__u64 size;
 	__u64 iova;
-	unsigned int forks;
 	bool iova_is_pa;
 	size_t allocated;	/* bytes from @va on that are ours to free */
+	struct noiommufd_kept *kept;	/* it can be handed over */
 	unsigned int shift;	/* of what an entry covers */
 	__u64 table[];		/* physical addresses */
+};
+
+/* Memory that can be handed over: that of a file */
+struct noiommufd_kept {
+	struct noiommufd_kept *next;
+	struct noiommufd_dma *dma;
+	int fd;
+	void *va;
+	size_t size;
+	__u64 iova;				/* in the IOAS, if it is mapped already */
+	char label[];
 };
 
 struct noiommufd_device {
@@ -65,6 +77,7 @@ struct noiommufd_device {
 	enum noiommufd_irq irq_kind;
 	unsigned int nr_irqs;
 	int *irqs;				/* eventfds */
+	struct noiommufd_handover *handover;	/* handover.c guards it */
 };
 
 /* Store the errno, explain the failure, and return -1. */
@@ -122,6 +135,9 @@ int noiommufd__open(const char *path, bool is_device);
 /* An array of @num addresses, in one block, for the caller to fill in */
 char **noiommufd__addresses(size_t num);
 
+/* Fill in what the kernel knows of a device that is bound; stores the errno. */
+int noiommufd__get_info(struct noiommufd_device *dev);
+
 void noiommufd__put_context(struct noiommufd_context *context);
 void noiommufd__put_ioas(struct noiommufd_ioas *ioas);
 /* The run at @iova, of @length at most, which becomes its own; 0, or a negative errno */
@@ -136,5 +152,14 @@ void noiommufd__remove(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma);
 void noiommufd__free_index(struct noiommufd_ioas *ioas);
 /* Explain that errno. */
 int noiommufd__not_translated(int error);
+int noiommufd__not_mapped(int error, size_t size);
+
+/* Map memory, or, if it is @mapped, find out where it is: 0 or a negative errno. */
+int noiommufd__map_kept(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept,
+			bool mapped);
+/* The memory is being freed. */
+void noiommufd__drop(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept);
+/* The device is being closed. */
+void noiommufd__end_handover(struct noiommufd_handover *handover);
 
 #endif

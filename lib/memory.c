@@ -322,6 +322,44 @@ static int map_at(struct noiommufd_ioas *ioas, const struct place *place,
 	return map_place(ioas, place, map);
 }
 
+/*
+ * Find out where what is mapped at @iova is, and have the IOAS know of it: 0 or a
+ * negative errno. The caller frees the list.
+ */
+static int translate(struct noiommufd_ioas *ioas, void *va, size_t size, __u64 iova,
+		     struct list *list, struct noiommufd_dma **result)
+{
+	struct noiommufd_dma *dma;
+	int rc;
+
+	rc = find_runs(ioas, iova, size, list);
+	if (rc)
+		return rc;
+	dma = new_table(size, list);
+	if (!dma)
+		return -ENOMEM;
+	dma->ioas = ioas;
+	dma->va = va;
+	dma->size = size;
+	dma->iova = iova;
+	dma->iova_is_pa = false;
+	dma->allocated = 0;
+	dma->kept = NULL;
+	rc = noiommufd__add(ioas, dma);
+	if (rc) {
+		free(dma);
+		return rc;
+	}
+	*result = dma;
+	return 0;
+}
+
+static void free_list(struct list *list)
+{
+	if (list->runs != list->few)
+		free(list->runs);
+}
+
 /* Returns 0 or a negative errno, and explains nothing. */
 static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t size,
 	       unsigned int flags, struct noiommufd_dma **result)
@@ -333,7 +371,7 @@ static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t si
 		.user_va = (uintptr_t)place->va,
 		.length = size,
 	};
-	struct noiommufd_dma *dma = NULL;
+	struct noiommufd_dma *dma;
 	struct list list;
 	__u32 access;
 	int rc;
@@ -344,43 +382,57 @@ static int map(struct noiommufd_ioas *ioas, const struct place *place, size_t si
 	rc = map_at(ioas, place, &map);
 	if (rc)
 		return rc;
-	rc = find_runs(ioas, map.iova, size, &list);
-	if (rc)
-		goto unmap;
-	rc = -ENOMEM;
-	dma = new_table(size, &list);
-	if (!dma)
-		goto unmap;
-	dma->ioas = ioas;
-	dma->va = place->va;
-	dma->size = size;
-	dma->forks = noiommufd__forks;
-	dma->iova_is_pa = flags & NOIOMMUFD_IOVA_IS_PA;
-	dma->allocated = 0;
-	rc = noiommufd__add(ioas, dma);
-	if (rc)
-		goto unmap;
-	if (flags & NOIOMMUFD_IOVA_IS_PA)
+	rc = translate(ioas, place->va, size, map.iova, &list, &dma);
+	if (!rc && flags & NOIOMMUFD_IOVA_IS_PA) {
 		rc = move_to_pa(ioas, access, &map.iova, size, &list);
-	if (rc)
-		goto remove;
-	dma->iova = map.iova;
+		if (rc) {
+			noiommufd__remove(ioas, dma);
+			free(dma);
+		} else {
+			dma->iova = map.iova;
+			dma->iova_is_pa = true;
+		}
+	}
+	free_list(&list);
+	if (rc) {
+		unmap_iova(ioas, map.iova, size);
+		return rc;
+	}
 	get(&ioas->refs);
 	*result = dma;
-	if (list.runs != list.few)
-		free(list.runs);
 	return 0;
-remove:
-	noiommufd__remove(ioas, dma);
-unmap:
-	unmap_iova(ioas, map.iova, size);
-	if (list.runs != list.few)
-		free(list.runs);
-	free(dma);
-	return rc;
 }
 
-static int not_mapped(int error, size_t size)
+int noiommufd__map_kept(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept,
+			bool mapped)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas->id,
+		.fd = kept->fd,
+		.length = kept->size,
+		.iova = kept->iova,
+	};
+	struct list list;
+	int rc;
+
+	if (!mapped && ioctl(ioas->context->fd, IOMMU_IOAS_MAP_FILE, &map))
+		return -errno;
+	rc = translate(ioas, kept->va, kept->size, map.iova, &list, &kept->dma);
+	free_list(&list);
+	if (rc) {
+		if (!mapped)
+			unmap_iova(ioas, map.iova, kept->size);
+		return rc;
+	}
+	get(&ioas->refs);
+	kept->dma->allocated = kept->size;
+	kept->dma->kept = kept;
+	return 0;
+}
+
+int noiommufd__not_mapped(int error, size_t size)
 {
 	struct rlimit limit;
 
@@ -411,7 +463,7 @@ struct noiommufd_dma *noiommufd_map(struct noiommufd_ioas *ioas, void *va,
 	if (!owned(ioas))
 		return NULL;
 	rc = map(ioas, &place, size, flags, &dma);
-	return rc ? null(not_mapped(-rc, size)) : dma;
+	return rc ? null(noiommufd__not_mapped(-rc, size)) : dma;
 }
 
 static void unmap_pa(const struct noiommufd_dma *dma)
@@ -432,7 +484,7 @@ void noiommufd_free(struct noiommufd_dma *dma)
 	if (!dma)
 		return;
 	/* In a child it is the parent's, and what was allocated not there at all. */
-	if (dma->forks == noiommufd__forks) {
+	if (dma->ioas->forks == noiommufd__forks) {
 		noiommufd__remove(dma->ioas, dma);
 		if (dma->iova_is_pa)
 			unmap_pa(dma);
@@ -441,6 +493,8 @@ void noiommufd_free(struct noiommufd_dma *dma)
 		if (dma->allocated)
 			munmap(dma->va, dma->allocated);
 	}
+	if (dma->kept)
+		noiommufd__drop(dma->ioas, dma->kept);
 	noiommufd__put_ioas(dma->ioas);
 	free(dma);
 	errno = error;
@@ -726,7 +780,7 @@ noiommufd_alloc(struct noiommufd_ioas *ioas, size_t size,
 		return NULL;
 	/* So that nothing that is rounded up below wraps */
 	if (size > SIZE_MAX / 2)
-		return null(not_mapped(ENOMEM, size));
+		return null(noiommufd__not_mapped(ENOMEM, size));
 	size = round_up(size, page);
 	rc = allocate(ioas, size, &wanted, &dma);
 	/* There may be huge pages that were set aside at boot. */
@@ -742,6 +796,6 @@ noiommufd_alloc(struct noiommufd_ioas *ioas, size_t size,
 		return NULL;
 	}
 	if (rc)
-		return null(not_mapped(-rc, size));
+		return null(noiommufd__not_mapped(-rc, size));
 	return dma;
 }

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "../../../lib/internal.h"
+#include "failing.h"
 #include "harness.h"
 
 #define NVME		"0000:00:05.0"
@@ -1632,38 +1633,6 @@ TEST(threads)
 }
 
 /* Allocations of memory that fail, one after the other */
-
-static int until_failure;	/* 0: none fails */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t num, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t num, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool fails(void)
-{
-	if (!until_failure || --until_failure)
-		return false;
-	errno = ENOMEM;
-	return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t num, size_t size)
-{
-	return fails() ? NULL : __real_calloc(num, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return fails() ? NULL : __real_realloc(old, size);
-}
 
 /* Do all that allocates memory, until something fails. */
 static bool do_all(char *va)

@@ -64,6 +64,10 @@
 #define IO_VECTOR		1	/* the admin queue has vector 0 */
 #define WAIT_MS			30000
 
+/* Labels of memory */
+#define QUEUES			"nvme-queues"
+#define PRP_LISTS		"nvme-prp-lists"
+
 #define fail(err, fmt, ...)						\
 	(fprintf(stderr, fmt "\n", ##__VA_ARGS__), -(err))
 
@@ -72,9 +76,14 @@ static __u32 read32(struct nvme *ctrl, size_t offset)
 	return noiommufd_read32(ctrl->bar + offset);
 }
 
+static __u64 read64(struct nvme *ctrl, size_t offset)
+{
+	return read32(ctrl, offset) | (__u64)read32(ctrl, offset + 4) << 32;
+}
+
 static __u64 capabilities(struct nvme *ctrl)
 {
-	return read32(ctrl, REG_CAP) | (__u64)read32(ctrl, REG_CAP + 4) << 32;
+	return read64(ctrl, REG_CAP);
 }
 
 static void write32(struct nvme *ctrl, size_t offset, __u32 value)
@@ -98,45 +107,80 @@ static __u64 queue_pa(struct nvme *ctrl, enum nvme_queue_page i)
 	return noiommufd_pa(ctrl->queues, queue_page(ctrl, i));
 }
 
-static void queue_init(struct nvme *ctrl, struct nvme_queue *queue,
+static struct nvme_state *state(struct nvme *ctrl)
+{
+	return queue_page(ctrl, NVME_PAGE_STATE);
+}
+
+/* Where a queue is, with what is in it */
+static void queue_find(struct nvme *ctrl, struct nvme_queue *queue,
 		       unsigned int id, unsigned int entries)
 {
 	size_t stride = 4ul << CAP_DSTRD(capabilities(ctrl));
 
 	queue->sq = queue_page(ctrl, id ? NVME_PAGE_IO_SQ : NVME_PAGE_ADMIN_SQ);
 	queue->cq = queue_page(ctrl, id ? NVME_PAGE_IO_CQ : NVME_PAGE_ADMIN_CQ);
-	memset(queue->cq, 0, ctrl->page_size);
 	queue->sq_doorbell = ctrl->bar + REG_DOORBELLS + 2 * id * stride;
 	queue->cq_doorbell = queue->sq_doorbell + stride;
 	queue->entries = entries;
-	queue->tail = 0;
-	queue->head = 0;
-	queue->phase = 1;
+	queue->place = id ? &state(ctrl)->io : &state(ctrl)->admin;
 	queue->vector = id ? IO_VECTOR : 0;
+}
+
+static void queue_init(struct nvme *ctrl, struct nvme_queue *queue,
+		       unsigned int id, unsigned int entries)
+{
+	queue_find(ctrl, queue, id, entries);
+	memset(queue->cq, 0, ctrl->page_size);
+	*queue->place = (struct nvme_place){ 0 };
 }
 
 static void queue_put(struct nvme_queue *queue, const struct nvme_sqe *sqe)
 {
-	queue->sq[queue->tail] = *sqe;
-	queue->tail = (queue->tail + 1) % queue->entries;
+	__u64 tail = queue->place->tail;
+
+	queue->sq[tail % queue->entries] = *sqe;
+	__atomic_store_n(&queue->place->tail, tail + 1, __ATOMIC_RELEASE);
 }
 
-/* The next new completion, if there is one. */
-static bool queue_get(struct nvme_queue *queue, struct nvme_cqe *cqe)
+static void queue_ring(struct nvme_queue *queue)
 {
-	struct nvme_cqe *next = &queue->cq[queue->head];
+	__u64 tail = queue->place->tail;
+
+	noiommufd_write32(queue->sq_doorbell, tail % queue->entries);
+	__atomic_store_n(&queue->place->rung_tail, tail, __ATOMIC_RELEASE);
+}
+
+/* The next new completion, if there is one */
+static bool queue_peek(struct nvme_queue *queue, struct nvme_cqe *cqe)
+{
+	__u64 head = queue->place->head;
+	struct nvme_cqe *next = &queue->cq[head % queue->entries];
 	__u16 status = le16toh(__atomic_load_n(&next->status,
 					       __ATOMIC_RELAXED));
 
-	if ((status & 1) != queue->phase)
+	/* The phase bit of what is new is 1 in the first round, and then changes. */
+	if ((status & 1) == (head / queue->entries & 1))
 		return false;
 	/* The rest of it was written before the phase bit was. */
 	noiommufd_dma_rmb();
 	*cqe = *next;
-	queue->head = (queue->head + 1) % queue->entries;
-	if (!queue->head)
-		queue->phase = !queue->phase;
 	return true;
+}
+
+static void queue_next(struct nvme_queue *queue)
+{
+	__atomic_store_n(&queue->place->head, queue->place->head + 1,
+			 __ATOMIC_RELEASE);
+}
+
+/* The controller may write where completions have been read. */
+static void queue_release(struct nvme_queue *queue)
+{
+	__u64 head = queue->place->head;
+
+	noiommufd_write32(queue->cq_doorbell, head % queue->entries);
+	__atomic_store_n(&queue->place->rung_head, head, __ATOMIC_RELEASE);
 }
 
 static int check_status(const struct nvme_cqe *cqe)
@@ -177,13 +221,14 @@ static int admin(struct nvme *ctrl, struct nvme_sqe *sqe)
 	int rc;
 
 	queue_put(queue, sqe);
-	noiommufd_write32(queue->sq_doorbell, queue->tail);
+	queue_ring(queue);
 	do {
 		rc = queue_sleep(ctrl, queue);
 		if (rc && rc != -EINTR)
 			return rc;
-	} while (!queue_get(queue, &cqe));
-	noiommufd_write32(queue->cq_doorbell, queue->head);
+	} while (!queue_peek(queue, &cqe));
+	queue_next(queue);
+	queue_release(queue);
 	return check_status(&cqe);
 }
 
@@ -301,6 +346,13 @@ static int identify(struct nvme *ctrl)
 	return 0;
 }
 
+/* Zeroed memory, which can be handed over if that is wanted */
+static struct noiommufd_dma *alloc(struct nvme *ctrl, const char *label, size_t size)
+{
+	return ctrl->labelled ? noiommufd_alloc_labelled(ctrl->ioas, label, size) :
+	       noiommufd_alloc(ctrl->ioas, size, NULL);
+}
+
 /* The device, memory for its queues, its registers and interrupts */
 static int open_device(struct nvme *ctrl, const char *bdf, void *queue_mem)
 {
@@ -313,13 +365,28 @@ static int open_device(struct nvme *ctrl, const char *bdf, void *queue_mem)
 	ctrl->ioas = noiommufd_device_ioas(ctrl->dev);
 	ctrl->queues = queue_mem ?
 		       noiommufd_map(ctrl->ioas, queue_mem, size, 0) :
-		       noiommufd_alloc(ctrl->ioas, size, NULL);
+		       alloc(ctrl, QUEUES, size);
 	ctrl->bar = noiommufd_bar(ctrl->dev, NOIOMMUFD_BAR0);
 	if (!ctrl->queues || !ctrl->bar ||
 	    noiommufd_bus_master(ctrl->dev, true) ||
 	    noiommufd_irq_enable(ctrl->dev, NOIOMMUFD_MSIX, IO_VECTOR + 1))
 		return -errno;
 	return 0;
+}
+
+static int start(struct nvme *ctrl, const char *bdf, void *queue_mem)
+{
+	int rc;
+
+	noiommufd_set_log(noiommufd_print, stderr);
+	rc = open_device(ctrl, bdf, queue_mem);
+	if (!rc)
+		rc = enable(ctrl);
+	if (!rc)
+		rc = identify(ctrl);
+	if (rc)
+		nvme_close(ctrl);
+	return rc;
 }
 
 /**
@@ -330,18 +397,34 @@ static int open_device(struct nvme *ctrl, const char *bdf, void *queue_mem)
  */
 int nvme_open(struct nvme *ctrl, const char *bdf, void *queue_mem)
 {
-	int rc;
-
 	*ctrl = (struct nvme){ 0 };
-	noiommufd_set_log(noiommufd_print, stderr);
-	rc = open_device(ctrl, bdf, queue_mem);
-	if (!rc)
-		rc = enable(ctrl);
-	if (!rc)
-		rc = identify(ctrl);
-	if (rc)
-		nvme_close(ctrl);
-	return rc;
+	return start(ctrl, bdf, queue_mem);
+}
+
+/**
+ * nvme_open_labelled() - nvme_open(), with memory that can be handed over.
+ * @ctrl: filled in
+ * @bdf: PCI address, or NULL for the only device in noiommu mode
+ */
+int nvme_open_labelled(struct nvme *ctrl, const char *bdf)
+{
+	*ctrl = (struct nvme){ .labelled = true };
+	return start(ctrl, bdf, NULL);
+}
+
+/* For nvme_take_over() */
+static void remember(struct nvme *ctrl)
+{
+	struct nvme_state *s = state(ctrl);
+
+	s->page_size = ctrl->page_size;
+	s->max_transfer = ctrl->max_transfer;
+	s->blocks = ctrl->blocks;
+	s->block_size = ctrl->block_size;
+	s->timeout_ms = ctrl->timeout_ms;
+	s->depth = ctrl->depth;
+	s->entries = ctrl->io.entries;
+	s->nsid = ctrl->nsid;
 }
 
 /**
@@ -384,7 +467,7 @@ int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer)
 	/* A list of a page for each command, so that none is continued. */
 	if (ctrl->max_transfer > ctrl->page_size / sizeof(__u64) * ctrl->page_size)
 		ctrl->max_transfer = ctrl->page_size / sizeof(__u64) * ctrl->page_size;
-	ctrl->prp = noiommufd_alloc(ctrl->ioas, ctrl->depth * ctrl->page_size, NULL);
+	ctrl->prp = alloc(ctrl, PRP_LISTS, ctrl->depth * ctrl->page_size);
 	if (!ctrl->prp)
 		return -errno;
 
@@ -397,7 +480,67 @@ int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer)
 	if (!rc)
 		rc = admin(ctrl, &create_sq);
 	ctrl->io_running = !rc;
+	if (!rc)
+		remember(ctrl);
 	return rc;
+}
+
+/* Is it the controller as it was left, and not one that was reset? */
+static int still_runs(struct nvme *ctrl)
+{
+	__u32 cc = read32(ctrl, REG_CC), csts = read32(ctrl, REG_CSTS);
+
+	if (cc & CC_EN && csts & CSTS_RDY && !(csts & (CSTS_CFS | CSTS_SHST_MASK)) &&
+	    read64(ctrl, REG_ASQ) == queue_pa(ctrl, NVME_PAGE_ADMIN_SQ) &&
+	    read64(ctrl, REG_ACQ) == queue_pa(ctrl, NVME_PAGE_ADMIN_CQ))
+		return 0;
+	return fail(EIO, "%s was reset or stopped: configuration %#x, status %#x.",
+		    ctrl->bdf, cc, csts);
+}
+
+/**
+ * nvme_take_over() - Go on with a controller of a driver that has ended.
+ * @ctrl: filled in
+ * @dev: a device of noiommufd_resume()
+ *
+ * The predecessor had the controller by nvme_open_labelled() and nvme_start_io().
+ * Its commands are in flight, or in the completion queue.
+ */
+int nvme_take_over(struct nvme *ctrl, struct noiommufd_device *dev)
+{
+	const struct nvme_state *s;
+	int rc;
+
+	*ctrl = (struct nvme){ .dev = dev, .labelled = true };
+	ctrl->bdf = noiommufd_info(dev)->address;
+	ctrl->ioas = noiommufd_device_ioas(dev);
+	ctrl->queues = noiommufd_labelled(ctrl->ioas, QUEUES);
+	ctrl->prp = noiommufd_labelled(ctrl->ioas, PRP_LISTS);
+	ctrl->bar = noiommufd_bar(dev, NOIOMMUFD_BAR0);
+	if (!ctrl->queues || !ctrl->prp || !ctrl->bar)
+		return -errno;
+
+	s = state(ctrl);
+	ctrl->page_size = s->page_size;
+	ctrl->max_transfer = s->max_transfer;
+	ctrl->blocks = s->blocks;
+	ctrl->block_size = s->block_size;
+	ctrl->timeout_ms = s->timeout_ms;
+	ctrl->depth = s->depth;
+	ctrl->nsid = s->nsid;
+	queue_find(ctrl, &ctrl->admin, 0, ADMIN_ENTRIES);
+	queue_find(ctrl, &ctrl->io, IO_QUEUE, s->entries);
+	rc = still_runs(ctrl);
+	if (rc)
+		return rc;
+	ctrl->enabled = true;
+	ctrl->io_running = true;
+	/* It may have been killed before it rang. */
+	if (s->io.rung_tail != s->io.tail)
+		queue_ring(&ctrl->io);
+	if (s->io.rung_head != s->io.head)
+		queue_release(&ctrl->io);
+	return 0;
 }
 
 static void stop_io(struct nvme *ctrl)
@@ -493,7 +636,7 @@ void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
  */
 void nvme_ring(struct nvme *ctrl)
 {
-	noiommufd_write32(ctrl->io.sq_doorbell, ctrl->io.tail);
+	queue_ring(&ctrl->io);
 }
 
 /**
@@ -505,20 +648,49 @@ void nvme_ring(struct nvme *ctrl)
  */
 int nvme_wait(struct nvme *ctrl, __u16 *cids)
 {
-	struct nvme_cqe cqe;
 	int rc, done = 0;
 
 	rc = queue_sleep(ctrl, &ctrl->io);
 	if (rc)
 		return rc == -EINTR ? 0 : rc;
 
-	while (queue_get(&ctrl->io, &cqe)) {
-		rc = check_status(&cqe);
-		if (rc)
-			return rc;
-		cids[done++] = le16toh(cqe.cid);
+	while ((rc = nvme_peek(ctrl, &cids[done])) > 0) {
+		queue_next(&ctrl->io);
+		done++;
 	}
 	if (done)
-		noiommufd_write32(ctrl->io.cq_doorbell, ctrl->io.head);
-	return done;
+		queue_release(&ctrl->io);
+	return rc ? rc : done;
+}
+
+/**
+ * nvme_peek() - Look at the next completion.
+ * @ctrl: controller
+ * @cid: out: id of the command
+ *
+ * It stays the next until nvme_next(): so a driver that is killed in between loses
+ * none.
+ *
+ * Returns 1, or 0: there is none now.
+ */
+int nvme_peek(struct nvme *ctrl, __u16 *cid)
+{
+	struct nvme_cqe cqe;
+	int rc;
+
+	if (!queue_peek(&ctrl->io, &cqe))
+		return 0;
+	rc = check_status(&cqe);
+	*cid = le16toh(cqe.cid);
+	return rc ? rc : 1;
+}
+
+/**
+ * nvme_next() - Be done with that completion.
+ * @ctrl: controller
+ */
+void nvme_next(struct nvme *ctrl)
+{
+	queue_next(&ctrl->io);
+	queue_release(&ctrl->io);
 }

@@ -21,6 +21,7 @@ enum nvme_queue_page {
 	NVME_PAGE_IO_SQ,
 	NVME_PAGE_IO_CQ,
 	NVME_PAGE_IDENTIFY,
+	NVME_PAGE_STATE,	/* struct nvme_state */
 	NVME_QUEUE_PAGES,
 };
 
@@ -53,15 +54,48 @@ struct nvme_cqe {
 };
 
 /**
+ * struct nvme_place - how far a queue has been used, in entries since it was created
+ * @tail: of the submission queue: next entry to fill
+ * @head: of the completion queue: next entry to read
+ * @rung_tail: the tail that the controller knows
+ * @rung_head: the head that it knows
+ *
+ * Each changes by one store, so a driver may be killed at any time.
+ */
+struct nvme_place {
+	__u64 tail;
+	__u64 head;
+	__u64 rung_tail;
+	__u64 rung_head;
+};
+
+/**
+ * struct nvme_state - what a driver that takes over has to know
+ * @admin: of the admin queue
+ * @io: of the I/O queue
+ * @page_size: as in struct nvme, and so on
+ */
+struct nvme_state {
+	struct nvme_place admin;
+	struct nvme_place io;
+	__u64 page_size;
+	__u64 max_transfer;
+	__u64 blocks;
+	__u64 block_size;
+	__u32 timeout_ms;
+	__u32 depth;
+	__u32 entries;
+	__u32 nsid;
+};
+
+/**
  * struct nvme_queue - a submission queue and its completion queue
  * @sq: submission queue
  * @cq: completion queue
  * @sq_doorbell: tells the controller how far @sq is filled
  * @cq_doorbell: tells the controller how far @cq is read
  * @entries: of each; one of them always stays free
- * @tail: next entry to fill
- * @head: next completion to read
- * @phase: what the phase bit of a new completion is in this round
+ * @place: how far it has been used
  * @vector: its interrupt
  * @interrupts: taken so far
  */
@@ -71,9 +105,7 @@ struct nvme_queue {
 	void *sq_doorbell;
 	void *cq_doorbell;
 	unsigned int entries;
-	unsigned int tail;
-	unsigned int head;
-	unsigned int phase;
+	struct nvme_place *place;
 	unsigned int vector;
 	unsigned long interrupts;
 };
@@ -86,6 +118,7 @@ struct nvme_queue {
  * @bar: registers
  * @enabled: the controller runs
  * @io_running: the I/O queue pair is there
+ * @labelled: its memory can be handed over
  * @page_size: the controller's memory page, in bytes
  * @timeout_ms: how long it may take to get ready
  * @max_transfer: bytes that one command can carry
@@ -107,6 +140,7 @@ struct nvme {
 	char *bar;
 	bool enabled;
 	bool io_running;
+	bool labelled;
 	size_t page_size;
 	unsigned int timeout_ms;
 	size_t max_transfer;
@@ -123,6 +157,8 @@ struct nvme {
 };
 
 int nvme_open(struct nvme *ctrl, const char *bdf, void *queue_mem);
+int nvme_open_labelled(struct nvme *ctrl, const char *bdf);
+int nvme_take_over(struct nvme *ctrl, struct noiommufd_device *dev);
 int nvme_start_io(struct nvme *ctrl, unsigned int depth, size_t transfer);
 void nvme_close(struct nvme *ctrl);
 
@@ -131,5 +167,7 @@ void nvme_submit(struct nvme *ctrl, bool write, unsigned int cid,
 		 const void *data);
 void nvme_ring(struct nvme *ctrl);
 int nvme_wait(struct nvme *ctrl, __u16 *cids);
+int nvme_peek(struct nvme *ctrl, __u16 *cid);
+void nvme_next(struct nvme *ctrl);
 
 #endif /* NVME_CTRL_H */

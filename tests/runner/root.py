@@ -218,10 +218,9 @@ def tools() -> Path:
     return BUILD / "tools"
 
 
-def example() -> Path:
-    """Build examples/nvme."""
-    return compiled("nvme", *(TOP / "examples" / f"{name}.c" for name in ("nvme", "nvme_ctrl")),
-                    *(TOP / "lib").glob("*.c"))
+def example(name: str = "nvme") -> Path:
+    """Build examples/nvme, or examples/handover."""
+    return compiled(name, *(TOP / "examples" / f"{part}.c" for part in (name, "nvme_ctrl")), *(TOP / "lib").glob("*.c"))
 
 
 def pattern(seed: int, size: int) -> bytes:

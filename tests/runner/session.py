@@ -97,6 +97,7 @@ class Session:
         names = self.wanted[role, kind]
         spec = Spec(programs=[name for name in names if (GUEST / f"suite/{name}.c").exists()])
         kills = (50 if self.daily else 200) if role == "6.1" and self.package else 20
+        handovers = 5 if self.daily or role == "debug" else 100
         more, leaks = [], "no"
         if role == "debug":
             # Interrupts are routed by the MP table: each BIND and each close would read ACPI's routing table, which
@@ -121,9 +122,12 @@ class Session:
             spec.files |= conformance.files()
         if {"preload", "groups"} & set(names):
             spec.files["lib/libnoiommufd-vfio.so"] = tools() / "libnoiommufd-vfio.so"
+        if "handover" in names:
+            spec.files["handover"] = example("handover")
         if "noiommu_cdev" in names:
             spec.files |= selftests.files()
-        lines = [f"export KILLS={kills} SLOW={spec.slow}", f"LEAKS={leaks}", "frame guest-load load"]
+        lines = [f"export KILLS={kills} HANDOVERS={handovers} SLOW={spec.slow}", f"LEAKS={leaks}",
+                 "frame guest-load load"]
         for name in names:
             if name == "lockdown":
                 # This comes first: after lockdown, the kernel loads no module and we bind no device.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A driver ends, and a successor goes on with its device: libnoiommufd's save and
- * resume on the edu, where this process is the holder of the files.
+ * resume on the edu, where this process is the holder of the files; and
+ * examples/handover on an NVMe whose commands take long.
+ *
+ * Environment: HANDOVERS is how often the example's driver is killed (default 5).
  */
 #include <dirent.h>
 #include <signal.h>
@@ -13,6 +16,8 @@
 #include "../../../lib/internal.h"
 #include "failing.h"
 #include "harness.h"
+
+#define SLOW		"0000:00:07.0"
 
 #define EDU_DMA_SRC	0x80
 #define EDU_DMA_DST	0x88
@@ -749,4 +754,64 @@ TEST(killed_in_between)
 	/* In the middle of the next description, which goes to the other slot */
 	expect_eq(pwrite(held(s, "state")->fd, zero, sizeof(zero), 65536), sizeof(zero));
 	in_child(with_it, s);
+}
+
+/* examples/handover */
+
+static unsigned long number_after(const char *text, const char *what)
+{
+	const char *at = strstr(text, what);
+
+	if (!at)
+		fail("expected \"%s\" in the output, got \"%s\"", what, text);
+	return strtoul(at + strlen(what), NULL, 10);
+}
+
+static void run_example(char *output, size_t size, const char *kills)
+{
+	size_t length = 0;
+	int out[2], status;
+	ssize_t n;
+	pid_t pid;
+
+	expect_ok(pipe(out));
+	fflush(NULL);
+	pid = expect_ok(fork());
+	if (!pid) {
+		dup2(out[1], 1);
+		dup2(out[1], 2);
+		close(out[0]);
+		close(out[1]);
+		execl("/handover", "handover", "--kills", kills, SLOW, NULL);
+		_exit(127);
+	}
+	close(out[1]);
+	while ((n = read(out[0], output + length, size - 1 - length)) > 0)
+		length += n;
+	output[length] = '\0';
+	expect_eq(waitpid(pid, &status, 0), pid);
+	if (status)
+		fail("examples/handover ended with %#x: %s", status, output);
+}
+
+TEST_LIMIT(example, 600)
+{
+	const char *kills = getenv("HANDOVERS") ?: "5";
+	unsigned long n = strtoul(kills, NULL, 10), in_flight, completed, interrupts;
+	static char output[65536];
+	long long before = pins();
+
+	driver_bind(SLOW);
+	run_example(output, sizeof(output), kills);
+	expect_eq(number_after(output, "Takeovers   "), n);
+	in_flight = number_after(output, "Found       ");
+	completed = number_after(output, "in flight, ");
+	interrupts = number_after(output, "meanwhile, ");
+	printf("# killed %lu times: %lu in flight, %lu completed meanwhile, %lu interrupts\n",
+	       n, in_flight, completed, interrupts);
+	fflush(stdout);
+	/* Otherwise this proves too little. */
+	expect(in_flight >= 16 * n && completed >= n && interrupts >= n);
+	expect(strstr(output, "every block: all equal"));
+	expect_pins(before);
 }

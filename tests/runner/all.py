@@ -28,6 +28,7 @@ PARTS = {
     "doctor": {"broken machines and containers": ["all/test_doctor.py"]},
     "xen": {"xen": ["all/test_xen.py"]},
     "packages": {"packages": ["all/test_packages.py"]},
+    "live": {"a driver's unit": ["all/test_live_update.py"]},
 }
 
 

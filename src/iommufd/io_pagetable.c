@@ -171,7 +171,7 @@ static bool noiommu_fit_iova(u64 *start, u64 last, u64 length, u64 alignment,
 /* Find the first free place in [start, last]. */
 static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 			      u64 length, u64 alignment, u64 page_offset,
-			      u64 *iova)
+			      u64 *iova, struct swpt_place *place)
 {
 	u64 gap_last;
 
@@ -181,7 +181,8 @@ static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 		if (noiommu_walk_step())
 			return false;
 		gap_last = last;
-		if (!swpt_next_gap(&iopt->swpt, &start, &gap_last, length))
+		if (!swpt_next_gap(&iopt->swpt, &start, &gap_last, length,
+				   place))
 			return false;
 		*iova = start;
 		if (noiommu_fit_iova(iova, gap_last, length, alignment,
@@ -197,13 +198,13 @@ static bool noiommu_find_iova(struct io_pagetable *iopt, u64 start, u64 last,
 /* Find the first free place in [first, last] that is allowed. */
 static bool noiommu_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
 				 u64 length, u64 alignment, u64 page_offset,
-				 u64 *iova)
+				 u64 *iova, struct swpt_place *place)
 {
 	struct noiommu_allowed *allowed;
 
 	if (RB_EMPTY_ROOT(&iopt->allowed_itree.rb_root))
 		return noiommu_find_iova(iopt, first, last, length, alignment,
-					 page_offset, iova);
+					 page_offset, iova, place);
 
 	for (allowed = noiommu_allowed_iter_first(&iopt->allowed_itree, first,
 						  last);
@@ -211,7 +212,7 @@ static bool noiommu_find_allowed(struct io_pagetable *iopt, u64 first, u64 last,
 	     allowed = noiommu_allowed_iter_next(allowed, first, last))
 		if (noiommu_find_iova(iopt, max(allowed->start, first),
 				      min(allowed->last, last), length,
-				      alignment, page_offset, iova))
+				      alignment, page_offset, iova, place))
 			return true;
 	return false;
 }
@@ -231,7 +232,7 @@ u64 noiommu_iova_base = BIT_ULL(62) + BIT_ULL(47) + BIT_ULL(43) + BIT_ULL(39);
  * returns IOVA 0, which programs take for "none".
  */
 static int noiommu_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
-			      u64 length)
+			      u64 length, struct swpt_place *place)
 {
 	const u64 first = PAGE_SIZE, last = U64_MAX - PAGE_SIZE;
 	u64 base = clamp(noiommu_iova_base, first, last);
@@ -251,9 +252,9 @@ static int noiommu_alloc_iova(struct io_pagetable *iopt, u64 *iova, u64 addr,
 
 	if (noiommu_find_allowed(iopt, base,
 				 base + min(last - base, IOPT_IOVA_WINDOW - 1),
-				 length, alignment, page_offset, iova) ||
+				 length, alignment, page_offset, iova, place) ||
 	    noiommu_find_allowed(iopt, first, last, length, alignment,
-				 page_offset, iova))
+				 page_offset, iova, place))
 		return 0;
 	return fatal_signal_pending(current) ? -EINTR : -ENOSPC;
 }
@@ -356,7 +357,7 @@ static int noiommu_reserve_areas(struct io_pagetable *iopt,
 		area = list_first_entry(areas, struct noiommu_area, item);
 		rc = noiommu_alloc_iova(iopt, iova, area->pages->start +
 						    area->swpt.start_byte,
-					length);
+					length, &place);
 	} else {
 		rc = noiommu_check_iova(iopt, *iova, length, &place);
 	}

@@ -1773,28 +1773,39 @@ static bool swpt_subtree_has_gap(const struct rb_node *node, u64 length)
 			       length;
 }
 
-/* Find the first area after one with that much room before it. */
-static struct swpt_area *swpt_next_wide(const struct swpt_area *area,
-					u64 length, u64 *steps)
+/* What of the gap before an area is not before first */
+static u64 swpt_gap_from(const struct swpt_area *area, u64 first)
 {
-	struct rb_node *node = (struct rb_node *)&area->node;
+	return min(area->gap, area->iova - first);
+}
 
-	/* Up, until something to the right of it has the room */
-	while (!swpt_subtree_has_gap(node->rb_right, length)) {
-		struct rb_node *child;
+/*
+ * Find the first area with that many free bytes before it that are not before
+ * first.
+ */
+static struct swpt_area *swpt_first_wide(const struct swpt *swpt, u64 first,
+					 u64 length, u64 *steps)
+{
+	struct rb_node *node = swpt->areas.rb_node, *found = NULL;
 
-		do {
-			++*steps;
-			child = node;
-			node = rb_parent(child);
-			if (!node)
-				return NULL;
-		} while (child == node->rb_right);
-		if (to_swpt_area(node)->gap >= length)
-			return to_swpt_area(node);
+	/* The leftmost one after first that has the room, or right of it */
+	while (node) {
+		struct swpt_area *area = to_swpt_area(node);
+
+		++*steps;
+		if (area->iova <= first) {
+			node = node->rb_right;
+			continue;
+		}
+		if (swpt_gap_from(area, first) >= length ||
+		    swpt_subtree_has_gap(node->rb_right, length))
+			found = node;
+		node = node->rb_left;
 	}
-	/* Down again */
-	node = node->rb_right;
+	if (!found || swpt_gap_from(to_swpt_area(found), first) >= length)
+		return to_swpt_area(found);
+
+	node = found->rb_right;
 	while (swpt_subtree_has_gap(node->rb_left, length) ||
 	       to_swpt_area(node)->gap < length) {
 		++*steps;
@@ -1807,30 +1818,36 @@ static struct swpt_area *swpt_next_wide(const struct swpt_area *area,
 }
 
 /* swpt_next_gap(), which counts its steps. */
-static bool swpt_find_gap(const struct swpt *swpt, u64 *first, u64 *last,
-			  u64 length, u64 *steps)
+static bool swpt_find_gap(struct swpt *swpt, u64 *first, u64 *last, u64 length,
+			  struct swpt_place *place, u64 *steps)
 {
-	struct swpt_area *area = swpt_first(swpt, *first, *last);
+	struct swpt_area *next = swpt_first_wide(swpt, *first, length, steps);
+	struct rb_node *node;
 
-	if (area && (area->iova <= *first || area->iova - *first < length)) {
-		struct swpt_area *next = swpt_next_wide(area, length, steps);
-
-		if (next) {
-			*first = next->iova - next->gap;
-		} else {
-			area = to_swpt_area(rb_last(&swpt->areas));
-			*first = area->last + 1;
-			/* There is no IOVA after the last one. */
-			if (!*first)
-				return false;
+	place->next = next;
+	if (next) {
+		node = &next->node;
+		place->link = &node->rb_left;
+		place->start = next->iova - next->gap;
+		*last = min(*last, next->iova - 1);
+		/* Else behind the last area of the subtree to the left */
+		if (node->rb_left) {
+			for (node = node->rb_left; node->rb_right;
+			     node = node->rb_right)
+				;
+			place->link = &node->rb_right;
 		}
-		if (*first > *last)
+	} else {
+		node = rb_last(&swpt->areas);
+		place->link = node ? &node->rb_right : &swpt->areas.rb_node;
+		place->start = node ? to_swpt_area(node)->last + 1 : 0;
+		/* There is no IOVA after the last one. */
+		if (node && !place->start)
 			return false;
-		area = next;
 	}
-	if (area)
-		*last = min(*last, area->iova - 1);
-	return *last - *first >= length - 1;
+	place->parent = node;
+	*first = max(*first, place->start);
+	return *first <= *last && *last - *first >= length - 1;
 }
 
 /**
@@ -1839,14 +1856,16 @@ static bool swpt_find_gap(const struct swpt *swpt, u64 *first, u64 *last,
  * @first: in: first IOVA to look at; out: first IOVA of the gap
  * @last: in: last IOVA to look at, not before @first; out: last IOVA of the gap
  * @length: least bytes, not 0
+ * @place: out: where an area in the gap goes
  *
  * Return: true if there is such a gap; it is the first one.
  */
-bool swpt_next_gap(const struct swpt *swpt, u64 *first, u64 *last, u64 length)
+bool swpt_next_gap(struct swpt *swpt, u64 *first, u64 *last, u64 length,
+		   struct swpt_place *place)
 {
 	u64 steps = 0;
 
-	return swpt_find_gap(swpt, first, last, length, &steps);
+	return swpt_find_gap(swpt, first, last, length, place, &steps);
 }
 
 /* Find the area at iova, for readers; may miss it while the tree changes. */

@@ -228,7 +228,8 @@ void swpt_split(struct swpt *swpt, struct swpt_area *area,
 		struct swpt_area *low, struct swpt_area *high);
 struct swpt_area *swpt_first(const struct swpt *swpt, u64 iova, u64 last);
 struct swpt_area *swpt_next(const struct swpt_area *area);
-bool swpt_next_gap(const struct swpt *swpt, u64 *first, u64 *last, u64 length);
+bool swpt_next_gap(struct swpt *swpt, u64 *first, u64 *last, u64 length,
+		   struct swpt_place *place);
 int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length);
 int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs);
 

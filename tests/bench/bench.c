@@ -1341,7 +1341,7 @@ static void bench_pieces(const char *name, const struct memory *mem)
 	for (i = 0; i < GIB_PAGES; i++)
 		order[i] = i;
 
-	for (k = 0; k < ARRAY_SIZE(attach) && !profiled; k++) {
+	for (k = 0; k < ARRAY_SIZE(attach); k++) {
 		snprintf(row, sizeof(row), "attach_%d", attach[k]);
 		ioas = new_ioas(io->fd);
 		for (i = 0; i < (__u32)attach[k]; i++)
@@ -1360,11 +1360,8 @@ static void bench_pieces(const char *name, const struct memory *mem)
 			if (i == FIRST_PIECE)
 				begin_span(name, k ? "copy_random" :
 					   "copy_in_order", "pieces");
-			begin(name, k ? "copy_random" : "copy_in_order",
-			      "piece");
 			copy(io, ioas, iova + order[i] * PAGE, source,
 			     iova + order[i] * PAGE, PAGE);
-			end();
 		}
 		end_span(LAST_PIECE - FIRST_PIECE);
 		destroy(io, hwpt);
@@ -1962,7 +1959,7 @@ int main(int argc, char **argv)
 			bench_device(argv[i]);
 		else if (!strcmp(argv[i], "lib"))
 			bench_lib(NULL, true);
-	if (wanted("pieces") || wanted("piece")) {
+	if (wanted("pieces")) {
 		memory_get(&mem, "scattered");
 		for (i = optind; i < argc; i++)
 			if (is_iommufd(argv[i]))

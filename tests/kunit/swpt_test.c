@@ -1417,14 +1417,21 @@ static void gap_search(struct kunit *test, struct gap_state *g)
 	u64 first = gap_iova(min(a, b)) + gap_random(g, 4096), want_first;
 	u64 last = gap_iova(max(a, b)) + 4095, want_last, steps = 0;
 	u64 length = 1 + gap_random(g, 4096 << gap_random(g, 6));
+	struct swpt_place place;
 	bool found;
 
 	want_first = first;
 	want_last = last;
 	found = gap_linear(g, &want_first, &want_last, length);
 	KUNIT_ASSERT_EQ(test, found,
-			swpt_find_gap(&g->swpt, &first, &last, length, &steps));
+			swpt_find_gap(&g->swpt, &first, &last, length, &place,
+				      &steps));
 	if (found) {
+		struct swpt_place want;
+
+		KUNIT_ASSERT_EQ(test, 0, swpt_find_place(&g->swpt, first,
+							 first, &want));
+		KUNIT_ASSERT_EQ(test, 0, memcmp(&want, &place, sizeof(want)));
 		KUNIT_ASSERT_EQ(test, want_first, first);
 		KUNIT_ASSERT_EQ(test, want_last, last);
 	}
@@ -1494,6 +1501,7 @@ static void swpt_test_gap_steps(struct kunit *test)
 {
 	const unsigned int nr = 20000;
 	u64 first, last, steps, i;
+	struct swpt_place place;
 	struct swpt_area *area;
 	struct swpt swpt;
 
@@ -1515,14 +1523,14 @@ static void swpt_test_gap_steps(struct kunit *test)
 		last = U64_MAX;
 		steps = 0;
 		KUNIT_ASSERT_TRUE(test, swpt_find_gap(&swpt, &first, &last,
-						      8192, &steps));
+						      8192, &place, &steps));
 		KUNIT_ASSERT_EQ(test, first, area[nr - 1].last + 1);
 		KUNIT_ASSERT_LE(test, steps, 4ULL * ilog2(nr));
 		first = i << 12;
 		last = U64_MAX;
 		steps = 0;
 		KUNIT_ASSERT_TRUE(test, swpt_find_gap(&swpt, &first, &last,
-						      4096, &steps));
+						      4096, &place, &steps));
 		KUNIT_ASSERT_LE(test, steps, 4ULL * ilog2(nr));
 	}
 	for (i = 0; i < nr; i++)

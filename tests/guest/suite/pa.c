@@ -668,6 +668,40 @@ TEST(length_of_a_copy)
 	expect_eq(contiguous(&s, MIB + 7 * PAGE, U64_MAX), PAGE);
 }
 
+/* Pieces of an area that nothing has pinned, in no order, some of them twice */
+TEST(pieces_pinned_one_by_one)
+{
+	const __u64 n = 1024;
+	char *va = mem(n * PAGE);
+	long long before = pins();
+	__u64 i, page, iova;
+	struct setup s;
+	__u32 source;
+	int round;
+
+	setup_attached(&s);
+	source = new_ioas(s.iommu);
+	expect_ok(ioas_map(s.iommu, source, va, n * PAGE, 0));
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < n; i++) {
+			page = i * 617 % n;
+			if (round && page % 3)
+				continue;
+			iova = page * PAGE;
+			expect_ok(ioas_copy(s.iommu, s.ioas, source,
+					    MAP_FIXED_RW, PAGE, &iova, iova));
+		}
+		expect_pas(&s, 0, va, n * PAGE);
+		expect_pins(before + n);
+		for (page = 0; page < n; page += 3)
+			expect_ok(ioas_unmap(s.iommu, s.ioas, page * PAGE, PAGE,
+					     NULL));
+	}
+	expect_pas(&s, PAGE, va + PAGE, 2 * PAGE);
+	expect_ok(ioas_unmap(s.iommu, s.ioas, 0, U64_MAX, NULL));
+	expect_pins(before);
+}
+
 TEST(offset_in_a_page)
 {
 	char *va = mem(2 * PAGE);

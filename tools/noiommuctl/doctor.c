@@ -87,23 +87,24 @@ bool find_line(char *line, const char *text, const char *fmt, ...)
 	return found;
 }
 
-/* The last line of the kernel's log that has both texts */
-static bool find_log(char line[LINE], const char *one, const char *other)
+/* The last line of the kernel's log that has both texts; returns its number, 0: there is none */
+static unsigned int find_log(char line[LINE], const char *one, const char *other)
 {
 	char *path = path_of("/dev/kmsg"), record[8192], *at;
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	bool found = false;
+	unsigned int nr = 0, found = 0;
 	ssize_t len;
 
 	free(path);
 	while (fd >= 0 && (len = read(fd, record, sizeof(record) - 1)) > 0) {
 		record[len] = '\0';
+		nr++;
 		at = strstr(record, one);
 		at = at ? strstr(at, other) : NULL;
 		if (!at)
 			continue;
 		snprintf(line, LINE, "%.*s", (int)strcspn(at, "\n"), at);
-		found = true;
+		found = nr;
 	}
 	if (fd >= 0)
 		close(fd);
@@ -333,16 +334,23 @@ static bool check_built(void)
 	return false;
 }
 
-static bool check_loaded(void)
+/* A module was rejected, and ours has logged nothing since then. */
+static bool is_rejected(void)
 {
 	char line[LINE];
+	unsigned int ours = find_log(line, ";noiommufd: ", "");
 
+	return find_log(line, "module with unavailable key is rejected", "") > ours ||
+	       find_log(line, "unsigned module is rejected", "") > ours;
+}
+
+static bool check_loaded(void)
+{
 	if (exists(MODULE)) {
 		report(OK, NULL, "the module is loaded");
 		return true;
 	}
-	if (find_log(line, "module with unavailable key is rejected", "") ||
-	    find_log(line, "unsigned module is rejected", ""))
+	if (is_rejected())
 		report(FAULT,
 		       "mokutil --import /var/lib/dkms/mok.pub && reboot # and enrol it",
 		       "the module is not loaded: the kernel does not know the key that it is signed with");

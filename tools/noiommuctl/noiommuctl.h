@@ -63,6 +63,9 @@ struct holder {
 
 size_t find_holders(struct holder **holders);
 
+/* The text, without what a terminal might obey */
+const char *printable(char *text);
+
 /* What uses it (use.c) */
 bool is_used(const struct device *dev, char use[LINE]);
 

@@ -319,6 +319,14 @@ static const char *held(pid_t pid, const char *fd, char line[LINE])
 	return device;
 }
 
+const char *printable(char *text)
+{
+	for (char *at = text; *at; at++)
+		if (*at < ' ' || *at > '~')
+			*at = '?';
+	return text;
+}
+
 static void add_holder(struct holders *found, pid_t pid, const char *device)
 {
 	struct holder *holder;
@@ -343,9 +351,7 @@ static void add_holder(struct holders *found, pid_t pid, const char *device)
 	if (read_line(line, "/proc/%d/comm", pid))
 		snprintf(holder->command, sizeof(holder->command), "%.31s", line);
 	/* A program chooses its name. */
-	for (char *at = holder->command; *at; at++)
-		if (*at < ' ' || *at > '~')
-			*at = '?';
+	printable(holder->command);
 	path = path_of("/proc/%d/status", pid);
 	if (stat(path, &st) == 0)
 		holder->uid = st.st_uid;

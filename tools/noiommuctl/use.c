@@ -35,11 +35,14 @@ static bool mounted(dev_t dev, char where[LINE])
 
 	free(path);
 	while (!found && file && fgets(line, sizeof(line), file)) {
-		char *source = strstr(line, " - "), from[LINE] = "";
+		char *source = strstr(line, " - "), type[64] = "", from[LINE] = "";
 		unsigned int major, minor;
 
 		if (source)
-			sscanf(source, " - %*s %511s", from);
+			sscanf(source, " - %63s %511s", type, from);
+		/* Users choose what these are said to be of. */
+		if (strcmp(type, "fuse") == 0 || strncmp(type, "fuse.", 5) == 0)
+			*from = '\0';
 		found = sscanf(line, "%*u %*u %u:%u %*s %511s", &major, &minor, where) == 3 &&
 			(makedev(major, minor) == dev || is_device(from, dev));
 	}
@@ -92,8 +95,8 @@ static bool disk_used(const char *disk, char use[LINE])
 		return false;
 	dev = makedev(major, minor);
 	if (mounted(dev, line))
-		snprintf(use, LINE, "/dev/%.32s is mounted on %.200s: umount %.200s", disk, line,
-			 line);
+		snprintf(use, LINE, "/dev/%.32s is mounted on %.200s: umount /dev/%.32s", disk,
+			 printable(line), disk);
 	else if (is_swap(dev))
 		snprintf(use, LINE, "/dev/%.32s is swap space: swapoff /dev/%.32s", disk, disk);
 	else if (has_holder(disk, line))
@@ -201,6 +204,26 @@ static bool has_default_route(const char *interface)
 	return found;
 }
 
+/* A VLAN or another interface on top of this one, which is up */
+static bool carries(const char *name, char upper[LINE])
+{
+	char *pattern = path_of("/sys/class/net/%s/upper_*", name), flags[LINE];
+	bool up = false;
+	glob_t found;
+	size_t i;
+
+	if (glob(pattern, 0, NULL, &found))
+		found.gl_pathc = 0;
+	for (i = 0; i < found.gl_pathc && !up; i++) {
+		snprintf(upper, LINE, "%.64s", strstr(found.gl_pathv[i], "/upper_") + 7);
+		up = read_line(flags, "/sys/class/net/%s/flags", upper) &&
+			strtoul(flags, NULL, 16) & IFF_UP;
+	}
+	globfree(&found);
+	free(pattern);
+	return up;
+}
+
 static bool interface_used(const char *name, char use[LINE])
 {
 	char text[LINE];
@@ -214,6 +237,9 @@ static bool interface_used(const char *name, char use[LINE])
 	else if (link_name(text, "/sys/class/net/%s/master", name))
 		snprintf(use, LINE, "%.32s is a part of %.64s: ip link set %.32s nomaster", name,
 			 text, name);
+	else if (carries(name, text))
+		snprintf(use, LINE, "%.32s carries %.64s: ip link set %.32s down", name, text,
+			 text);
 	else
 		return false;
 	return true;

@@ -21,6 +21,9 @@
 /* Open contexts. Only its xa_lock is needed to get one that is in it. */
 static DEFINE_XARRAY_ALLOC1(noiommufd_contexts);
 
+/* Number of the last walk, for all contexts: DMA memory may be in several. */
+static atomic64_t noiommufd_walks;
+
 struct dentry *noiommufd_debugfs;
 EXPORT_SYMBOL_GPL(noiommufd_debugfs);
 
@@ -149,7 +152,7 @@ void noiommufd_info_show(struct seq_file *m, struct noiommufd_ctx *ictx)
 
 	if (mutex_lock_killable(&ictx->usage_lock))
 		return;
-	walk = ++ictx->walk;
+	walk = atomic64_inc_return(&noiommufd_walks);
 	xa_for_each(&ictx->objects, index, obj) {
 		if (seq_has_overflowed(m) || fatal_signal_pending(current))
 			break;

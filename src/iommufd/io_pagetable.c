@@ -1033,9 +1033,10 @@ int noiommu_cut_iova(struct io_pagetable *iopt, const u64 *last,
 }
 
 /*
- * CHANGE_PROCESS, under noiommufd_ctx::change_process, which guards
- * noiommu_pages::item.
+ * CHANGE_PROCESS, under one lock for all contexts, which guards
+ * noiommu_pages::item: DMA memory may be mapped in several of them.
  */
+DEFINE_MUTEX(noiommu_change_process_lock);
 
 /**
  * noiommu_gather_pages() - List what can be charged to another process.
@@ -1052,7 +1053,7 @@ int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list)
 	struct noiommu_area *area;
 	int rc;
 
-	lockdep_assert_held(&iopt->ictx->change_process);
+	lockdep_assert_held(&noiommu_change_process_lock);
 
 	rc = down_read_killable(&iopt->iova_rwsem);
 	if (rc)
@@ -1478,10 +1479,10 @@ static bool noiommu_add_areas(struct io_pagetable *iopt, u64 walk, u64 *iova,
 	unsigned int i;
 
 	for (i = 0; area && i < IOPT_USAGE_BATCH; i++) {
-		if (area->pages->walk != walk) {
+		if (READ_ONCE(area->pages->walk) != walk) {
 			if (batch->nr == ARRAY_SIZE(batch->pages))
 				return true;
-			area->pages->walk = walk;
+			WRITE_ONCE(area->pages->walk, walk);
 			noiommu_get_pages(area->pages);
 			batch->pages[batch->nr++] = area->pages;
 		}

@@ -125,7 +125,7 @@ struct noiommu_account {
  * @npages: its size in pages
  * @account_mode: IOPT_PAGES_ACCOUNT_*
  * @writable: devices may write to it
- * @walk: the last walk of noiommu_get_usage() that saw it; guarded by its lock
+ * @walk: the last walk of noiommu_get_usage() that saw it
  * @rcu: readers may be looking at it
  */
 struct noiommu_pages {
@@ -264,6 +264,8 @@ int noiommu_unmap_iova(struct io_pagetable *iopt, u64 iova, u64 length,
 int noiommu_unmap_all(struct io_pagetable *iopt, u64 *unmapped);
 int noiommu_cut_iova(struct io_pagetable *iopt, const u64 *last,
 		     unsigned int nr);
+extern struct mutex noiommu_change_process_lock;
+
 int noiommu_gather_pages(struct io_pagetable *iopt, struct list_head *list);
 void noiommu_put_gathered(struct list_head *list);
 int noiommu_change_process(struct list_head *list);

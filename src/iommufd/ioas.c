@@ -585,13 +585,13 @@ int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 	if (cmd->__reserved)
 		return -EOPNOTSUPP;
 
-	rc = mutex_lock_killable(&ictx->change_process);
+	rc = mutex_lock_killable(&noiommu_change_process_lock);
 	if (rc)
 		return rc;
 	rc = noiommufd_gather_pages(ictx, &pages);
 	if (!rc)
 		rc = noiommu_change_process(&pages);
 	noiommu_put_gathered(&pages);
-	mutex_unlock(&ictx->change_process);
+	mutex_unlock(&noiommu_change_process_lock);
 	return rc;
 }

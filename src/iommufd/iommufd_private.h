@@ -36,10 +36,8 @@ struct seq_file;
  * @number: its number in noiommufd_contexts
  * @opener: process that opened it, and its name
  * @usage_lock: serialises walks that count what it takes; outside all others
- * @walk: number of the last one
  * @objects: objects by id
  * @nr_devices: bound devices, each of which may do DMA
- * @change_process: serialises IOMMU_IOAS_CHANGE_PROCESS
  * @vfio_ioas: IOAS that VFIO's type1 ioctls work on, or NULL; guarded by the
  *	xa_lock of @objects, and NULL once that IOAS is destroyed
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
@@ -54,10 +52,8 @@ struct noiommufd_ctx {
 	u32 number;
 	struct noiommufd_opener opener;
 	struct mutex usage_lock;	/* see above */
-	u64 walk;
 	struct xarray objects;
 	atomic_t nr_devices;
-	struct mutex change_process;	/* taken before io_pagetable's locks */
 	struct noiommufd_object *vfio_ioas;
 	u8 account_mode;
 	bool auto_iova;

@@ -47,7 +47,6 @@ static int noiommufd_fops_open(struct inode *inode, struct file *filp)
 		return -ENOMEM;
 	ictx->file = filp;
 	xa_init_flags(&ictx->objects, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
-	mutex_init(&ictx->change_process);
 	ictx->account_mode = IOPT_PAGES_ACCOUNT_USER;
 	filp->private_data = ictx;
 	rc = noiommufd_info_add(ictx);
@@ -75,7 +74,6 @@ static int noiommufd_fops_release(struct inode *inode, struct file *filp)
 				progress = true;
 	} while (progress);
 	WARN_ON(!xa_empty(&ictx->objects));
-	mutex_destroy(&ictx->change_process);
 	noiommufd_info_put(ictx);
 	return 0;
 }

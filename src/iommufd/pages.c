@@ -748,7 +748,7 @@ void noiommu_pages_get_payer(struct noiommu_pages *pages,
  * To be followed by noiommu_pages_forget_process() or
  * noiommu_pages_restore_process().
  *
- * Context: noiommufd_ctx::change_process is held.
+ * Context: noiommu_change_process_lock is held.
  * Return: 0; -ENOMEM: over its limit, nothing has changed.
  */
 int noiommu_pages_change_process(struct noiommu_pages *pages)

@@ -348,7 +348,6 @@ static int iopt_test_init(struct kunit *test)
 		test_iova_base = noiommu_iova_base;
 	/* As in mainline: the IOVAs are easier to read. */
 	noiommu_iova_base = PAGE_SIZE;
-	mutex_init(&t->ictx.change_process);
 	noiommu_init_table(&t->iopt, &t->ictx);
 	noiommu_init_table(&t->other, &t->ictx);
 	test->priv = t;
@@ -1665,9 +1664,9 @@ static void iopt_test_cut_fails(struct kunit *test)
 	area = to_noiommu_area(swpt_first(&iopt->swpt, 0, U64_MAX));
 	area->swpt.pages = NULL;
 	KUNIT_EXPECT_EQ(test, -EBUSY, test_cut(iopt, 0x10fff));
-	mutex_lock(&t->ictx.change_process);
+	mutex_lock(&noiommu_change_process_lock);
 	KUNIT_EXPECT_EQ(test, -EBUSY, noiommu_gather_pages(iopt, &none));
-	mutex_unlock(&t->ictx.change_process);
+	mutex_unlock(&noiommu_change_process_lock);
 	KUNIT_EXPECT_TRUE(test, list_empty(&none));
 	area->swpt.pages = &area->pages->swpt;
 	KUNIT_EXPECT_EQ(test, 0, test_cut(iopt, 0x10fff));
@@ -1937,14 +1936,14 @@ static int test_change(struct iopt_test *t)
 	test_changed = 0;
 	test_restored = 0;
 	test_forgotten = 0;
-	mutex_lock(&t->ictx.change_process);
+	mutex_lock(&noiommu_change_process_lock);
 	rc = noiommu_gather_pages(&t->iopt, &pages);
 	if (!rc)
 		rc = noiommu_gather_pages(&t->other, &pages);
 	if (!rc)
 		rc = noiommu_change_process(&pages);
 	noiommu_put_gathered(&pages);
-	mutex_unlock(&t->ictx.change_process);
+	mutex_unlock(&noiommu_change_process_lock);
 	return rc;
 }
 

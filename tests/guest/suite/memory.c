@@ -747,6 +747,54 @@ TEST(mem_change_process)
 	expect_eq(vm_pin(), charged);
 }
 
+/* It may be mapped in several contexts, each of which has it charged anew. */
+static void charge_again_and_again(void *arg)
+{
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
+	const int *iommu = arg;
+	int i;
+
+	for (i = 0; i < 2000; i++)
+		expect_ok(ioctl(*iommu, IOMMU_IOAS_CHANGE_PROCESS, &change));
+}
+
+TEST_LIMIT(mem_in_two_contexts, 120)
+{
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
+	long long charged;
+	struct setup s;
+	char path[64];
+	pid_t child;
+	int fd, i;
+	int iommu[2];
+
+	setup_mem(&s);
+	charged = vm_pin();
+	iommu[0] = s.iommu;
+	iommu[1] = iommu_open();
+	fd = expect_ok(mem_alloc(s.iommu, MIB));
+	expect_ok(map_fd(s.iommu, s.ioas, fd, 0, MIB, BASE));
+	expect_ok(map_fd(iommu[1], new_ioas(iommu[1]), fd, 0, MIB, BASE));
+	for (i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", iommu[i]);
+		expect_eq(read_field(path, "ioas-charge"), (long long)(MIB / PAGE));
+	}
+	child = expect_ok(fork());
+	if (!child) {
+		charge_again_and_again(&iommu[1]);
+		_exit(0);
+	}
+	charge_again_and_again(&iommu[0]);
+	expect_eq(waitpid(child, &i, 0), child);
+	expect_eq(i, 0);
+	expect_ok(ioctl(s.iommu, IOMMU_IOAS_CHANGE_PROCESS, &change));
+	expect_eq(vm_pin(), charged + (long long)(MIB / KIB));
+	close(iommu[1]);
+	unmap_mem(&s, MIB);
+	close(fd);
+	expect_eq(vm_pin(), charged);
+}
+
 /* A child has the mapping; madvise() and mremap() find the same memory. */
 static void write_and_exit(void *arg)
 {

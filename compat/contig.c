@@ -77,6 +77,7 @@ static struct page *alloc_on_node(u64 npages, u64 align, u64 max_pfn, int nid)
 		u64 start = (end - npages) & ~(align - 1);
 		struct page *page;
 
+		cond_resched();
 		if (start < first)
 			break;
 		if (find_obstacle(start, start + npages, nid, &end))
@@ -84,14 +85,16 @@ static struct page *alloc_on_node(u64 npages, u64 align, u64 max_pfn, int nid)
 		if (!alloc_contig_range(start, start + npages, CONTIG_HOW,
 					GFP_KERNEL | __GFP_NOWARN)) {
 			page = pfn_to_page(start);
-			for (i = 0; i < npages; i++)
+			for (i = 0; i < npages; i++) {
 				clear_highpage(pfn_to_page(start + i));
+				if (!(i % MAX_ORDER_NR_PAGES))
+					cond_resched();
+			}
 			return page;
 		}
 		if (start < step)
 			break;
 		end = start + npages - step;
-		cond_resched();
 	}
 	return NULL;
 }

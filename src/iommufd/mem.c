@@ -80,6 +80,7 @@ static void noiommu_mem_release(void *arg, const u64 *words, unsigned int nr,
 {
 	while (nr--)
 		noiommu_mem_put_pages(swpt_word_pfn(*words++), npages);
+	cond_resched();
 }
 
 /*
@@ -244,6 +245,8 @@ static int noiommu_mem_fill(struct noiommu_mem *mem,
 	if (!rc)
 		rc = swpt_builder_commit(&builder, &pages->swpt);
 	if (rc) {
+		if (rc == -ENOMEM && fatal_signal_pending(current))
+			rc = -EINTR;
 		swpt_builder_abort(&builder, noiommu_mem_release, NULL);
 		noiommu_pages_uncharge(pages, pages->npages);
 		if (rc == -ENOMEM)
@@ -346,6 +349,8 @@ static int noiommu_mem_insert(struct noiommu_mem *mem,
 	int rc;
 
 	for (; addr < vma->vm_end; addr += n << PAGE_SHIFT, index += n) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		n = min_t(unsigned long, ARRAY_SIZE(batch),
 			  (vma->vm_end - addr) >> PAGE_SHIFT);
 		page = noiommu_mem_page(mem, index, &n);

@@ -347,7 +347,9 @@ swpt_cursor_chunk(struct swpt_cursor *cur, u64 *key)
 
 	if (!dir)
 		return NULL;
-	for (; cur->chunk < READ_ONCE(dir->nr); cur->chunk++, cur->pos = 0) {
+	/* Acquire: unlike in a search, no address depends on it. */
+	for (; cur->chunk < smp_load_acquire(&dir->nr);
+	     cur->chunk++, cur->pos = 0) {
 		*key = swpt_chunk_key(&dir->chunk[cur->chunk]);
 		if (cur->pos < swpt_key_nr(*key))
 			return &dir->chunk[cur->chunk];
@@ -662,8 +664,10 @@ static void swpt_dir_count_unused(const struct swpt_pages *pages,
 		return;
 	i = swpt_dir_search(dir, dir->nr, first, &steps);
 	end = swpt_dir_search(dir, dir->nr, last, &steps);
-	for (i = max(i ? i - 1 : 0, *looked); i < end; i++)
+	for (i = max(i ? i - 1 : 0, *looked); i < end; i++) {
 		dir->nr_unused += swpt_chunk_unused(pages, &dir->chunk[i]);
+		cond_resched();
+	}
 	*looked = end;
 }
 
@@ -678,8 +682,10 @@ static void swpt_pages_drop_unused(struct swpt_pages *pages,
 	struct swpt_dir *used, *unused;
 	unsigned int i, nr_unused = 0;
 
-	for (i = 0; i < dir->nr; i++)
+	for (i = 0; i < dir->nr; i++) {
 		nr_unused += swpt_chunk_unused(pages, &dir->chunk[i]);
+		cond_resched();
+	}
 	dir->nr_unused = nr_unused;
 	if (nr_unused * 2 < dir->nr)
 		return;
@@ -697,6 +703,7 @@ static void swpt_pages_drop_unused(struct swpt_pages *pages,
 					      unused : used;
 
 		to->chunk[to->nr++] = dir->chunk[i];
+		cond_resched();
 	}
 	rcu_assign_pointer(pages->store.dir, used);
 	swpt_dir_free_rcu(dir, 0, 0);
@@ -758,7 +765,8 @@ bool swpt_pages_count(const struct swpt_pages *pages, u64 *index, u64 *nr_runs,
 	}
 	if (!*index) {
 		*bytes += swpt_dir_bytes(dir);
-		for (i = 0; i < READ_ONCE(dir->nr); i++)
+		/* Acquire: see swpt_cursor_chunk(). */
+		for (i = 0; i < smp_load_acquire(&dir->nr); i++)
 			*bytes += swpt_key_bytes(swpt_chunk_key(&dir->chunk[i]));
 	}
 	swpt_cursor_init(&cur, store, dir, *index);

@@ -649,6 +649,9 @@ static int find_once(struct noiommufd_ioas *ioas, size_t size, enum kind kind,
 	if (!rc)
 		rc = map(ioas, &place, size,
 			 options->flags & NOIOMMUFD_IOVA_IS_PA, dma);
+	/* Above the limit of the IOAS: it does not fit either. */
+	if (rc == -ERANGE)
+		return rc;
 	if (rc) {
 		munmap(block->va, block->length);
 		return rc;
@@ -682,7 +685,8 @@ static int allocate(struct noiommufd_ioas *ioas, size_t size,
 	struct place place;
 	int rc;
 
-	if (!contiguous && !options->below)
+	/* Nothing is below 1. */
+	if ((!contiguous && !options->below) || options->below == 1)
 		return -ENOTTY;
 	if (ioctl(ioas->context->fd, NOIOMMUFD_MEM_ALLOC, &alloc))
 		return -errno;

@@ -218,7 +218,7 @@ int noiommufd__find(const char *name, struct noiommufd_info *info)
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0 && errno == ENOENT)
 		return not_bound(address);
-	rc = find_node(dir, node, sizeof(node));
+	rc = dir < 0 ? -1 : find_node(dir, node, sizeof(node));
 	if (rc) {
 		noiommufd__fail(errno, "Cannot read %s: %m.", path);
 	} else if (!*node) {

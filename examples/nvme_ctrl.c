@@ -579,6 +579,7 @@ void nvme_close(struct nvme *ctrl)
 	noiommufd_close(ctrl->dev);
 	noiommufd_free(ctrl->prp);
 	noiommufd_free(ctrl->queues);
+	*ctrl = (struct nvme){ 0 };
 }
 
 /*

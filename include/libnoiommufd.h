@@ -194,6 +194,9 @@ int noiommufd_detach(struct noiommufd_device *dev);
  * The kernel turns bus mastering off and resets the device, and unpins its memory
  * only then. The BARs that noiommufd_bar() mapped are gone, and the eventfds of
  * interrupts closed. Does not change errno.
+ *
+ * As long as another process has the files of noiommufd_save() the kernel does
+ * nothing of that: stop the device first.
  */
 void noiommufd_close(struct noiommufd_device *dev);
 
@@ -680,8 +683,9 @@ struct noiommufd_file {
  * them.
  *
  * Call it again when memory was allocated or freed, or interrupts were turned on or
- * off, before the device uses that; new files come to those that there were. The
- * successor must not be started before this process has ended: EBUSY.
+ * off, before the device uses that; new files come to those that there were, of which
+ * the holder has to close those of the same name first. The successor must not be
+ * started before this process has ended: EBUSY.
  *
  * Return: how many files there are, of which the first @num are stored; or -1:
  * EINVAL: not attached; EOPNOTSUPP: the IOAS has memory that ends with the process,

@@ -44,6 +44,12 @@ struct noiommufd_handover {
 /* Guards noiommufd_ioas::kept, noiommufd_device::handover; before the lock of a device */
 static pthread_mutex_t keep_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* In a child: another thread of the parent may have had it. */
+void noiommufd__forked(void)
+{
+	pthread_mutex_init(&keep_lock, NULL);
+}
+
 /* Memory */
 
 static struct noiommufd_kept *new_kept(const char *label)
@@ -186,6 +192,24 @@ static __u64 where(const struct noiommufd_dma *dma)
 	return hash;
 }
 
+static int own_memory(void)
+{
+	return noiommufd__fail(EOPNOTSUPP,
+			       "Memory of noiommufd_map() and noiommufd_alloc() is this process's own and ends with it, so the device cannot be handed over: use noiommufd_alloc_labelled().");
+}
+
+/* Is all that is mapped memory with a label? */
+static bool all_kept(struct noiommufd_ioas *ioas)
+{
+	const struct noiommufd_dma *dma;
+
+	pthread_mutex_lock(&ioas->lock);
+	for (dma = ioas->dmas; dma && dma->kept; dma = dma->next)
+		;
+	pthread_mutex_unlock(&ioas->lock);
+	return !dma;
+}
+
 /*
  * Charge this process for the memory of the context, in place of the one that pays
  * for it now. For memory of a process, the kernel refuses that.
@@ -197,8 +221,7 @@ static int take_charge(struct noiommufd_ioas *ioas)
 	if (!ioctl(ioas->context->fd, IOMMU_IOAS_CHANGE_PROCESS, &change))
 		return 0;
 	if (errno == EINVAL)
-		return noiommufd__fail(EOPNOTSUPP,
-				       "Memory of noiommufd_map() and noiommufd_alloc() is this process's own and ends with it, so the device cannot be handed over: use noiommufd_alloc_labelled().");
+		return own_memory();
 	if (errno == ENOMEM)
 		return noiommufd__fail(ENOMEM,
 				       "The memory is more than this user's limit for locked memory, or than the rest of it: until all of it is taken over, a part counts twice. Raise the limit (`ulimit -l`, LimitMEMLOCK= of a service).");
@@ -374,19 +397,18 @@ int noiommufd_save(struct noiommufd_device *dev, struct noiommufd_file *files,
 		   unsigned int num)
 {
 	struct list list = { .files = files, .num = num };
-	struct noiommufd_ioas *ioas;
 	int rc;
 
 	if (!dev || (num && !files))
 		return invalid();
 	if (!usable(dev))
 		return -1;
-	ioas = noiommufd_device_ioas(dev);
-	if (!ioas)
-		return -1;
 	pthread_mutex_lock(&keep_lock);
 	pthread_mutex_lock(&dev->lock);
-	rc = take_charge(ioas);
+	if (!dev->ioas)
+		rc = noiommufd__fail(EINVAL, "%s is not attached.", dev->info.address);
+	else
+		rc = all_kept(dev->ioas) ? take_charge(dev->ioas) : own_memory();
 	if (!rc)
 		rc = save(dev);
 	if (!rc)
@@ -563,10 +585,12 @@ static int take_memory(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept,
 
 static int are_eventfds(const struct noiommufd_device *dev)
 {
-	char path[64], target[64] = "";
+	char path[64];
 	unsigned int i;
 
 	for (i = 0; i < dev->nr_irqs; i++) {
+		char target[64] = "";
+
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", dev->irqs[i]);
 		if (readlink(path, target, sizeof(target) - 1) < 0 ||
 		    !strstr(target, "[eventfd]"))

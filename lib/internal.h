@@ -157,6 +157,8 @@ int noiommufd__not_mapped(int error, size_t size);
 /* Map memory, or, if it is @mapped, find out where it is: 0 or a negative errno. */
 int noiommufd__map_kept(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept,
 			bool mapped);
+/* This is a child now. */
+void noiommufd__forked(void);
 /* The memory is being freed. */
 void noiommufd__drop(struct noiommufd_ioas *ioas, struct noiommufd_kept *kept);
 /* The device is being closed. */

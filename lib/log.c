@@ -15,6 +15,7 @@ unsigned int noiommufd__forks;
 static void count_fork(void)
 {
 	noiommufd__forks++;
+	noiommufd__forked();
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -8,8 +8,8 @@
 # "early.sh list" printed; where it is missing there is nothing to do.
 case ${1-} in prereqs) exit 0 ;; esac
 
-noiommufd_list='
-! grep -qsE "^options noiommu.vfio.pci .*enable_unsafe_noiommu_mode=[1yY]" /etc/modprobe.d/*.conf ||
+noiommufd_unsafe='grep -qsE "^options noiommu.vfio.pci .*enable_unsafe_noiommu_mode=[1yY]" /etc/modprobe.d/*.conf'
+noiommufd_list="! $noiommufd_unsafe ||"'
 for file in $(grep -lsx noiommu-vfio-pci /etc/driverctl.d/pci-*); do echo "${file##*/pci-}"; done'
 case ${1-} in list) exec sh -c "$noiommufd_list" ;; esac
 
@@ -56,12 +56,20 @@ elif [ ! -e "$noiommufd_root/etc" ]; then
 	fi
 elif [ -e $noiommufd_driver ]; then
 	# An initramfs may be older than what root has said since.
-	now=$(chroot "$noiommufd_root" sh -c "$noiommufd_list")
-	[ "$now" ] || echo 0 >/sys/module/noiommu_vfio_pci/parameters/enable_unsafe_noiommu_mode
-	while read -r device; do
-		case $now in *"$device"*) continue ;; esac
-		[ -e "$noiommufd_driver/$device" ] || continue
-		noiommufd_give "$device"
-		noiommufd_log 5 "$device is given back, because it is no longer bound at each boot"
-	done </etc/noiommufd.early
+	if now=$(chroot "$noiommufd_root" sh -c "$noiommufd_list"); then
+		chroot "$noiommufd_root" sh -c "$noiommufd_unsafe" ||
+			echo 0 >/sys/module/noiommu_vfio_pci/parameters/enable_unsafe_noiommu_mode
+		while read -r device; do
+			case "
+$now
+" in *"
+$device
+"*) continue ;; esac
+			[ -e "$noiommufd_driver/$device" ] || continue
+			noiommufd_give "$device"
+			noiommufd_log 5 "$device is given back, because it is no longer bound at each boot"
+		done </etc/noiommufd.early
+	else
+		noiommufd_log 4 "the configuration in $noiommufd_root cannot be read, and the devices stay bound"
+	fi
 fi

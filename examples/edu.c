@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * QEMU's device for teaching (-device edu, docs/specs/edu) computes 10! and copies memory.
+ * QEMU's device for teaching (docs/specs/edu) computes 10! and copies memory.
  *	gcc -O2 -Wall edu.c -lnoiommufd -o edu && ./edu 0000:00:04.0
  */
 #include <err.h>

@@ -510,7 +510,7 @@ static int open_holder(struct holder *h)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 
-	strcpy(h->dir, "/tmp/handover-XXXXXX");
+	snprintf(h->dir, sizeof(h->dir), "/tmp/handover-XXXXXX");
 	if (!mkdtemp(h->dir))
 		return fail("Cannot make %s: %m.", h->dir);
 	snprintf(h->path, sizeof(h->path), "%s/notify", h->dir);

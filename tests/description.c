@@ -44,13 +44,13 @@ static void whole(struct description *d)
 	memset(d, 0, SIZE);
 	d->nr_memory = PIECES;
 	d->sequence = 7;
-	strcpy(d->address, "0000:00:07.0");
+	snprintf(d->address, sizeof(d->address), "0000:00:07.0");
 	d->vendor = 0x1b36;
 	d->ioas = 2;
 	d->irq_kind = NOIOMMUFD_MSIX;
 	d->nr_irqs = 2;
 	for (i = 0; i < PIECES; i++) {
-		strcpy(d->memory[i].label, labels[i]);
+		snprintf(d->memory[i].label, sizeof(d->memory[i].label), "%s", labels[i]);
 		d->memory[i].size = 4096;
 		d->memory[i].iova = 0x2000000000000000ULL + i * 4096;
 	}
@@ -98,9 +98,9 @@ static void unsound(struct description *d)
 	refused(memset(d->address, 'a', sizeof(d->address)));
 	refused(d->memory[1].label[0] = '\0');
 	refused(memset(d->memory[1].label, 'a', LABEL_SIZE));
-	refused(strcpy(d->memory[1].label, "a:b"));
-	refused(strcpy(d->memory[1].label, "a\n"));
-	refused(strcpy(d->memory[2].label, "queues"));
+	refused(snprintf(d->memory[1].label, sizeof(d->memory[1].label), "a:b"));
+	refused(snprintf(d->memory[1].label, sizeof(d->memory[1].label), "a\n"));
+	refused(snprintf(d->memory[2].label, sizeof(d->memory[2].label), "queues"));
 	refused(d->memory[2].size = 0);
 	refused(d->memory[2].size = ~0ULL);
 	refused(d->memory[2].iova = -4095ULL);

@@ -368,7 +368,7 @@ static void check_version(void)
 		return;
 	/* Later modules say theirs. */
 	if (!read_line(running, MODULE "/version"))
-		strcpy(running, "0.1");
+		snprintf(running, sizeof(running), "0.1");
 	line[strcspn(line, ":")] = '\0';
 	path = *line == '/' ? path_of("%s", line) : path_of("/lib/modules/%s/%s", release, line);
 	/* No shell reads the path. */

@@ -39,8 +39,8 @@ struct noiommufd_run {
  * byte that is mapped: continue at @iova + @length. Memory that is unmapped
  * meanwhile may or may not be in the answer.
  *
- * EPERM: no CAP_SYS_RAWIO. EOPNOTSUPP: flags, or the IOAS has no HWPT: attach a
- * device first. EINVAL: @length or @num_runs is 0. EOVERFLOW: the range wraps.
+ * EPERM: no CAP_SYS_RAWIO, and no NOIOMMUFD_GRANT. EOPNOTSUPP: flags, or the
+ * IOAS has no HWPT: attach a device first. EINVAL: @length or @num_runs is 0. EOVERFLOW: the range wraps.
  * ENOENT: no such IOAS, or nothing is mapped at @iova. EFAULT: @runs cannot be
  * written; runs that were written before are valid. ENOMEM. ENOTTY: there is no
  * such ioctl.
@@ -65,12 +65,15 @@ struct noiommufd_ioas_get_pa_runs {
  * @NOIOMMUFD_EXT_MEM_CONTIGUOUS: it can move other memory out of the way: for
  *	contiguous memory of more than noiommufd_get_info::mem_block bytes, and
  *	for any below noiommufd_mem_alloc::max_pa
+ * @NOIOMMUFD_EXT_GRANT: the parameter allow_grant of the module allows
+ *	NOIOMMUFD_GRANT
  */
 enum noiommufd_extensions {
 	NOIOMMUFD_EXT_GET_PA_RUNS	= 1 << 0,
 	NOIOMMUFD_EXT_IOAS_SET_MAX_PA	= 1 << 1,
 	NOIOMMUFD_EXT_MEM_ALLOC		= 1 << 2,
 	NOIOMMUFD_EXT_MEM_CONTIGUOUS	= 1 << 3,
+	NOIOMMUFD_EXT_GRANT		= 1 << 5,
 };
 
 /**
@@ -182,5 +185,32 @@ struct noiommufd_mem_alloc {
 };
 
 #define NOIOMMUFD_MEM_ALLOC _IO(NOIOMMUFD_TYPE, 0x83)
+
+/**
+ * struct noiommufd_grant - NOIOMMUFD_GRANT: give physical addresses to those who
+ * have the iommufd. NOIOMMUFD_REVOKE: take that back.
+ * @size: sizeof(struct noiommufd_grant)
+ * @flags: 0
+ *
+ * GET_PA and GET_PA_RUNS of this context then need no CAP_SYS_RAWIO, in whatever
+ * process: one that inherited the file, or to which it was sent. All else is as
+ * before; opening a device needs the capability. The grant ends with REVOKE, or
+ * with the context. REVOKE does not stop an ioctl that has begun, and addresses
+ * that are known are not forgotten.
+ *
+ * Both succeed if there is nothing to change. GRANT is logged once a context,
+ * and fdinfo names who granted.
+ *
+ * EPERM: no CAP_SYS_RAWIO in the initial user namespace; or GRANT, and the kernel
+ * is locked down: a grant that was made before stays. EOPNOTSUPP: flags, or the
+ * parameter allow_grant of the module is off. ENOTTY: there is no such ioctl.
+ */
+struct noiommufd_grant {
+	__u32 size;
+	__u32 flags;
+};
+
+#define NOIOMMUFD_GRANT _IO(NOIOMMUFD_TYPE, 0x85)
+#define NOIOMMUFD_REVOKE _IO(NOIOMMUFD_TYPE, 0x86)
 
 #endif /* _NOIOMMUFD_NOIOMMUFD_H */

@@ -149,6 +149,7 @@ void noiommufd_info_show(struct seq_file *m, struct noiommufd_ctx *ictx)
 
 	seq_printf(m, "context:\t%u\n", ictx->number);
 	noiommufd_opener_show(m, "opener:\t", &ictx->opener);
+	noiommufd_grant_show(m, ictx);
 
 	if (mutex_lock_killable(&ictx->usage_lock))
 		return;
@@ -204,6 +205,7 @@ void noiommufd_info_put(struct noiommufd_ctx *ictx)
 	if (!refcount_dec_and_test(&ictx->refs))
 		return;
 	noiommufd_opener_put(&ictx->opener);
+	noiommufd_opener_put(&ictx->granter);
 	mutex_destroy(&ictx->usage_lock);
 	kfree(ictx);
 }

@@ -339,7 +339,7 @@ static int noiommufd_ioas_get_pa(struct noiommufd_ctx *ictx,
 {
 	int rc;
 
-	if (!capable(CAP_SYS_RAWIO))
+	if (!noiommufd_may_translate(ictx))
 		return -EPERM;
 	if (cmd->flags || cmd->__reserved)
 		return -EOPNOTSUPP;
@@ -488,7 +488,7 @@ int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd)
 	u64 last;
 	int rc;
 
-	if (!capable(CAP_SYS_RAWIO))
+	if (!noiommufd_may_translate(ucmd->ictx))
 		return -EPERM;
 	if (cmd->flags)
 		return -EOPNOTSUPP;

@@ -15,6 +15,7 @@
 #define __NOIOMMUFD_PRIVATE_H
 
 #include <linux/atomic.h>
+#include <linux/capability.h>
 #include <linux/noiommufd.h>
 #include <linux/uaccess.h>
 #include <linux/xarray.h>
@@ -43,8 +44,11 @@ struct seq_file;
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM; set before the first object
  * @auto_iova: memory was mapped at an IOVA that the kernel chose
  * @translated: an IOVA was translated, or chosen to be its physical address
+ * @granted: who has the file may translate
+ * @granter: who granted that last, and its name; no pid: nobody ever did. Guarded
+ *	by the xa_lock of @objects, as are writes of @granted
  *
- * The last two are only ever set, and need no lock.
+ * @auto_iova and @translated are only ever set, and need no lock.
  */
 struct noiommufd_ctx {
 	struct file *file;
@@ -58,6 +62,8 @@ struct noiommufd_ctx {
 	u8 account_mode;
 	bool auto_iova;
 	bool translated;
+	bool granted;
+	struct noiommufd_opener granter;
 };
 
 /* Remember what a program did; write only the first time. */
@@ -65,6 +71,17 @@ static inline void noiommufd_ctx_note(bool *flag)
 {
 	if (!READ_ONCE(*flag))
 		WRITE_ONCE(*flag, true);
+}
+
+/*
+ * May the current process have physical addresses? The grant comes first: a
+ * capability that is missing leaves a line in the audit log. Nothing else is
+ * read because of it, so no order is needed: who learns of GRANT or REVOKE from
+ * the process that called it sees it.
+ */
+static inline bool noiommufd_may_translate(const struct noiommufd_ctx *ictx)
+{
+	return READ_ONCE(ictx->granted) || capable(CAP_SYS_RAWIO);
 }
 
 enum noiommufd_object_type {
@@ -257,6 +274,10 @@ int noiommufd_fault_alloc(struct noiommufd_ucmd *ucmd);
 
 int noiommufd_mem_alloc(struct noiommufd_ucmd *ucmd);
 void noiommu_mem_info(struct noiommufd_get_info *info);
+bool noiommufd_grant_allowed(void);
+int noiommufd_grant(struct noiommufd_ucmd *ucmd);
+int noiommufd_revoke(struct noiommufd_ucmd *ucmd);
+void noiommufd_grant_show(struct seq_file *m, struct noiommufd_ctx *ictx);
 int noiommufd_info_add(struct noiommufd_ctx *ictx);
 void noiommufd_info_remove(struct noiommufd_ctx *ictx);
 void noiommufd_info_put(struct noiommufd_ctx *ictx);

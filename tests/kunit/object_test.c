@@ -96,6 +96,8 @@ int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_mem_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_grant(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
+int noiommufd_revoke(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 int noiommufd_vdevice_alloc_ioctl(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_veventq_alloc(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
@@ -117,6 +119,11 @@ int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 
 void noiommu_mem_info(struct noiommufd_get_info *info)
 {
+}
+
+bool noiommufd_grant_allowed(void)
+{
+	return false;
 }
 
 int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,

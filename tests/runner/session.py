@@ -18,8 +18,9 @@ OWN_GUEST = {"twins": "twins", "groups": "twins", "suspend": "suspend"}
 # The programs for guests with a kernel that is installed beside a role's own
 SMOKE = ("nodes", "bind", "pa")
 EXAMPLE = "/nvme --device 0000:00:05.0 --mib 16 --seed 7"
-# Programs that expect the automatic IOVAs of Linux 7.3
-AS_7_3 = ("conformance", "noiommu_cdev")
+# Programs that noiommufd is loaded for with a parameter: two of them expect the automatic IOVAs of Linux 7.3.
+PARAMETERS = {"conformance": "iova_base=4096", "noiommu_cdev": "iova_base=4096",
+              "grant": "allow_grant=1", "lockdown": "allow_grant=1"}
 
 T = TypeVar("T")
 
@@ -136,7 +137,9 @@ class Session:
             # On a second kernel, all tests of these programs belong to a single test.
             some = self.tests and kind in ("suite", *OWN_GUEST.values())
             line = f'run {name} "{self.tests}"' if some else f"run {name}"
-            lines += ["reload iova_base=4096", line, "reload"] if name in AS_7_3 else [line]
+            lines += [f"reload {PARAMETERS[name]}", line] if name in PARAMETERS else [line]
+            if name in PARAMETERS and name != "lockdown":
+                lines.append("reload")
         spec.plan = "\n".join([*lines, "frame guest-unload unload", ""])
         spec.frames = ["guest-load", *names, *(["example"] if "nvme" in spec.files else []), "guest-unload"]
         return spec

@@ -7,7 +7,11 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include <noiommufd/noiommufd.h>
+
 #include "harness.h"
+
+#define KERN_NOTICE	5
 
 static int map_rw(const struct setup *s, void *va, __u64 length, __u64 iova)
 {
@@ -798,6 +802,35 @@ TEST(fails_without_a_trace)
 	expect_errno(ioctl(s.iommu, IOMMU_IOAS_NOIOMMU_GET_PA, &get), ENOENT);
 	expect_eq(get.length, 4711);
 	expect_eq(get.out_phys, 4712);
+}
+
+/* As the module is loaded if nobody says otherwise */
+TEST(no_grant)
+{
+	struct noiommufd_get_info info = { .size = sizeof(info) };
+	struct noiommufd_grant grant = { .size = sizeof(grant) };
+	unsigned long long log;
+	struct setup s;
+	int error = on_mainline() ? ENOTTY : EOPNOTSUPP;
+
+	setup_attached(&s);
+	if (!on_mainline()) {
+		expect_ok(ioctl(s.iommu, NOIOMMUFD_GET_INFO, &info));
+		expect(!(info.extensions & NOIOMMUFD_EXT_GRANT));
+	}
+	log = kmsg_mark();
+	expect_errno(ioctl(s.iommu, NOIOMMUFD_GRANT, &grant), error);
+	expect_errno(ioctl(s.iommu, NOIOMMUFD_REVOKE, &grant), error);
+	if (!on_mainline())
+		expect(kmsg_count(log, KERN_NOTICE, "options noiommufd allow_grant=1", NULL) > 0);
+	/* A line in the log is not for everybody. */
+	drop_cap(CAP_SYS_RAWIO);
+	log = kmsg_mark();
+	if (!on_mainline())
+		error = EPERM;
+	expect_errno(ioctl(s.iommu, NOIOMMUFD_GRANT, &grant), error);
+	expect_errno(ioctl(s.iommu, NOIOMMUFD_REVOKE, &grant), error);
+	expect_eq(kmsg_count(log, KERN_NOTICE, "allow_grant", NULL), 0);
 }
 
 TEST(cannot_answer)

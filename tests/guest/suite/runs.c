@@ -490,7 +490,6 @@ TEST(is_it_there)
 	static const unsigned int others[] = {
 		_IO(NOIOMMUFD_TYPE, 0), _IO(NOIOMMUFD_TYPE, 0x7f),
 		_IO(NOIOMMUFD_TYPE, 0xfe), _IO(NOIOMMUFD_TYPE, 0xff),
-		_IO(NOIOMMUFD_TYPE, _IOC_NR(IOMMU_IOAS_MAP)),
 		_IO(NOIOMMUFD_TYPE, _IOC_NR(IOMMU_IOAS_NOIOMMU_GET_PA)),
 		_IOWR(NOIOMMUFD_TYPE, 0x80, struct noiommufd_ioas_get_pa_runs),
 	};

@@ -440,6 +440,31 @@ int noiommufd_ioas_fd(const struct noiommufd_ioas *ioas);
 __u32 noiommufd_ioas_id(const struct noiommufd_ioas *ioas);
 
 /**
+ * noiommufd_grant() - Let whoever has the iommufd have physical addresses.
+ * @ioas: an IOAS in it
+ *
+ * For a broker: a process that gets the files of noiommufd_save() from it needs no
+ * CAP_SYS_RAWIO then. Lasts until noiommufd_revoke(), or until all copies of the
+ * iommufd are closed.
+ *
+ * Return: 0, or -1: EPERM: no CAP_SYS_RAWIO, or the kernel is locked down;
+ * EOPNOTSUPP: noiommufd was loaded without allow_grant=1; ENOTTY: the iommufd is
+ * that of Linux 7.3, or of an older noiommufd.
+ */
+int noiommufd_grant(struct noiommufd_ioas *ioas);
+
+/**
+ * noiommufd_revoke() - Undo noiommufd_grant().
+ * @ioas: an IOAS in that iommufd
+ *
+ * Addresses that a process has been given it keeps. To take the device away, end
+ * that process.
+ *
+ * Return: as noiommufd_grant().
+ */
+int noiommufd_revoke(struct noiommufd_ioas *ioas);
+
+/**
  * noiommufd_ioas_runs() - Ask the kernel where a range of IOVA is in memory.
  * @ioas: IOAS that a device is attached to
  * @iova: where to begin

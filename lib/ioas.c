@@ -257,3 +257,36 @@ int noiommufd_ioas_runs(struct noiommufd_ioas *ioas, __u64 iova, __u64 *length,
 	rc = noiommufd__runs(ioas, iova, length, runs, num);
 	return rc < 0 ? noiommufd__not_translated(-rc) : rc;
 }
+
+static int change_grant(struct noiommufd_ioas *ioas, unsigned long request)
+{
+	struct noiommufd_grant grant = { .size = sizeof(grant) };
+
+	if (!owned(ioas))
+		return -1;
+	if (!ioctl(ioas->context->fd, request, &grant))
+		return 0;
+	switch (errno) {
+	case EPERM:
+		return noiommufd__fail(EPERM,
+				       "Physical addresses are granted and revoked with CAP_SYS_RAWIO alone, and not granted while the kernel is locked down.");
+	case EOPNOTSUPP:
+		return noiommufd__fail(EOPNOTSUPP,
+				       "noiommufd allows no grant: put \"options noiommufd allow_grant=1\" into a file of /etc/modprobe.d, and load the module again.");
+	case ENOTTY:
+		return noiommufd__fail(ENOTTY,
+				       "This iommufd has no grants: it is that of Linux 7.3, or of an older noiommufd.");
+	default:
+		return noiommufd__fail(errno, "Cannot change the grant: %m.");
+	}
+}
+
+int noiommufd_grant(struct noiommufd_ioas *ioas)
+{
+	return ioas ? change_grant(ioas, NOIOMMUFD_GRANT) : invalid();
+}
+
+int noiommufd_revoke(struct noiommufd_ioas *ioas)
+{
+	return ioas ? change_grant(ioas, NOIOMMUFD_REVOKE) : invalid();
+}

@@ -963,6 +963,27 @@ TEST(no_capability)
 	expect_said("needs CAP_SYS_RAWIO");
 }
 
+/* examples/broker.c has what it is for. */
+TEST(grant_not_allowed)
+{
+	struct noiommufd_ioas *ioas;
+
+	open_edu(&ioas);
+	expect_errno(noiommufd_grant(NULL), EINVAL);
+	expect_errno(noiommufd_revoke(NULL), EINVAL);
+	if (on_mainline()) {
+		expect_errno(noiommufd_grant(ioas), ENOTTY);
+		expect_said("has no grants");
+		return;
+	}
+	expect_errno(noiommufd_grant(ioas), EOPNOTSUPP);
+	expect_said("options noiommufd allow_grant=1");
+	expect_errno(noiommufd_revoke(ioas), EOPNOTSUPP);
+	drop_cap(CAP_SYS_RAWIO);
+	expect_errno(noiommufd_grant(ioas), EPERM);
+	expect_said("CAP_SYS_RAWIO alone");
+}
+
 /* By the library's own ioctl, and as on a kernel that lacks it */
 TEST(ioas_runs)
 {

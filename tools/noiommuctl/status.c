@@ -276,6 +276,7 @@ static void json_charges(const char *ioas)
 static void json_context(const struct context *context)
 {
 	const char *line = first_line(context->text, "ioas");
+	const char *granted = first_line(context->text, "granted-by");
 	size_t i;
 
 	json_open(NULL, '{');
@@ -284,6 +285,8 @@ static void json_context(const struct context *context)
 	for (i = 0; i < context->nr_pids; i++)
 		json_number(NULL, context->pids[i]);
 	json_close(']');
+	if (granted)
+		json_number("granted_by", strtoul(value_of(granted, "granted-by"), NULL, 10));
 	json_devices(context->text);
 	json_open("ioases", '[');
 	for (; line; line = next_line(line, "ioas", NULL)) {
@@ -332,11 +335,16 @@ static void print_rest(const struct context *context, const char *ioas)
 static void print_context(const struct context *context)
 {
 	const char *line = first_line(context->text, "ioas");
+	const char *granted = first_line(context->text, "granted-by");
 	size_t i;
 
 	printf("\ncontext %u of pid", context->number);
 	for (i = 0; i < context->nr_pids; i++)
 		printf("%s %d", i ? "," : "", context->pids[i]);
+	if (granted) {
+		granted = value_of(granted, "granted-by");
+		printf(", granted by %.*s", (int)strcspn(granted, "\n"), granted);
+	}
 	putchar('\n');
 	if (line)
 		printf("%-6s %9s %12s %12s %11s  %s\n", "IOAS", "AREAS", "MAPPED KiB",

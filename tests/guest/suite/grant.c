@@ -380,6 +380,44 @@ TEST(fdinfo)
 	expect_eq(read_field(info_of(s.iommu), "granted-by"), -1);
 }
 
+static const char *output_of(const char *command)
+{
+	static char output[8192];
+	FILE *f = popen(command, "r");
+	size_t n;
+
+	expect(f);
+	n = fread(output, 1, sizeof(output) - 1, f);
+	output[n] = '\0';
+	if (pclose(f))
+		fail("%s failed: %s", command, output);
+	return output;
+}
+
+#define expect_output(command, text) \
+	do { \
+		const char *output = output_of(command); \
+		\
+		if (!strstr(output, text)) \
+			fail("expected \"%s\" of %s, got: %s", text, command, output); \
+	} while (0)
+
+TEST(status)
+{
+	struct setup s;
+	char text[64];
+
+	setup_page(&s);
+	expect(!strstr(output_of("noiommuctl status"), "granted"));
+	expect_ok(grant_begin(s.iommu));
+	snprintf(text, sizeof(text), ", granted by %d grant\n", getpid());
+	expect_output("noiommuctl status", text);
+	snprintf(text, sizeof(text), ",\"granted_by\":%d,", getpid());
+	expect_output("noiommuctl status --json", text);
+	expect_ok(grant_end(s.iommu));
+	expect(!strstr(output_of("noiommuctl status --json"), "granted"));
+}
+
 TEST(one_line_a_context)
 {
 	unsigned long long log;

@@ -219,7 +219,7 @@ def tools() -> Path:
 
 
 def example(name: str = "nvme") -> Path:
-    """Build examples/nvme, or examples/handover."""
+    """Build examples/nvme, examples/handover, or examples/broker."""
     return compiled(name, *(TOP / "examples" / f"{part}.c" for part in (name, "nvme_ctrl")), *(TOP / "lib").glob("*.c"))
 
 

@@ -123,8 +123,8 @@ class Session:
             spec.files |= conformance.files()
         if {"preload", "groups"} & set(names):
             spec.files["lib/libnoiommufd-vfio.so"] = tools() / "libnoiommufd-vfio.so"
-        if "handover" in names:
-            spec.files["handover"] = example("handover")
+        spec.files |= {name: example(name) for program, name in {"handover": "handover", "grant": "broker"}.items()
+                       if program in names}
         if "noiommu_cdev" in names:
             spec.files |= selftests.files()
         lines = [f"export KILLS={kills} HANDOVERS={handovers} SLOW={spec.slow}", f"LEAKS={leaks}",

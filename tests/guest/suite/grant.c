@@ -439,6 +439,18 @@ TEST(one_line_a_context)
 	expect_eq(kmsg_count(log, KERN_NOTICE, line, NULL), 2);
 }
 
+/* A broker with the right, a worker without */
+TEST(example)
+{
+	char command[64];
+
+	skip_on_mainline("it has no GRANT");
+	driver_bind(edu());
+	snprintf(command, sizeof(command), "/broker %s %d 2>&1", edu(), USER);
+	expect_output(command, "user 1000, CapEff 0000000000000000, Seccomp 2\n"
+		      "copied by DMA, without a right\n");
+}
+
 static bool done;
 
 static void *change(void *arg)

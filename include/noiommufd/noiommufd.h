@@ -40,10 +40,10 @@ struct noiommufd_run {
  * meanwhile may or may not be in the answer.
  *
  * EPERM: no CAP_SYS_RAWIO, and no NOIOMMUFD_GRANT. EOPNOTSUPP: flags, or the
- * IOAS has no HWPT: attach a device first. EINVAL: @length or @num_runs is 0. EOVERFLOW: the range wraps.
- * ENOENT: no such IOAS, or nothing is mapped at @iova. EFAULT: @runs cannot be
- * written; runs that were written before are valid. ENOMEM. ENOTTY: there is no
- * such ioctl.
+ * IOAS has no HWPT: attach a device first. EINVAL: @length or @num_runs is 0.
+ * EOVERFLOW: the range wraps. ENOENT: no such IOAS, or nothing is mapped at @iova.
+ * EFAULT: @runs cannot be written; runs that were written before are valid. ENOMEM.
+ * ENOTTY: there is no such ioctl.
  */
 struct noiommufd_ioas_get_pa_runs {
 	__u32 size;

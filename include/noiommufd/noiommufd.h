@@ -65,6 +65,7 @@ struct noiommufd_ioas_get_pa_runs {
  * @NOIOMMUFD_EXT_MEM_CONTIGUOUS: it can move other memory out of the way: for
  *	contiguous memory of more than noiommufd_get_info::mem_block bytes, and
  *	for any below noiommufd_mem_alloc::max_pa
+ * @NOIOMMUFD_EXT_IOAS_BATCH: there is NOIOMMUFD_IOAS_BATCH
  * @NOIOMMUFD_EXT_GRANT: the parameter allow_grant of the module allows
  *	NOIOMMUFD_GRANT
  */
@@ -73,6 +74,7 @@ enum noiommufd_extensions {
 	NOIOMMUFD_EXT_IOAS_SET_MAX_PA	= 1 << 1,
 	NOIOMMUFD_EXT_MEM_ALLOC		= 1 << 2,
 	NOIOMMUFD_EXT_MEM_CONTIGUOUS	= 1 << 3,
+	NOIOMMUFD_EXT_IOAS_BATCH	= 1 << 4,
 	NOIOMMUFD_EXT_GRANT		= 1 << 5,
 };
 
@@ -187,16 +189,122 @@ struct noiommufd_mem_alloc {
 #define NOIOMMUFD_MEM_ALLOC _IO(NOIOMMUFD_TYPE, 0x83)
 
 /**
+ * enum noiommufd_batch_op - What an entry of NOIOMMUFD_IOAS_BATCH does.
+ * @NOIOMMUFD_BATCH_MAP: IOMMU_IOAS_MAP
+ * @NOIOMMUFD_BATCH_MAP_FILE: IOMMU_IOAS_MAP_FILE
+ * @NOIOMMUFD_BATCH_UNMAP: IOMMU_IOAS_UNMAP
+ */
+enum noiommufd_batch_op {
+	NOIOMMUFD_BATCH_MAP		= 1,
+	NOIOMMUFD_BATCH_MAP_FILE	= 2,
+	NOIOMMUFD_BATCH_UNMAP		= 3,
+};
+
+/* Beside enum iommufd_ioas_map_flags: translate what was mapped. */
+#define NOIOMMUFD_BATCH_TRANSLATE (1 << 16)
+
+/**
+ * struct noiommufd_batch_entry - An operation of NOIOMMUFD_IOAS_BATCH.
+ * @op: enum noiommufd_batch_op
+ * @flags: MAP, MAP_FILE: enum iommufd_ioas_map_flags, and
+ *	NOIOMMUFD_BATCH_TRANSLATE; UNMAP: 0
+ * @ioas_id: IOAS
+ * @fd: MAP_FILE: file to map
+ * @error: out: 0, or the errno with which the ioctl that @op names would fail
+ * @__reserved: 0
+ * @start: MAP: address of the memory; MAP_FILE: offset in the file
+ * @length: bytes; UNMAP, out: bytes that were mapped
+ * @iova: MAP, MAP_FILE: in with IOMMU_IOAS_MAP_FIXED_IOVA, and out; UNMAP: first
+ *	IOVA
+ * @phys: out, with NOIOMMUFD_BATCH_TRANSLATE: physical address behind @iova
+ * @phys_length: out, with it: bytes that are contiguous from there on, as many
+ *	as @length at most
+ *
+ * What an operation does not name is ignored: a program makes an UNMAP of what
+ * it has mapped by changing @op and @flags. An entry that fails has mapped or
+ * unmapped nothing, and only its @error means something. That is so as well if
+ * the memory could be mapped, but not translated: @error is that of
+ * IOMMU_IOAS_NOIOMMU_GET_PA then (EPERM, EOPNOTSUPP).
+ */
+struct noiommufd_batch_entry {
+	__u32 op;
+	__u32 flags;
+	__u32 ioas_id;
+	__s32 fd;
+	__u32 error;
+	__u32 __reserved;
+	__aligned_u64 start;
+	__aligned_u64 length;
+	__aligned_u64 iova;
+	__aligned_u64 phys;
+	__aligned_u64 phys_length;
+};
+
+/**
+ * enum noiommufd_batch_flags - Flags of NOIOMMUFD_IOAS_BATCH.
+ * @NOIOMMUFD_BATCH_CONTINUE: go on after an entry that failed; else stop there
+ */
+enum noiommufd_batch_flags {
+	NOIOMMUFD_BATCH_CONTINUE	= 1 << 0,
+};
+
+/* The most entries of a NOIOMMUFD_IOAS_BATCH */
+#define NOIOMMUFD_BATCH_MAX	1024
+
+/**
+ * struct noiommufd_ioas_batch - NOIOMMUFD_IOAS_BATCH: map and unmap many.
+ * @size: sizeof(struct noiommufd_ioas_batch)
+ * @flags: enum noiommufd_batch_flags
+ * @entry_size: sizeof(struct noiommufd_batch_entry): bytes from one entry to
+ *	the next
+ * @num: entries of the array, from 1 to NOIOMMUFD_BATCH_MAX
+ * @done: in: index of the entry to begin with, 0 at first; out: index of the
+ *	one after the last that has an answer
+ * @failed: out: how many of these entries have failed
+ * @entries: user pointer to an array of struct noiommufd_batch_entry
+ *
+ * Carries the entries out one after the other, and answers each when it is done:
+ * a MAP before others can find the mapping, as IOMMU_IOAS_MAP does. Succeeds
+ * with @done == @num, or when it has stopped at an entry that failed, the last
+ * one that has an answer. Do the same ioctl again to go on with the next one,
+ * whether it succeeded or not.
+ *
+ * If it fails, the entries before @done have been carried out, and nothing else
+ * has. There is one that may lack its answer: an UNMAP, the last one, if its
+ * entry cannot be written (EFAULT).
+ *
+ * @entry_size may be more than this module knows, up to a page: what it does not
+ * know has to be 0, else the entry's errno is E2BIG. A struct that becomes longer
+ * is accepted at its first size, of 64 bytes.
+ *
+ * EOPNOTSUPP: flags. EINVAL: @num is 0 or too large, @done is not less than it,
+ * or @entry_size is less than 64, or no multiple of 8. E2BIG: @entry_size is more
+ * than a page. EFAULT: this struct cannot be written, and nothing was done; or an
+ * entry cannot be read or written. EINTR: killed. ENOTTY: there is no such ioctl.
+ */
+struct noiommufd_ioas_batch {
+	__u32 size;
+	__u32 flags;
+	__u32 entry_size;
+	__u32 num;
+	__u32 done;
+	__u32 failed;
+	__aligned_u64 entries;
+};
+
+#define NOIOMMUFD_IOAS_BATCH _IO(NOIOMMUFD_TYPE, 0x84)
+
+/**
  * struct noiommufd_grant - NOIOMMUFD_GRANT: give physical addresses to those who
  * have the iommufd. NOIOMMUFD_REVOKE: take that back.
  * @size: sizeof(struct noiommufd_grant)
  * @flags: 0
  *
- * GET_PA and GET_PA_RUNS of this context then need no CAP_SYS_RAWIO, in whatever
- * process: one that inherited the file, or to which it was sent. All else is as
- * before; opening a device needs the capability. The grant ends with REVOKE, or
- * with the context. REVOKE does not stop an ioctl that has begun, and addresses
- * that are known are not forgotten.
+ * GET_PA, GET_PA_RUNS and IOAS_BATCH of this context then translate without
+ * CAP_SYS_RAWIO, in whatever process: one that inherited the file, or to which
+ * it was sent. All else is as before; opening a device needs the capability.
+ * The grant ends with REVOKE, or with the context. REVOKE does not stop an ioctl
+ * that has begun, and addresses that are known are not forgotten.
  *
  * Both succeed if there is nothing to change. GRANT is logged once a context,
  * and fdinfo names who granted.

@@ -482,7 +482,7 @@ err_unfill:
 
 /* Pin reserved areas if need be, answer the program, and publish them. */
 static int noiommu_finish_areas(struct io_pagetable *iopt,
-				struct list_head *areas, u64 iova, bool fill,
+				struct list_head *areas, bool fill,
 				noiommu_answer_fn answer, void *arg)
 {
 	struct noiommu_area *area;
@@ -493,7 +493,8 @@ static int noiommu_finish_areas(struct io_pagetable *iopt,
 		rc = noiommu_fill_reserved(iopt, areas);
 	fill = fill && !rc;
 	if (!rc && answer)
-		rc = answer(arg, iova);
+		rc = answer(arg, list_first_entry(areas, struct noiommu_area,
+						  item));
 
 	down_write(&iopt->iova_rwsem);
 	/* An HWPT was added while the answer was copied out. */
@@ -550,7 +551,7 @@ static int noiommu_do_map_areas(struct io_pagetable *iopt,
 	up_write(&iopt->iova_rwsem);
 	if (rc || (!fill && !answer))
 		return rc;
-	return noiommu_finish_areas(iopt, areas, *iova, fill, answer, arg);
+	return noiommu_finish_areas(iopt, areas, fill, answer, arg);
 }
 
 /**
@@ -561,8 +562,8 @@ static int noiommu_do_map_areas(struct io_pagetable *iopt,
  * @iova: in: where to map them; with IOPT_ALLOC_IOVA out: where they are
  * @writable: the device may write to them
  * @flags: IOPT_ALLOC_IOVA or 0
- * @answer: called with the IOVA when only publishing is left to do, without a
- *	lock; if it fails, nothing is mapped. May be NULL.
+ * @answer: called with the first area when only publishing is left to do,
+ *	without a lock; if it fails, nothing is mapped. May be NULL.
  * @arg: for @answer
  *
  * Return: 0; -EINVAL: not aligned; -EOVERFLOW: the range wraps; -EEXIST:
@@ -1237,6 +1238,32 @@ int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
 	rcu_read_unlock();
 	up_read(&iopt->iova_rwsem);
 	return rc;
+}
+
+/**
+ * noiommu_area_get_phys() - Look up where an area begins that is being mapped.
+ * @iopt: address space
+ * @area: reserved by the caller, and not published yet
+ * @phys: out: the physical address of its first byte
+ * @length: out: contiguous bytes from there on, within the area
+ *
+ * Return: 0; -EOPNOTSUPP: the address space had no HWPT to pin the area for.
+ */
+int noiommu_area_get_phys(struct io_pagetable *iopt,
+			  const struct noiommu_area *area, u64 *phys,
+			  u64 *length)
+{
+	int rc;
+
+	if (!READ_ONCE(iopt->nr_hwpts))
+		return -EOPNOTSUPP;
+	*length = noiommu_area_length(area);
+	rcu_read_lock();
+	rc = swpt_lookup_reserved(&iopt->swpt, &area->pages->swpt, &area->swpt,
+				  phys, length);
+	rcu_read_unlock();
+	/* The HWPT came after the time to pin. */
+	return rc ? -EOPNOTSUPP : 0;
 }
 
 /*

@@ -239,8 +239,8 @@ enum {
  */
 extern u64 noiommu_iova_base;
 
-/* Copies the IOVA of a mapping out, before the mapping can be found. */
-typedef int (*noiommu_answer_fn)(void *arg, u64 iova);
+/* Copies the IOVA of a mapping, its first area, out before that can be found. */
+typedef int (*noiommu_answer_fn)(void *arg, const struct noiommu_area *area);
 
 void noiommu_init_table(struct io_pagetable *iopt, struct noiommufd_ctx *ictx);
 void noiommu_shut_table(struct io_pagetable *iopt);
@@ -275,6 +275,9 @@ int noiommu_get_phys_rcu(struct io_pagetable *iopt, u64 iova, u64 *phys,
 			 u64 *length);
 int noiommu_get_phys_runs(struct io_pagetable *iopt, u64 last,
 			  struct swpt_runs *runs);
+int noiommu_area_get_phys(struct io_pagetable *iopt,
+			  const struct noiommu_area *area, u64 *phys,
+			  u64 *length);
 u64 noiommu_iova_alignment(struct io_pagetable *iopt);
 
 int noiommu_add_allowed(struct rb_root_cached *itree, u64 start, u64 last);

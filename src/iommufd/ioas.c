@@ -4,7 +4,6 @@
  * the work and takes the locks.
  */
 #include <linux/build_bug.h>
-#include <linux/capability.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -150,45 +149,78 @@ static_assert(offsetof(struct iommu_ioas_map, user_va) ==
 static_assert(offsetof(struct iommu_ioas_map, iova) ==
 	      offsetof(struct iommu_ioas_map_file, iova));
 
-static int noiommufd_answer_map(void *arg, u64 iova)
+static int noiommufd_answer_map(void *arg, const struct noiommu_area *area)
 {
 	struct noiommufd_ucmd *ucmd = arg;
 	struct iommu_ioas_map_file __user *user = ucmd->ubuffer;
 
-	return put_user(iova, &user->iova);
+	return put_user(area->swpt.iova, &user->iova);
+}
+
+/**
+ * noiommufd_check_map() - Check what MAP and MAP_FILE are given.
+ * @cmd: arguments; those of MAP as of MAP_FILE
+ *
+ * Return: 0, -EOPNOTSUPP, -EOVERFLOW or -EINVAL.
+ */
+int noiommufd_check_map(const struct iommu_ioas_map_file *cmd)
+{
+	int rc = noiommufd_check_map_flags(cmd->flags);
+
+	if (rc == -EOPNOTSUPP)
+		return rc;
+	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
+		return -EOVERFLOW;
+	return rc;
+}
+
+/**
+ * noiommufd_map_ioas() - Map memory.
+ * @ioas: IOAS
+ * @cmd: arguments, as noiommufd_check_map() has accepted them
+ * @file: of a file, not of the process
+ * @answer: see noiommu_map_areas()
+ * @arg: for @answer
+ *
+ * Return: as noiommu_map_user_pages() or noiommu_map_file_pages().
+ */
+int noiommufd_map_ioas(struct noiommufd_ioas *ioas,
+		       const struct iommu_ioas_map_file *cmd, bool file,
+		       noiommu_answer_fn answer, void *arg)
+{
+	bool writable = cmd->flags & IOMMU_IOAS_MAP_WRITEABLE;
+	unsigned int flags = noiommufd_iopt_flags(cmd->flags);
+	u64 iova = cmd->iova;
+	int rc;
+
+	if (file)
+		rc = noiommu_map_file_pages(&ioas->iopt, &iova, cmd->fd,
+					    cmd->start, cmd->length, writable,
+					    flags, answer, arg);
+	else
+		rc = noiommu_map_user_pages(&ioas->iopt, &iova, cmd->start,
+					    cmd->length, writable, flags,
+					    answer, arg);
+	if (!rc && flags & IOPT_ALLOC_IOVA)
+		noiommufd_ctx_note(&ioas->obj.ictx->auto_iova);
+	return rc;
 }
 
 static int noiommufd_map(struct noiommufd_ucmd *ucmd, bool file)
 {
 	struct iommu_ioas_map_file *cmd = ucmd->cmd;
-	bool writable = cmd->flags & IOMMU_IOAS_MAP_WRITEABLE;
-	unsigned int flags = noiommufd_iopt_flags(cmd->flags);
 	struct noiommufd_ioas *ioas;
-	u64 iova = cmd->iova;
 	int rc;
 
-	rc = noiommufd_check_map_flags(cmd->flags);
-	if (rc == -EOPNOTSUPP)
-		return rc;
-	if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
-		return -EOVERFLOW;
+	rc = noiommufd_check_map(cmd);
 	if (rc)
 		return rc;
 
 	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-	if (file)
-		rc = noiommu_map_file_pages(&ioas->iopt, &iova, cmd->fd,
-					    cmd->start, cmd->length, writable,
-					    flags, noiommufd_answer_map, ucmd);
-	else
-		rc = noiommu_map_user_pages(&ioas->iopt, &iova, cmd->start,
-					    cmd->length, writable, flags,
-					    noiommufd_answer_map, ucmd);
+	rc = noiommufd_map_ioas(ioas, cmd, file, noiommufd_answer_map, ucmd);
 	noiommufd_put_ioas(ioas);
-	if (!rc && flags & IOPT_ALLOC_IOVA)
-		noiommufd_ctx_note(&ucmd->ictx->auto_iova);
 	return rc;
 }
 
@@ -204,12 +236,12 @@ int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd)
 	return noiommufd_map(ucmd, true);
 }
 
-static int noiommufd_answer_copy(void *arg, u64 iova)
+static int noiommufd_answer_copy(void *arg, const struct noiommu_area *area)
 {
 	struct noiommufd_ucmd *ucmd = arg;
 	struct iommu_ioas_copy *cmd = ucmd->cmd;
 
-	cmd->dst_iova = iova;
+	cmd->dst_iova = area->swpt.iova;
 	return noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
 }
 
@@ -272,30 +304,46 @@ int noiommufd_ioas_copy(struct noiommufd_ucmd *ucmd)
 	return rc;
 }
 
+/**
+ * noiommufd_unmap_ioas() - Unmap whole areas.
+ * @ioas: IOAS
+ * @iova: first IOVA
+ * @length: in: bytes; with U64_MAX and IOVA 0 all areas; out: bytes that were
+ *	mapped, if this succeeds
+ *
+ * Return: as noiommu_unmap_iova(); -ENOENT as well if nothing was mapped, unless
+ * all was to be unmapped.
+ */
+int noiommufd_unmap_ioas(struct noiommufd_ioas *ioas, u64 iova, u64 *length)
+{
+	u64 unmapped = 0;
+	int rc;
+
+	if (!iova && *length == U64_MAX)
+		rc = noiommu_unmap_all(&ioas->iopt, &unmapped);
+	else if (iova >= ULONG_MAX || *length >= ULONG_MAX)
+		rc = -EOVERFLOW;
+	else
+		rc = noiommu_unmap_iova(&ioas->iopt, iova, *length, &unmapped);
+	if (!rc && !unmapped && *length != U64_MAX)
+		rc = -ENOENT;
+	if (!rc)
+		*length = unmapped;
+	return rc;
+}
+
 int noiommufd_ioas_unmap(struct noiommufd_ucmd *ucmd)
 {
 	struct iommu_ioas_unmap *cmd = ucmd->cmd;
 	struct noiommufd_ioas *ioas;
-	u64 unmapped = 0;
 	int rc;
 
 	ioas = noiommufd_get_ioas(ucmd->ictx, cmd->ioas_id);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
-
-	if (!cmd->iova && cmd->length == U64_MAX)
-		rc = noiommu_unmap_all(&ioas->iopt, &unmapped);
-	else if (cmd->iova >= ULONG_MAX || cmd->length >= ULONG_MAX)
-		rc = -EOVERFLOW;
-	else
-		rc = noiommu_unmap_iova(&ioas->iopt, cmd->iova, cmd->length,
-					&unmapped);
-	if (!rc && !unmapped && cmd->length != U64_MAX)
-		rc = -ENOENT;
-	if (!rc) {
-		cmd->length = unmapped;
+	rc = noiommufd_unmap_ioas(ioas, cmd->iova, &cmd->length);
+	if (!rc)
 		rc = noiommufd_ucmd_respond(ucmd, sizeof(*cmd));
-	}
 	noiommufd_put_ioas(ioas);
 	return rc;
 }

@@ -219,8 +219,14 @@ int noiommufd_ioas_get_pa_fast(struct noiommufd_ctx *ictx,
 			       struct iommu_ioas_noiommu_get_pa __user *arg);
 int noiommufd_ioas_get_pa_runs(struct noiommufd_ucmd *ucmd);
 int noiommufd_ioas_set_max_pa(struct noiommufd_ucmd *ucmd);
+int noiommufd_ioas_batch(struct noiommufd_ucmd *ucmd);
 int noiommufd_ioas_option_huge_pages(struct noiommufd_ctx *ictx,
 				     struct iommu_option *cmd);
+int noiommufd_check_map(const struct iommu_ioas_map_file *cmd);
+int noiommufd_map_ioas(struct noiommufd_ioas *ioas,
+		       const struct iommu_ioas_map_file *cmd, bool file,
+		       noiommu_answer_fn answer, void *arg);
+int noiommufd_unmap_ioas(struct noiommufd_ioas *ioas, u64 iova, u64 *length);
 
 /**
  * struct noiommufd_hwpt_paging - An HWPT.

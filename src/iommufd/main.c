@@ -140,7 +140,8 @@ static int noiommufd_get_info(struct noiommufd_ucmd *ucmd)
 		return -EOPNOTSUPP;
 
 	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS |
-			  NOIOMMUFD_EXT_IOAS_SET_MAX_PA;
+			  NOIOMMUFD_EXT_IOAS_SET_MAX_PA |
+			  NOIOMMUFD_EXT_IOAS_BATCH;
 	if (noiommufd_grant_allowed())
 		cmd->extensions |= NOIOMMUFD_EXT_GRANT;
 	noiommu_mem_info(cmd);
@@ -171,6 +172,7 @@ union ucmd_buffer {
 	struct iommu_vfio_ioas vfio_ioas;
 	struct iommu_viommu_alloc viommu;
 	struct noiommufd_get_info get_info;
+	struct noiommufd_ioas_batch batch;
 	struct noiommufd_grant grant;
 	struct noiommufd_ioas_get_pa_runs get_pa_runs;
 	struct noiommufd_ioas_set_max_pa set_max_pa;
@@ -257,6 +259,8 @@ static const struct noiommufd_ioctl_op noiommufd_extension_ops[] = {
 		 struct noiommufd_ioas_set_max_pa, max_pa),
 	IOCTL_OP(NOIOMMUFD_MEM_ALLOC, noiommufd_mem_alloc,
 		 struct noiommufd_mem_alloc, out_fd),
+	IOCTL_OP(NOIOMMUFD_IOAS_BATCH, noiommufd_ioas_batch,
+		 struct noiommufd_ioas_batch, entries),
 	IOCTL_OP(NOIOMMUFD_GRANT, noiommufd_grant, struct noiommufd_grant,
 		 flags),
 	IOCTL_OP(NOIOMMUFD_REVOKE, noiommufd_revoke, struct noiommufd_grant,

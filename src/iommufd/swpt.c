@@ -1928,20 +1928,16 @@ static u64 swpt_one_lookup(const struct swpt_store *store, u64 index, u64 *pfn,
 	return store->one.end - index;
 }
 
-/* swpt_lookup() in an area; the cursor counts the steps. */
-static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
-			    u64 iova, u64 *phys, u64 *length,
-			    struct swpt_cursor *cur)
+/* swpt_lookup() in an area of these pages; the cursor counts the steps. */
+static __always_inline int
+swpt_area_lookup_pages(const struct swpt_area *area,
+		       const struct swpt_pages *pages, unsigned int shift,
+		       u64 iova, u64 *phys, u64 *length,
+		       struct swpt_cursor *cur)
 {
-	const struct swpt_pages *pages = READ_ONCE(area->pages);
 	u64 want, pos, in_page, index, nr, max_nr, pfn;
 	const struct swpt_store *store;
 	unsigned int seq;
-
-	if (!pages)
-		return -ENOENT;
-	if (!READ_ONCE(area->pinned))
-		return -EOPNOTSUPP;
 
 	want = min(*length - 1, area->last - iova) + 1;
 	pos = area->start_byte + (iova - area->iova);
@@ -1966,6 +1962,21 @@ static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
 	return 0;
 }
 
+/* The same, if the area is published and pinned. */
+static int swpt_area_lookup(const struct swpt_area *area, unsigned int shift,
+			    u64 iova, u64 *phys, u64 *length,
+			    struct swpt_cursor *cur)
+{
+	const struct swpt_pages *pages = READ_ONCE(area->pages);
+
+	if (!pages)
+		return -ENOENT;
+	if (!READ_ONCE(area->pinned))
+		return -EOPNOTSUPP;
+	return swpt_area_lookup_pages(area, pages, shift, iova, phys, length,
+				      cur);
+}
+
 /**
  * swpt_lookup() - Translate an IOVA.
  * @swpt: table
@@ -1986,6 +1997,28 @@ int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length)
 		return -ENOENT;
 	return swpt_area_lookup(area, swpt->page_shift, iova, phys, length,
 				&cur);
+}
+
+/**
+ * swpt_lookup_reserved() - Translate the first IOVA of an area that is only
+ * reserved.
+ * @swpt: table
+ * @pages: what it will map
+ * @area: the area; the caller keeps what it covers pinned
+ * @phys: out: the physical address
+ * @length: as swpt_lookup()
+ *
+ * Context: rcu_read_lock() is held.
+ * Return: 0; -ENOENT: it is not pinned.
+ */
+int swpt_lookup_reserved(const struct swpt *swpt,
+			 const struct swpt_pages *pages,
+			 const struct swpt_area *area, u64 *phys, u64 *length)
+{
+	struct swpt_cursor cur;
+
+	return swpt_area_lookup_pages(area, pages, swpt->page_shift,
+				      area->iova, phys, length, &cur);
 }
 
 /* The last run of an answer, and the address that would continue it. */

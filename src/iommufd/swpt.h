@@ -231,6 +231,9 @@ struct swpt_area *swpt_next(const struct swpt_area *area);
 bool swpt_next_gap(struct swpt *swpt, u64 *first, u64 *last, u64 length,
 		   struct swpt_place *place);
 int swpt_lookup(const struct swpt *swpt, u64 iova, u64 *phys, u64 *length);
+int swpt_lookup_reserved(const struct swpt *swpt,
+			 const struct swpt_pages *pages,
+			 const struct swpt_area *area, u64 *phys, u64 *length);
 int swpt_lookup_runs(const struct swpt *swpt, u64 last, struct swpt_runs *runs);
 
 /* Around any change to a struct swpt or to an area in it. */

@@ -1739,11 +1739,13 @@ static void iopt_test_in_cut(struct kunit *test)
 /* The IOVA is reported to the user before the area can be found there. */
 
 static void (*test_answer_hook)(struct iopt_test *t);
-static u64 test_answered;
+static u64 test_answered, test_answered_phys, test_answered_length;
+static int test_answered_rc;
 
-static int test_answer(void *arg, u64 iova)
+static int test_answer(void *arg, const struct noiommu_area *area)
 {
 	struct iopt_test *t = test_fill_test->priv;
+	u64 iova = area->swpt.iova;
 
 	test_answered = iova;
 	KUNIT_EXPECT_EQ(test_fill_test, -EBUSY,
@@ -1752,6 +1754,9 @@ static int test_answer(void *arg, u64 iova)
 			test_map_at(&t->iopt, iova, 0x9000, 0x1000));
 	if (test_answer_hook)
 		test_answer_hook(t);
+	test_answered_rc = noiommu_area_get_phys(&t->iopt, area,
+						 &test_answered_phys,
+						 &test_answered_length);
 	return *(int *)arg;
 }
 
@@ -1789,15 +1794,19 @@ static void iopt_test_answer(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0, test_map_answer(t, 0, IOPT_ALLOC_IOVA));
 		KUNIT_EXPECT_EQ(test, (u64)PAGE_SIZE, test_answered);
 		KUNIT_EXPECT_EQ(test, hwpt ? 2L : 0L, test_pinned);
+		KUNIT_EXPECT_EQ(test, hwpt ? 0 : -EOPNOTSUPP, test_answered_rc);
 		KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->iopt, PAGE_SIZE, 0x2000));
 		if (!hwpt)
 			test_add_hwpt(test, &t->iopt, 0);
 	}
+	KUNIT_EXPECT_EQ(test, 0x5000ULL, test_answered_phys);
+	KUNIT_EXPECT_EQ(test, 0x2000ULL, test_answered_length);
 	test_remove_hwpt(&t->iopt);
 
 	/* An HWPT is made meanwhile: memory is pinned for it, or MAP fails. */
 	test_answer_hook = test_hook_add_hwpt;
 	KUNIT_EXPECT_EQ(test, 0, test_map_answer(t, 0, 0));
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, test_answered_rc);
 	KUNIT_EXPECT_EQ(test, 2L, test_pinned);
 	KUNIT_EXPECT_EQ(test, 0, test_phys(&t->iopt, 0x10000, &phys));
 	KUNIT_EXPECT_EQ(test, 2, test_unmap(&t->iopt, 0x10000, 0x2000));

@@ -90,6 +90,7 @@ int noiommufd_hwpt_invalidate(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_hwpt_set_dirty_tracking(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
+int noiommufd_ioas_batch(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);
 int noiommufd_ioas_change_process(struct noiommufd_ucmd *ucmd)
 	__alias(test_no_ioctl);
 int noiommufd_ioas_map_file(struct noiommufd_ucmd *ucmd) __alias(test_no_ioctl);

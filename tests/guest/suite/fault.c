@@ -386,6 +386,44 @@ TEST_LIMIT(map_file, 300)
 	each_failure(begin_file, call_map_file, mapped_file);
 }
 
+/* A batch that stops at the entry whose allocation fails, and goes on with it */
+static int call_batch(void)
+{
+	struct noiommufd_batch_entry entries[] = {
+		{ .op = NOIOMMUFD_BATCH_MAP, .iova = BASE, .length = SIZE,
+		  .flags = MAP_FIXED_RW | NOIOMMUFD_BATCH_TRANSLATE,
+		  .ioas_id = f.s.ioas, .start = (uintptr_t)f.va },
+		{ .op = NOIOMMUFD_BATCH_MAP, .iova = 2 * BASE, .length = PAGE,
+		  .flags = MAP_FIXED_RW, .ioas_id = f.s.ioas,
+		  .start = (uintptr_t)f.va },
+		{ .op = NOIOMMUFD_BATCH_UNMAP, .iova = 2 * BASE, .length = PAGE,
+		  .ioas_id = f.s.ioas },
+	};
+	struct noiommufd_ioas_batch batch = {
+		.size = sizeof(batch), .entry_size = sizeof(entries[0]),
+		.num = ARRAY_SIZE(entries), .done = f.id,
+		.entries = (uintptr_t)entries,
+	};
+
+	if (ioctl(f.s.iommu, NOIOMMUFD_IOAS_BATCH, &batch))
+		return -1;
+	f.id = 0;
+	if (!batch.failed)
+		return 0;
+	f.id = batch.done - 1;
+	errno = entries[f.id].error;
+	return -1;
+}
+
+TEST_LIMIT(batch, 300)
+{
+	skip_on_mainline("it has no batches");
+	may_fail();
+	f.va = mem(SIZE);
+	setup_attached(&f.s);
+	each_failure(NULL, call_batch, mapped);
+}
+
 static int call_copy(void)
 {
 	f.iova = 2 * BASE;

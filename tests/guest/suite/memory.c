@@ -25,7 +25,7 @@ TEST(info_lists_extensions)
 {
 	const __u64 always = NOIOMMUFD_EXT_GET_PA_RUNS |
 			     NOIOMMUFD_EXT_IOAS_SET_MAX_PA |
-			     NOIOMMUFD_EXT_MEM_ALLOC;
+			     NOIOMMUFD_EXT_MEM_ALLOC | NOIOMMUFD_EXT_IOAS_BATCH;
 	struct noiommufd_get_info info;
 	int iommu;
 

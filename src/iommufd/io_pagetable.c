@@ -629,7 +629,8 @@ int noiommu_map_user_pages(struct io_pagetable *iopt, u64 *iova,
 	struct noiommu_pages *pages;
 
 	pages = noiommu_alloc_user_pages(uptr, length, writable,
-					 iopt->ictx->account_mode);
+					 iopt->ictx->account_mode,
+					 &iopt->last_account);
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
 	return noiommu_map_pages(iopt, pages, iova, uptr - pages->start, length,
@@ -658,7 +659,8 @@ int noiommu_map_file_pages(struct io_pagetable *iopt, u64 *iova, int fd,
 	struct noiommu_pages *pages;
 
 	pages = noiommu_alloc_file_pages(fd, start, length, writable,
-					 iopt->ictx->account_mode);
+					 iopt->ictx->account_mode,
+					 &iopt->last_account);
 	if (IS_ERR(pages))
 		return PTR_ERR(pages);
 	return noiommu_map_pages(iopt, pages, iova, start - pages->start,
@@ -883,6 +885,7 @@ void noiommu_destroy_table(struct io_pagetable *iopt)
 	noiommu_shut_table(iopt);
 	WARN_ON(!RB_EMPTY_ROOT(&iopt->swpt.areas));
 	noiommu_free_allowed(&iopt->allowed_itree);
+	noiommu_put_account(rcu_access_pointer(iopt->last_account));
 	mutex_destroy(&iopt->hwpt_mutex);
 }
 
@@ -1095,17 +1098,21 @@ void noiommu_put_gathered(struct list_head *list)
  * noiommu_change_process() - Charge the current process for memory.
  * @list: what noiommu_gather_pages() listed
  *
- * Return: 0; -ENOMEM: over the limit; -EINTR. On failure nothing has changed.
+ * Return: 0; -ENOMEM: over the limit, or no memory; -EINTR. On failure nothing
+ * has changed.
  */
 int noiommu_change_process(struct list_head *list)
 {
+	struct noiommu_account *account = noiommu_get_account(NULL);
 	struct noiommu_pages *pages;
 	int rc = 0;
 
+	if (!account)
+		return -ENOMEM;
 	list_for_each_entry(pages, list, item) {
 		rc = fatal_signal_pending(current) ?
 			     -EINTR :
-			     noiommu_pages_change_process(pages);
+			     noiommu_pages_change_process(pages, account);
 		if (rc)
 			break;
 		cond_resched();
@@ -1118,6 +1125,7 @@ int noiommu_change_process(struct list_head *list)
 			noiommu_pages_forget_process(pages);
 		cond_resched();
 	}
+	noiommu_put_account(account);
 	return rc;
 }
 

@@ -25,6 +25,26 @@ struct file;
 struct mm_struct;
 struct noiommufd_ctx;
 struct task_struct;
+struct user_struct;
+
+/**
+ * struct noiommu_account - What pinned memory is charged to.
+ * @refs: pages objects that are charged to it, and address spaces that used it
+ *	last
+ * @mm: its pinned_vm counts the memory, which is its own unless it is a file's
+ * @task: its limit applies
+ * @user: its locked_vm counts the memory as well
+ * @cred: holds the user
+ * @rcu: a MAP may be looking at it
+ */
+struct noiommu_account {
+	refcount_t refs;
+	struct mm_struct *mm;
+	struct task_struct *task;
+	struct user_struct *user;
+	const struct cred *cred;
+	struct rcu_head rcu;
+};
 
 /**
  * struct io_pagetable - An IO address space.
@@ -44,6 +64,8 @@ struct task_struct;
  * @busy_wait: for those who wait for that
  * @max_pfn: the highest page that may be pinned; changes only while there is no
  *	area, so that whoever pins one may read it without the lock
+ * @last_account: what its last MAP is charged to, with a reference; needs no
+ *	lock. So a MAP counts references where other address spaces do not.
  * @disable_large_pages: as IOMMU_OPTION_HUGE_PAGES says
  * @destroyed: its id is gone, and nothing can be mapped any more
  */
@@ -59,6 +81,7 @@ struct io_pagetable {
 	unsigned int busy_gen;
 	wait_queue_head_t busy_wait;
 	u64 max_pfn;
+	struct noiommu_account __rcu *last_account;
 	bool disable_large_pages;
 	bool destroyed;
 };
@@ -97,25 +120,12 @@ enum noiommu_address_type {
 };
 
 /**
- * struct noiommu_account - What pinned memory is charged to.
- * @mm: its pinned_vm counts the memory, which is its own unless it is a file's
- * @task: its limit applies
- * @cred: holds the user
- */
-struct noiommu_account {
-	struct mm_struct *mm;
-	struct task_struct *task;
-	const struct cred *cred;
-};
-
-/**
  * struct noiommu_pages - User memory, shared by the areas that map it.
  * @swpt: what of it is pinned, and for which areas
  * @refs: areas that map it
  * @mutex: guards @swpt, pinning, and all members below that can change
  * @account: what the memory is charged to
- * @old_account: the same before a change that may still be undone; its mm is
- *	NULL if there is none
+ * @old_account: the same before a change that may still be undone, or NULL
  * @npinned: number of pages charged
  * @item: entry in the list of noiommu_gather_pages()
  * @type: in the account's mm, in a file, or DMA memory (struct noiommu_mem)
@@ -132,8 +142,8 @@ struct noiommu_pages {
 	struct swpt_pages swpt;
 	refcount_t refs;
 	struct mutex mutex;		/* see the top of this file */
-	struct noiommu_account account;
-	struct noiommu_account old_account;
+	struct noiommu_account *account;
+	struct noiommu_account *old_account;
 	unsigned long npinned;
 	struct list_head item;
 	enum noiommu_address_type type;
@@ -207,21 +217,27 @@ static inline u64 noiommu_max_pfn(u64 max_pa)
 	return (max_pa - (PAGE_SIZE - 1)) >> PAGE_SHIFT;
 }
 
+struct noiommu_account *noiommu_get_account(struct noiommu_account __rcu **last);
+void noiommu_put_account(struct noiommu_account *account);
 void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
-			unsigned long length, bool writable, u8 account_mode);
+			unsigned long length, bool writable, u8 account_mode,
+			struct noiommu_account *account);
 int noiommu_pages_charge(struct noiommu_pages *pages, unsigned long npages);
 void noiommu_pages_uncharge(struct noiommu_pages *pages, unsigned long npages);
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
-					       bool writable, u8 account_mode);
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last);
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
-					       bool writable, u8 account_mode);
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last);
 void noiommu_get_pages(struct noiommu_pages *pages);
 void noiommu_put_pages(struct noiommu_pages *pages);
 int noiommu_area_fill(struct noiommu_area *area, u64 max_pfn);
 void noiommu_area_unfill(struct noiommu_area *area);
 int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr);
-int noiommu_pages_change_process(struct noiommu_pages *pages);
+int noiommu_pages_change_process(struct noiommu_pages *pages,
+				 struct noiommu_account *account);
 void noiommu_pages_restore_process(struct noiommu_pages *pages);
 void noiommu_pages_forget_process(struct noiommu_pages *pages);
 void noiommu_pages_get_payer(struct noiommu_pages *pages,

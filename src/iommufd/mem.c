@@ -285,13 +285,20 @@ static struct noiommu_mem *
 noiommu_mem_create(struct noiommufd_ctx *ictx,
 		   const struct noiommu_mem_request *req, u64 length, u32 flags)
 {
+	struct noiommu_account *account;
 	struct noiommu_mem *mem;
 	int rc;
 
 	mem = kzalloc(sizeof(*mem), GFP_KERNEL_ACCOUNT);
 	if (!mem)
 		return ERR_PTR(-ENOMEM);
-	noiommu_init_pages(&mem->pages, 0, length, true, ictx->account_mode);
+	account = noiommu_get_account(NULL);
+	if (!account) {
+		kfree(mem);
+		return ERR_PTR(-ENOMEM);
+	}
+	noiommu_init_pages(&mem->pages, 0, length, true, ictx->account_mode,
+			   account);
 	mem->pages.type = IOPT_ADDRESS_MEM;
 	swpt_init(&mem->swpt, PAGE_SHIFT);
 

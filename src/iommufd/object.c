@@ -97,13 +97,13 @@ struct noiommufd_object *noiommufd_get_object(struct noiommufd_ctx *ictx,
 {
 	struct noiommufd_object *obj;
 
-	xa_lock(&ictx->objects);
+	/* The xa_lock is for all objects, and would be written by each ioctl. */
+	rcu_read_lock();
 	obj = xa_load(&ictx->objects, id);
-	if (obj && (type == IOMMUFD_OBJ_ANY || obj->type == type))
-		refcount_inc(&obj->refs);
-	else
+	if (!obj || (type != IOMMUFD_OBJ_ANY && obj->type != type) ||
+	    !refcount_inc_not_zero(&obj->refs))
 		obj = ERR_PTR(-ENOENT);
-	xa_unlock(&ictx->objects);
+	rcu_read_unlock();
 	return obj;
 }
 

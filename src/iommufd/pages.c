@@ -37,29 +37,76 @@
  */
 static DEFINE_SPINLOCK(noiommu_account_lock);
 
-static void noiommu_account_get_current(struct noiommu_account *account)
+static bool noiommu_account_is_current(const struct noiommu_account *account)
 {
+	return account->mm == current->mm &&
+	       account->task == current->group_leader &&
+	       account->user == current_user();
+}
+
+static struct noiommu_account *noiommu_new_account(void)
+{
+	struct noiommu_account *account;
+
+	account = kmalloc(sizeof(*account), GFP_KERNEL_ACCOUNT);
+	if (!account)
+		return NULL;
+	refcount_set(&account->refs, 1);
 	account->mm = current->mm;
 	mmgrab(account->mm);
 	account->task = current->group_leader;
 	get_task_struct(account->task);
 	account->cred = get_current_cred();
+	account->user = account->cred->user;
+	return account;
 }
 
-static void noiommu_account_put(struct noiommu_account *account)
+/**
+ * noiommu_get_account() - Get what memory of the current process is charged to.
+ * @last: the account that was used last, which is likely to be this one; or NULL
+ *
+ * Return: an account, with a reference; NULL: no memory.
+ */
+struct noiommu_account *noiommu_get_account(struct noiommu_account __rcu **last)
 {
-	if (!account->mm)
+	struct noiommu_account *account;
+
+	if (last) {
+		rcu_read_lock();
+		account = rcu_dereference(*last);
+		if (account && noiommu_account_is_current(account) &&
+		    refcount_inc_not_zero(&account->refs)) {
+			rcu_read_unlock();
+			return account;
+		}
+		rcu_read_unlock();
+	}
+	account = noiommu_new_account();
+	if (account && last) {
+		refcount_inc(&account->refs);
+		noiommu_put_account(unrcu_pointer(xchg(last, RCU_INITIALIZER(account))));
+	}
+	return account;
+}
+
+/**
+ * noiommu_put_account() - Drop a reference to an account.
+ * @account: account, or NULL
+ */
+void noiommu_put_account(struct noiommu_account *account)
+{
+	if (!account || !refcount_dec_and_test(&account->refs))
 		return;
 	mmdrop(account->mm);
 	put_task_struct(account->task);
 	put_cred(account->cred);
-	account->mm = NULL;
+	kfree_rcu(account, rcu);
 }
 
 static int noiommu_charge_user(struct noiommu_account *account,
 			       unsigned long npages, bool force)
 {
-	atomic_long_t *locked_vm = &account->cred->user->locked_vm;
+	atomic_long_t *locked_vm = &account->user->locked_vm;
 	unsigned long limit, cur, new;
 
 	limit = task_rlimit(account->task, RLIMIT_MEMLOCK) >> PAGE_SHIFT;
@@ -108,7 +155,7 @@ static void noiommu_uncharge(u8 mode, struct noiommu_account *account,
 	if (!npages)
 		return;
 	if (mode == IOPT_PAGES_ACCOUNT_USER)
-		atomic_long_sub(npages, &account->cred->user->locked_vm);
+		atomic_long_sub(npages, &account->user->locked_vm);
 	else if (mode == IOPT_PAGES_ACCOUNT_MM)
 		noiommu_charge_mm(account, npages, false, false);
 	atomic64_sub(npages, &account->mm->pinned_vm);
@@ -127,7 +174,7 @@ int noiommu_pages_charge(struct noiommu_pages *pages, unsigned long npages)
 
 	lockdep_assert_held(&pages->mutex);
 
-	rc = noiommu_charge(pages->account_mode, &pages->account, npages,
+	rc = noiommu_charge(pages->account_mode, pages->account, npages,
 			    false);
 	if (!rc)
 		pages->npinned += npages;
@@ -143,7 +190,7 @@ void noiommu_pages_uncharge(struct noiommu_pages *pages, unsigned long npages)
 {
 	lockdep_assert_held(&pages->mutex);
 
-	noiommu_uncharge(pages->account_mode, &pages->account, npages);
+	noiommu_uncharge(pages->account_mode, pages->account, npages);
 	pages->npinned -= npages;
 }
 
@@ -213,9 +260,9 @@ static int noiommu_pin(struct noiommu_pages *pages, u64 index,
 
 	if (pages->writable)
 		flags |= FOLL_WRITE;
-	if (pages->account.mm == current->mm)
+	if (pages->account->mm == current->mm)
 		return noiommufd_pin_user_pages_fast(va, npages, flags, upages);
-	return noiommufd_pin_user_pages_remote(pages->account.mm, va, npages,
+	return noiommufd_pin_user_pages_remote(pages->account->mm, va, npages,
 					       flags, upages);
 }
 
@@ -445,7 +492,7 @@ out_end:
 static int noiommu_pages_pin(struct noiommu_pages *pages,
 			     struct swpt_builder *builder, u64 first, u64 last)
 {
-	struct mm_struct *mm = pages->account.mm;
+	struct mm_struct *mm = pages->account->mm;
 	int rc;
 
 	lockdep_assert_held(&pages->mutex);
@@ -586,17 +633,17 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
  * @length: bytes
  * @writable: devices may write to it
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
- *
- * What is pinned later is charged to the current process.
+ * @account: what is charged for it; takes over the reference
  */
 void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
-			unsigned long length, bool writable, u8 account_mode)
+			unsigned long length, bool writable, u8 account_mode,
+			struct noiommu_account *account)
 {
 	swpt_pages_init(&pages->swpt, &pages->mutex);
 	refcount_set(&pages->refs, 1);
 	mutex_init(&pages->mutex);
-	noiommu_account_get_current(&pages->account);
-	pages->old_account.mm = NULL;
+	pages->account = account;
+	pages->old_account = NULL;
 	pages->npinned = 0;
 	INIT_LIST_HEAD(&pages->item);
 	pages->type = IOPT_ADDRESS_USER;
@@ -612,8 +659,10 @@ void noiommu_init_pages(struct noiommu_pages *pages, unsigned long start,
 
 static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
 						 unsigned long length,
-						 bool writable, u8 account_mode)
+						 bool writable, u8 account_mode,
+						 struct noiommu_account __rcu **last)
 {
+	struct noiommu_account *account;
 	struct noiommu_pages *pages;
 
 	if (!length || length > SIZE_MAX - PAGE_SIZE)
@@ -622,7 +671,13 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
 	pages = kmalloc(sizeof(*pages), GFP_KERNEL_ACCOUNT);
 	if (!pages)
 		return ERR_PTR(-ENOMEM);
-	noiommu_init_pages(pages, start, length, writable, account_mode);
+	account = noiommu_get_account(last);
+	if (!account) {
+		kfree(pages);
+		return ERR_PTR(-ENOMEM);
+	}
+	noiommu_init_pages(pages, start, length, writable, account_mode,
+			   account);
 	return pages;
 }
 
@@ -632,6 +687,7 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
  * @length: its length in bytes
  * @writable: devices may write to it
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
+ * @last: see noiommu_get_account()
  *
  * Pins nothing yet. What is pinned later is charged to the current process.
  *
@@ -640,13 +696,15 @@ static struct noiommu_pages *noiommu_alloc_pages(unsigned long start,
  */
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
-					       bool writable, u8 account_mode)
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last)
 {
 	unsigned long end;
 
 	if (check_add_overflow(uptr, length, &end))
 		return ERR_PTR(-EOVERFLOW);
-	return noiommu_alloc_pages(uptr, length, writable, account_mode);
+	return noiommu_alloc_pages(uptr, length, writable, account_mode,
+				   last);
 }
 
 /* Check what a writable mapping of the file would need. */
@@ -671,6 +729,7 @@ static int noiommu_file_may_write(struct file *file)
  * @length: bytes
  * @writable: devices may write to it
  * @account_mode: IOPT_PAGES_ACCOUNT_USER or _MM
+ * @last: see noiommu_get_account()
  *
  * Pins nothing yet. Takes no reference to a file whose memory cannot be pinned;
  * pinning will report that, and a file that is too short.
@@ -680,22 +739,23 @@ static int noiommu_file_may_write(struct file *file)
  * -EACCES: it is not open for writing; -EPERM: a seal forbids writing; -ENOMEM.
  */
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
-					       bool writable, u8 account_mode)
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last)
 {
 	struct noiommu_pages *pages;
 	struct file *file;
 	bool can_pin;
-	u64 last;
+	u64 end;
 	int rc;
 
 	if (!length)
 		return ERR_PTR(-EINVAL);
-	if (check_add_overflow(start, length - 1, &last))
+	if (check_add_overflow(start, length - 1, &end))
 		return ERR_PTR(-EOVERFLOW);
 	file = fget(fd);
 	if (!file)
 		return ERR_PTR(-EBADF);
-	pages = noiommu_mem_pages(file, start, last);
+	pages = noiommu_mem_pages(file, start, end);
 	if (pages)
 		goto out_put;
 	can_pin = noiommufd_memfd_can_pin(file);
@@ -704,7 +764,8 @@ struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
 		pages = ERR_PTR(rc);
 		goto out_put;
 	}
-	pages = noiommu_alloc_pages(start, length, writable, account_mode);
+	pages = noiommu_alloc_pages(start, length, writable, account_mode,
+				    last);
 	if (IS_ERR(pages))
 		goto out_put;
 	pages->type = IOPT_ADDRESS_FILE;
@@ -716,12 +777,12 @@ out_put:
 }
 
 static void noiommu_pages_set_account(struct noiommu_pages *pages,
-				      const struct noiommu_account *account)
+				      struct noiommu_account *account)
 {
 	lockdep_assert_held(&pages->mutex);
 
 	spin_lock(&noiommu_account_lock);
-	pages->account = *account;
+	pages->account = account;
 	spin_unlock(&noiommu_account_lock);
 }
 
@@ -736,14 +797,15 @@ void noiommu_pages_get_payer(struct noiommu_pages *pages,
 	payer->mode = pages->account_mode;
 	payer->npages = READ_ONCE(pages->npinned);
 	spin_lock(&noiommu_account_lock);
-	payer->uid = pages->account.cred->user->uid;
-	payer->pid = task_tgid_vnr(pages->account.task);
+	payer->uid = pages->account->user->uid;
+	payer->pid = task_tgid_vnr(pages->account->task);
 	spin_unlock(&noiommu_account_lock);
 }
 
 /**
  * noiommu_pages_change_process() - Charge the current process for the memory.
  * @pages: memory of a file
+ * @account: that of the current process
  *
  * To be followed by noiommu_pages_forget_process() or
  * noiommu_pages_restore_process().
@@ -751,25 +813,23 @@ void noiommu_pages_get_payer(struct noiommu_pages *pages,
  * Context: noiommu_change_process_lock is held.
  * Return: 0; -ENOMEM: over its limit, nothing has changed.
  */
-int noiommu_pages_change_process(struct noiommu_pages *pages)
+int noiommu_pages_change_process(struct noiommu_pages *pages,
+				 struct noiommu_account *account)
 {
-	struct noiommu_account account;
 	int rc = 0;
 
 	mutex_lock(&pages->mutex);
-	if (pages->account.mm == current->mm &&
-	    pages->account.cred->user == current_user())
+	if (pages->account->mm == account->mm &&
+	    pages->account->user == account->user)
 		goto out_unlock;
-	noiommu_account_get_current(&account);
-	rc = noiommu_charge(pages->account_mode, &account, pages->npinned,
+	rc = noiommu_charge(pages->account_mode, account, pages->npinned,
 			    false);
-	if (rc) {
-		noiommu_account_put(&account);
+	if (rc)
 		goto out_unlock;
-	}
-	noiommu_uncharge(pages->account_mode, &pages->account, pages->npinned);
+	noiommu_uncharge(pages->account_mode, pages->account, pages->npinned);
+	refcount_inc(&account->refs);
 	pages->old_account = pages->account;
-	noiommu_pages_set_account(pages, &account);
+	noiommu_pages_set_account(pages, account);
 out_unlock:
 	mutex_unlock(&pages->mutex);
 	return rc;
@@ -781,18 +841,18 @@ out_unlock:
  */
 void noiommu_pages_restore_process(struct noiommu_pages *pages)
 {
-	struct noiommu_account account;
+	struct noiommu_account *account;
 
 	mutex_lock(&pages->mutex);
-	if (pages->old_account.mm) {
-		noiommu_charge(pages->account_mode, &pages->old_account,
+	if (pages->old_account) {
+		noiommu_charge(pages->account_mode, pages->old_account,
 			       pages->npinned, true);
-		noiommu_uncharge(pages->account_mode, &pages->account,
+		noiommu_uncharge(pages->account_mode, pages->account,
 				 pages->npinned);
 		account = pages->account;
-		noiommu_pages_set_account(pages, &pages->old_account);
-		noiommu_account_put(&account);
-		pages->old_account.mm = NULL;
+		noiommu_pages_set_account(pages, pages->old_account);
+		noiommu_put_account(account);
+		pages->old_account = NULL;
 	}
 	mutex_unlock(&pages->mutex);
 }
@@ -804,7 +864,8 @@ void noiommu_pages_restore_process(struct noiommu_pages *pages)
 void noiommu_pages_forget_process(struct noiommu_pages *pages)
 {
 	mutex_lock(&pages->mutex);
-	noiommu_account_put(&pages->old_account);
+	noiommu_put_account(pages->old_account);
+	pages->old_account = NULL;
 	mutex_unlock(&pages->mutex);
 }
 
@@ -827,7 +888,7 @@ void noiommu_put_pages(struct noiommu_pages *pages)
 		return;
 	if (pages->type == IOPT_ADDRESS_MEM)
 		noiommu_mem_free(pages);
-	noiommu_account_put(&pages->account);
+	noiommu_put_account(pages->account);
 	if (pages->file)
 		fput(pages->file);
 	mutex_destroy(&pages->mutex);

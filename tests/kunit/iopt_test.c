@@ -25,6 +25,8 @@
 #define noiommu_area_unfill test_area_unfill
 #define noiommu_areas_share test_areas_share
 #define noiommu_alloc_file_pages test_alloc_file_pages
+#define noiommu_get_account test_get_account
+#define noiommu_put_account test_put_account
 #define noiommu_pages_change_process test_change_process
 #define noiommu_pages_restore_process test_restore_process
 #define noiommu_pages_forget_process test_forget_process
@@ -150,7 +152,8 @@ static struct kunit *test_fill_test;
 
 struct noiommu_pages *noiommu_alloc_user_pages(unsigned long uptr,
 					       unsigned long length,
-					       bool writable, u8 account_mode)
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last)
 {
 	struct noiommu_pages *pages = kzalloc(sizeof(*pages), GFP_KERNEL);
 
@@ -272,13 +275,15 @@ int noiommu_areas_share(struct noiommu_area *const *areas, unsigned int nr)
 
 /* Files are tested in the guests; here fd 0 is the only one. */
 struct noiommu_pages *noiommu_alloc_file_pages(int fd, u64 start, u64 length,
-					       bool writable, u8 account_mode)
+					       bool writable, u8 account_mode,
+					       struct noiommu_account __rcu **last)
 {
 	struct noiommu_pages *pages;
 
 	if (fd)
 		return ERR_PTR(-EBADF);
-	pages = noiommu_alloc_user_pages(start, length, writable, account_mode);
+	pages = noiommu_alloc_user_pages(start, length, writable, account_mode,
+					 last);
 	if (!IS_ERR(pages))
 		pages->type = IOPT_ADDRESS_FILE;
 	return pages;
@@ -290,7 +295,19 @@ static long test_change_fails_after = -1;
 /* Called while charges are being transferred. */
 static void (*test_change_hook)(struct kunit *test);
 
-int noiommu_pages_change_process(struct noiommu_pages *pages)
+struct noiommu_account *noiommu_get_account(struct noiommu_account __rcu **last)
+{
+	static struct noiommu_account account;
+
+	return &account;
+}
+
+void noiommu_put_account(struct noiommu_account *account)
+{
+}
+
+int noiommu_pages_change_process(struct noiommu_pages *pages,
+				 struct noiommu_account *account)
 {
 	if (test_change_hook)
 		test_change_hook(test_fill_test);

@@ -22,8 +22,11 @@
 #include "alloc.h"
 
 TEST_FREE_RCU(test_free_pages, struct noiommu_pages *)
+TEST_FREE_RCU(test_free_account, struct noiommu_account *)
 #undef kfree_rcu
-#define kfree_rcu(ptr, ...)	test_free_pages(ptr)
+#define kfree_rcu(ptr, ...)						\
+	__builtin_choose_expr(__same_type((ptr), struct noiommu_account *), \
+			      test_free_account, test_free_pages)(ptr)
 
 #define TEST_VA		0x10000000UL
 
@@ -193,6 +196,7 @@ struct pages_test {
 	struct mm_struct *mm;
 	struct user_struct *user;
 	struct cred cred;
+	struct noiommu_account account;
 	struct noiommu_pages pages;
 	struct noiommu_area area[4];
 	u64 max_pfn;
@@ -217,9 +221,11 @@ static int pages_test_init(struct kunit *test)
 	t->cred.user = t->user;
 	swpt_pages_init(&t->pages.swpt, &t->pages.mutex);
 	mutex_init(&t->pages.mutex);
-	t->pages.account.mm = t->mm;
-	t->pages.account.task = current;
-	t->pages.account.cred = &t->cred;
+	t->account.mm = t->mm;
+	t->account.task = current;
+	t->account.user = t->user;
+	t->account.cred = &t->cred;
+	t->pages.account = &t->account;
 	t->pages.start = TEST_VA;
 	t->pages.account_mode = IOPT_PAGES_ACCOUNT_USER;
 	t->pages.writable = true;

@@ -912,6 +912,65 @@ TEST(memlock_is_the_users)
 	expect_ok(map_rw(&s, mem(PAGE), PAGE, MIB));
 }
 
+/* Processes that map into one IOAS in turn */
+
+static void map_after_parent(void *arg)
+{
+	const struct setup *s = arg;
+	char parent[64];
+
+	snprintf(parent, sizeof(parent), "/proc/%d/status", getppid());
+	expect_eq(vm_pin(), 0);
+	expect_ok(map_rw(s, mem(2 * PAGE), 2 * PAGE, MIB));
+	expect_eq(vm_pin(), 8);
+	expect_eq(read_field(parent, "VmPin"), 12);
+	expect_ok(unmap(s, 0, 3 * PAGE));
+	expect_eq(vm_pin(), 8);
+	expect_eq(read_field(parent, "VmPin"), 0);
+}
+
+TEST(each_process_pays_for_its_own)
+{
+	struct setup s;
+	int i;
+
+	setup_attached(&s);
+	for (i = 0; i < 3; i++) {
+		expect_ok(map_rw(&s, mem(3 * PAGE), 3 * PAGE, 0));
+		expect_eq(vm_pin(), 12);
+		in_child(map_after_parent, &s);
+		expect_eq(vm_pin(), 0);
+		/* What the child has mapped */
+		expect_ok(unmap(&s, MIB, 2 * PAGE));
+		expect_eq(vm_pin(), 0);
+	}
+}
+
+/* One process that changes its user */
+TEST(each_user_pays_for_its_own)
+{
+	char *va = mem(4 * PAGE);
+	struct setup s;
+	uid_t uid;
+
+	setup_attached(&s);
+	drop_cap(CAP_IPC_LOCK);
+	set_memlock(4 * PAGE);
+	for (uid = 0; uid < 3; uid++) {
+		expect_ok(setresuid(uid ? 65530 + uid : 0, -1, -1));
+		expect_ok(map_rw(&s, va, 3 * PAGE, uid * MIB));
+		expect_no_trace(map_rw(&s, va, 2 * PAGE, 3 * GIB), ENOMEM);
+		expect_ok(map_rw(&s, va, PAGE, GIB + uid * MIB));
+	}
+	expect_eq(vm_pin(), 3 * 16);
+	/* It goes back to the one that paid. */
+	expect_ok(unmap(&s, MIB, 3 * PAGE));
+	expect_no_trace(map_rw(&s, va, PAGE, 2 * GIB), ENOMEM);
+	expect_ok(setresuid(65531, -1, -1));
+	expect_ok(map_rw(&s, va, 3 * PAGE, 2 * GIB));
+	expect_no_trace(map_rw(&s, va, PAGE, 3 * GIB), ENOMEM);
+}
+
 /* OPTION */
 
 static int option(int iommu, __u32 id, __u16 op, __u32 object, __u64 *value)

@@ -74,6 +74,9 @@
 #define MEM_FIRST_HUGE	64
 #define MEM_FIRST_SMALL	1
 #define MEM_ROUNDS	3
+/* Requests in a batch, and pages of a large one */
+#define BATCH		32
+#define REQUEST_PAGES	16
 /* Rounds for automatic IOVAs, which were linear in the number of areas */
 #define AUTO_ROUNDS	101
 /* COPY of these pieces of one area is counted */
@@ -253,6 +256,27 @@ static long timed_syscall(long nr, long a, long b, long c, long d)
 static int timed_ioctl(int fd, unsigned long request, void *arg)
 {
 	return timed_syscall(SYS_ioctl, fd, request, (long)arg, 0);
+}
+
+/* A round that has all that is executed, in the program and in the kernel */
+static __u64 began;
+static bool marked_all;
+
+static void begin_all(const char *backend, const char *what, const char *kind)
+{
+	begin(backend, what, kind);
+	begin_mark();
+	marked_all = marked;
+	marked = false;
+	began = rdtsc();
+}
+
+static void end_all(void)
+{
+	spent = rdtsc() - began - overhead;
+	marked = marked_all;
+	end_mark();
+	end();
 }
 
 /* getppid() shows how exact and comparable the counts are. */
@@ -1459,9 +1483,128 @@ static void bench_memory(struct iommufd *io, const struct memory *mem,
 	}
 }
 
+/* MAP and UNMAP of a page, by two IOASes in turn: which lines do both lock? */
+static void bench_pair(struct iommufd *io)
+{
+	char *va = small_pages(2 * PAGE);
+	int i;
+
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		__u32 ioas = i % 2 ? io->ioas2 : io->ioas;
+
+		begin_all(io->name, "pair", "4k");
+		map_ioas(io, ioas, va + i % 2 * PAGE, PAGE, GIB);
+		unmap(io, ioas, GIB, PAGE);
+		end_all();
+	}
+	expect(!munmap(va, 2 * PAGE));
+}
+
+/* The rest of a request whose first run is known */
+static void translate_rest(struct iommufd *io, __u64 iova, __u64 length,
+			   __u64 done, struct noiommufd_run *runs)
+{
+	struct noiommufd_ioas_get_pa_runs get = {
+		.size = sizeof(get), .ioas_id = io->ioas,
+		.num_runs = REQUEST_PAGES, .runs = (uintptr_t)runs,
+		.iova = iova + done, .length = length - done,
+	};
+	__u64 part;
+
+	if (io->has_runs && done < length) {
+		expect(!timed_ioctl(io->fd, NOIOMMUFD_IOAS_GET_PA_RUNS, &get));
+		expect(get.length == length - done);
+		return;
+	}
+	for (; done < length; done += part) {
+		part = length - done;
+		get_pa(io, io->ioas, iova + done, &part);
+	}
+}
+
+static void batch(struct iommufd *io, struct noiommufd_batch_entry *entries)
+{
+	struct noiommufd_ioas_batch batch = {
+		.size = sizeof(batch), .entry_size = sizeof(*entries),
+		.num = BATCH, .entries = (uintptr_t)entries,
+	};
+
+	expect(!timed_ioctl(io->fd, NOIOMMUFD_IOAS_BATCH, &batch));
+	expect(batch.done == BATCH && !batch.failed);
+}
+
+/* A batch of requests, each of which is mapped, translated and unmapped */
+static void bench_batch(struct iommufd *io, char *va, __u64 length,
+			const char *row, const char *kind)
+{
+	struct noiommufd_batch_entry e[BATCH];
+	struct noiommufd_run runs[REQUEST_PAGES];
+	__u64 pfn[BATCH];
+	int i;
+
+	for (i = 0; i < BATCH; i++) {
+		read_pagemap(va + i * length, pfn + i, 1);
+		e[i] = (struct noiommufd_batch_entry){
+			.op = NOIOMMUFD_BATCH_MAP, .ioas_id = io->ioas,
+			.flags = IOMMU_IOAS_MAP_FIXED_IOVA |
+				 IOMMU_IOAS_MAP_WRITEABLE |
+				 IOMMU_IOAS_MAP_READABLE |
+				 NOIOMMUFD_BATCH_TRANSLATE,
+			.start = (uintptr_t)va + i * length,
+			.length = length, .iova = GIB + i * length,
+		};
+	}
+	begin(io->name, row, kind);
+	batch(io, e);
+	for (i = 0; i < BATCH; i++) {
+		translate_rest(io, e[i].iova, length, e[i].phys_length, runs);
+		e[i].op = NOIOMMUFD_BATCH_UNMAP;
+		e[i].flags = 0;
+	}
+	batch(io, e);
+	spent /= BATCH;
+	end();
+	for (i = 0; i < BATCH; i++)
+		expect(e[i].phys == pfn[i] * PAGE && e[i].length == length);
+}
+
+/* Memory that is mapped, translated and unmapped for each request */
+static void bench_requests(struct iommufd *io, char *va, __u64 length,
+			   const char *size, const char *kind)
+{
+	struct noiommufd_run runs[REQUEST_PAGES];
+	long long before = pins();
+	__u64 pfn, pa, done;
+	char row[32];
+	int i;
+
+	snprintf(row, sizeof(row), "request%s", size);
+	for (i = 0; i < SMALL_ROUNDS; i++) {
+		char *at = va + i % BATCH * length;
+
+		read_pagemap(at, &pfn, 1);
+		begin(io->name, row, kind);
+		map(io, at, length, GIB);
+		done = length;
+		if (length == PAGE || !io->has_runs)
+			pa = get_pa(io, io->ioas, GIB, &done);
+		else
+			done = 0;
+		translate_rest(io, GIB, length, done, runs);
+		unmap(io, io->ioas, GIB, length);
+		end();
+		expect((done ? pa : runs[0].phys) == pfn * PAGE);
+	}
+	snprintf(row, sizeof(row), "batch%s", size);
+	for (i = 0; io->has_runs && i < SMALL_ROUNDS; i++)
+		bench_batch(io, va, length, row, kind);
+	expect(pins() == before);
+}
+
 static void bench_iommufd(const char *name, const struct memory *mem)
 {
 	struct iommufd io;
+	char *va;
 
 	iommufd_open(&io, name);
 	if (mem) {
@@ -1472,9 +1615,16 @@ static void bench_iommufd(const char *name, const struct memory *mem)
 			bench_memory(&io, mem, MEM_FIRST_HUGE, MEM_MAPS_HUGE);
 		else if (!strcmp(mem->kind, "scattered"))
 			bench_memory(&io, mem, MEM_FIRST_SMALL, MEM_MAPS_SMALL);
+		if (!strcmp(mem->kind, "scattered"))
+			bench_requests(&io, mem->va, REQUEST_PAGES * PAGE,
+				       "_64k", mem->kind);
 	} else {
 		bench_einval(&io);
 		bench_pages(&io);
+		bench_pair(&io);
+		va = small_pages(BATCH * PAGE);
+		bench_requests(&io, va, PAGE, "", "4k");
+		expect(!munmap(va, BATCH * PAGE));
 	}
 	iommufd_close(&io);
 }
@@ -1561,25 +1711,8 @@ static bool is_iommufd(const char *backend)
 }
 
 /*
- * libnoiommufd, and the system calls that it makes without it. A round has all that
- * is executed in the program and in the kernel.
+ * libnoiommufd, and the system calls that it makes without it, by begin_all().
  */
-
-static __u64 began;
-
-static void begin_all(const char *backend, const char *what, const char *kind)
-{
-	begin(backend, what, kind);
-	begin_mark();
-	began = rdtsc();
-}
-
-static void end_all(void)
-{
-	spent = rdtsc() - began - overhead;
-	end_mark();
-	end();
-}
 
 /* A device that the library has opened */
 struct opened {

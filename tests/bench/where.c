@@ -5,10 +5,12 @@
  * around a call (begin_mark() in bench.c), and writes
  *
  *	= NUMBER
- *	ADDRESS COUNT LOCKED INSTRUCTION
+ *	ADDRESS COUNT LOCKED SHARED INSTRUCTION
  *
  * per pair of markers to the file of its argument "out=FILE". LOCKED is 1 if the
  * instruction locks a cache line: by a lock prefix, or as an exchange with memory.
+ * SHARED is how often that was a line that the pair of markers before has locked
+ * as well.
  *
  * One virtual CPU, so no lock is needed.
  */
@@ -31,14 +33,26 @@ struct where {
 	struct where *next;
 	__u64 addr;
 	__u64 count;
+	__u64 shared;
 	bool locked;
 	char *text;
 };
 
+/* A cache line, and the last two windows in which it was locked */
+struct line {
+	struct line *next;
+	__u64 number;
+	unsigned int last;
+	unsigned int before;
+};
+
 #define BUCKETS	65536
 static struct where *table[BUCKETS];
+static struct line *lines[BUCKETS];
 static FILE *out;
+/* Of the last window, or of the one that is open */
 static unsigned int windows;
+static bool open_window;
 
 static struct where *where_get(__u64 addr,
 			       const struct qemu_plugin_insn *insn)
@@ -74,6 +88,39 @@ static struct where *where_get(__u64 addr,
 	return w;
 }
 
+static struct line *line_get(__u64 number)
+{
+	struct line **bucket = &lines[number % BUCKETS], *line;
+
+	for (line = *bucket; line; line = line->next)
+		if (line->number == number)
+			return line;
+	line = calloc(1, sizeof(*line));
+	if (!line)
+		abort();
+	line->number = number;
+	line->next = *bucket;
+	*bucket = line;
+	return line;
+}
+
+static void line_locked(unsigned int cpu, __u32 info, __u64 addr, void *arg)
+{
+	struct where *w = arg;
+	struct line *line;
+
+	(void)cpu;
+	/* It reads that line as well. */
+	if (!open_window || !qemu_plugin_mem_is_store(info))
+		return;
+	line = line_get(addr / 64);
+	if (line->last != windows) {
+		line->before = line->last;
+		line->last = windows;
+	}
+	w->shared += line->before && line->before == windows - 1;
+}
+
 static void window_begin(unsigned int cpu, void *arg)
 {
 	struct where *w;
@@ -82,8 +129,12 @@ static void window_begin(unsigned int cpu, void *arg)
 	(void)cpu;
 	(void)arg;
 	for (i = 0; i < BUCKETS; i++)
-		for (w = table[i]; w; w = w->next)
+		for (w = table[i]; w; w = w->next) {
 			w->count = 0;
+			w->shared = 0;
+		}
+	windows++;
+	open_window = true;
 }
 
 static void window_end(unsigned int cpu, void *arg)
@@ -93,12 +144,14 @@ static void window_end(unsigned int cpu, void *arg)
 
 	(void)cpu;
 	(void)arg;
-	fprintf(out, "= %u\n", ++windows);
+	open_window = false;
+	fprintf(out, "= %u\n", windows);
 	for (i = 0; i < BUCKETS; i++)
 		for (w = table[i]; w; w = w->next)
 			if (w->count)
-				fprintf(out, "%016llx %llu %d %s\n",
-					w->addr, w->count, w->locked, w->text);
+				fprintf(out, "%016llx %llu %d %llu %s\n",
+					w->addr, w->count, w->locked, w->shared,
+					w->text);
 	fflush(out);
 }
 
@@ -134,6 +187,10 @@ static void insn_translated(struct qemu_plugin_insn *insn)
 		qemu_plugin_register_vcpu_insn_exec_inline(insn,
 							   QEMU_PLUGIN_INLINE_ADD_U64,
 							   &w->count, 1);
+		if (w->locked)
+			qemu_plugin_register_vcpu_mem_cb(insn, line_locked,
+							 QEMU_PLUGIN_CB_NO_REGS,
+							 QEMU_PLUGIN_MEM_W, w);
 		return;
 	}
 	qemu_plugin_register_vcpu_insn_exec_cb(insn, fn,

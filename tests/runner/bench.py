@@ -32,7 +32,8 @@ COMMAND = f"""-icount shift=0,sleep=off -accel tcg,thread=single,tb-size=512 -cp
     -device edu,addr=4,dma_mask=0xffffffffffffffff -device edu,addr=5,dma_mask=0xffffffffffffffff """
 # Median, 5th and 95th percentile by row and backend; a row that begins with "stock/" is of the stock kernel.
 Rows = dict[tuple[str, str], tuple[int, int, int]]
-# The backend of a marked operation, and the instructions executed in it: address, how often, 1 if it locks, text
+# The backend of a marked operation, and the instructions executed in it: address, how often, 1 if it locks, how often
+# that is a line that the operation before has locked as well, text
 Window = tuple[str, list[list[str]]]
 
 
@@ -81,18 +82,21 @@ def where(root: BuiltRoot, row: str) -> tuple[list[Window], list[str]]:
         said = run("sh", "-c", f"nm {file}; nm -D {file}")
         symbols += [f"{int(base, 16) + int(found[1], 16):016x} t {found[2]}"
                     for found in re.finditer(r"^(\w+) [tTwWi] (\S+)", said, re.M)]
-    return [(backend, [line.split(None, 3) for line in window.splitlines()])
+    return [(backend, [line.split(None, 4) for line in window.splitlines()])
             for backend, window in zip(marked, windows)], symbols
 
 
 def locked(row: str, windows: list[Window]) -> Rows:
-    """How many instructions of an operation lock a cache line in the kernel. The lowest count is taken, since a timer
-    may fire during some of them."""
+    """How many instructions of an operation lock a cache line in the kernel, and how many of them a line that the
+    operation before has locked as well. The lowest counts are taken, since a timer may fire during some of them."""
     found = defaultdict(list)
-    for backend, executed in windows:
-        found[backend].append(sum(int(count) for address, count, locks, *_ in executed
-                                  if locks == "1" and address >= "8"))
-    return {(f"locked_{row}", backend): (min(sums), min(sums), max(sums)) for backend, sums in found.items()}
+    for (before, _), (backend, executed) in zip([("", []), *windows], windows):
+        kernel = [(int(count), int(shared)) for address, count, locks, shared, *_ in executed
+                  if locks == "1" and address >= "8"]
+        found[f"locked_{row}", backend].append(sum(count for count, _ in kernel))
+        if before == backend:
+            found[f"shared_{row}", backend].append(sum(shared for _, shared in kernel))
+    return {of: (min(sums), min(sums), max(sums)) for of, sums in found.items()}
 
 
 def histogram(executed: list[list[str]], symbols: Iterable[str]) -> str:
@@ -187,7 +191,8 @@ def main(row: str = "") -> int:
             print(f"{backend}:\n{histogram(dict(windows)[backend], symbols)}")
         return 0
     rows = rows_of(bench("bench", root, "mainline ours io_uring pagemap lib", "-smp 1"))
-    rows |= locked("get_pa_4k", where(root, "get_pa_4k")[0])
+    for counted in ("get_pa_4k", "pair_4k"):
+        rows |= locked(counted, where(root, counted)[0])
     stock = Session(True, False, "", "", "").root(STOCK)
     rows |= rows_of(bench(f"bench-{STOCK}", stock, "ours io_uring pagemap", "-smp 1"), "stock/")
     status = report(rows, f"linux-source-7.3 {root.build.kdir.name.split('_')[1]}", stock.kver,

@@ -84,8 +84,8 @@ static struct noiommu_area *noiommu_area_next(struct noiommu_area *area)
 	for (_area = noiommu_area_first(_iopt, 0, U64_MAX); _area; \
 	     _area = noiommu_area_next(_area))
 
-/* Allocate an area that has no IOVA yet; takes a reference to @pages. */
-static struct noiommu_area *noiommu_area_alloc(struct noiommu_pages *pages,
+/* Allocate an area that has no IOVA yet; takes over a reference to @pages. */
+static struct noiommu_area *noiommu_area_adopt(struct noiommu_pages *pages,
 					       u64 start_byte, u64 length)
 {
 	struct noiommu_area *area;
@@ -93,12 +93,23 @@ static struct noiommu_area *noiommu_area_alloc(struct noiommu_pages *pages,
 	area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
 	if (!area)
 		return NULL;
-	noiommu_get_pages(pages);
 	area->pages = pages;
 	area->swpt.last = length - 1;
 	area->swpt.start_byte = start_byte;
 	area->swpt.first_index = start_byte >> PAGE_SHIFT;
 	area->swpt.last_index = (start_byte + length - 1) >> PAGE_SHIFT;
+	return area;
+}
+
+/* The same; takes a reference of its own. */
+static struct noiommu_area *noiommu_area_alloc(struct noiommu_pages *pages,
+					       u64 start_byte, u64 length)
+{
+	struct noiommu_area *area;
+
+	area = noiommu_area_adopt(pages, start_byte, length);
+	if (area)
+		noiommu_get_pages(pages);
 	return area;
 }
 
@@ -596,10 +607,11 @@ static int noiommu_map_pages(struct io_pagetable *iopt,
 	LIST_HEAD(areas);
 	int rc;
 
-	area = noiommu_area_alloc(pages, start_byte, length);
-	noiommu_put_pages(pages);
-	if (!area)
+	area = noiommu_area_adopt(pages, start_byte, length);
+	if (!area) {
+		noiommu_put_pages(pages);
 		return -ENOMEM;
+	}
 	list_add(&area->item, &areas);
 	rc = noiommu_map_areas(iopt, &areas, length, iova, writable, flags,
 			       answer, arg);

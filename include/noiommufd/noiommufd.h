@@ -68,6 +68,7 @@ struct noiommufd_ioas_get_pa_runs {
  * @NOIOMMUFD_EXT_IOAS_BATCH: there is NOIOMMUFD_IOAS_BATCH
  * @NOIOMMUFD_EXT_GRANT: the parameter allow_grant of the module allows
  *	NOIOMMUFD_GRANT
+ * @NOIOMMUFD_EXT_DEVICE_SET_WC: there is NOIOMMUFD_DEVICE_SET_WC
  */
 enum noiommufd_extensions {
 	NOIOMMUFD_EXT_GET_PA_RUNS	= 1 << 0,
@@ -76,6 +77,7 @@ enum noiommufd_extensions {
 	NOIOMMUFD_EXT_MEM_CONTIGUOUS	= 1 << 3,
 	NOIOMMUFD_EXT_IOAS_BATCH	= 1 << 4,
 	NOIOMMUFD_EXT_GRANT		= 1 << 5,
+	NOIOMMUFD_EXT_DEVICE_SET_WC	= 1 << 7,
 };
 
 /**
@@ -320,5 +322,40 @@ struct noiommufd_grant {
 
 #define NOIOMMUFD_GRANT _IO(NOIOMMUFD_TYPE, 0x85)
 #define NOIOMMUFD_REVOKE _IO(NOIOMMUFD_TYPE, 0x86)
+
+/**
+ * struct noiommufd_device_set_wc - NOIOMMUFD_DEVICE_SET_WC: have BARs mapped
+ * write-combining.
+ * @size: sizeof(struct noiommufd_device_set_wc)
+ * @flags: 0
+ * @bars: bit n for BAR n; those that an earlier ioctl named and this one does
+ *	not are ordinary again
+ *
+ * An ioctl of the file of a device, before VFIO_DEVICE_BIND_IOMMUFD; lasts until
+ * that file is closed. What mmap() then maps of these BARs is write-combining: the
+ * CPU collects writes, and may reorder and merge them. A write barrier, or a read
+ * of a register in another BAR, ends that. read(), write() and
+ * VFIO_DEVICE_IOEVENTFD for such a BAR fail with EINVAL. On x86 a mapping that
+ * somebody else has of the same BAR, by sysfs, keeps it uncached.
+ *
+ * BIND maps the BARs: it fails with EBUSY if one cannot be reserved, and with
+ * ENOMEM.
+ *
+ * EOPNOTSUPP: flags. EINVAL: a BAR of @bars does not exist, is one of I/O ports,
+ * is not prefetchable, does not fill whole pages, or has the MSI-X table or pending
+ * bits. EBUSY: the device is bound, through this file or another one. EINTR:
+ * killed. E2BIG: bytes beyond the struct are not zero.
+ *
+ * NOIOMMUFD_EXT_DEVICE_SET_WC of the iommufd says whether there is this ioctl.
+ * Without it, as with vfio-pci, it is EINVAL before BIND, as any other, and ENOTTY
+ * after it.
+ */
+struct noiommufd_device_set_wc {
+	__u32 size;
+	__u32 flags;
+	__u32 bars;
+};
+
+#define NOIOMMUFD_DEVICE_SET_WC _IO(NOIOMMUFD_TYPE, 0xA0)
 
 #endif /* _NOIOMMUFD_NOIOMMUFD_H */

@@ -141,7 +141,8 @@ static int noiommufd_get_info(struct noiommufd_ucmd *ucmd)
 
 	cmd->extensions = NOIOMMUFD_EXT_GET_PA_RUNS |
 			  NOIOMMUFD_EXT_IOAS_SET_MAX_PA |
-			  NOIOMMUFD_EXT_IOAS_BATCH;
+			  NOIOMMUFD_EXT_IOAS_BATCH |
+			  NOIOMMUFD_EXT_DEVICE_SET_WC;
 	if (noiommufd_grant_allowed())
 		cmd->extensions |= NOIOMMUFD_EXT_GRANT;
 	noiommu_mem_info(cmd);

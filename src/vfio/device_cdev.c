@@ -255,6 +255,12 @@ static int noiommu_vfio_first_open(struct noiommu_vfio_file *df,
 	}
 	vfio_pci_core_finish_enable(&dev->core);
 
+	ret = noiommu_vfio_map_wc(&dev->core, df->wc);
+	if (ret) {
+		noiommu_vfio_last_close(&dev->core, !noiommu_vfio_gone(dev));
+		return ret;
+	}
+
 	dev->binding = binding;
 	df->binding = binding;
 	return 0;

@@ -91,6 +91,8 @@ struct noiommu_vfio_device {
  * struct noiommu_vfio_file - An open file of the node.
  * @dev: its device
  * @binding: set once by BIND under dev_set->lock, ended by the last close
+ * @wc: bit n: BAR n is write-combining. Set under dev_set->lock before BIND,
+ *	then constant
  * @access_granted: BIND is complete, and other ioctls may use @binding
  * @entry: on &noiommu_vfio_device.files
  * @opener: the process that opened it, for messages
@@ -98,6 +100,7 @@ struct noiommu_vfio_device {
 struct noiommu_vfio_file {
 	struct noiommu_vfio_device *dev;
 	struct noiommu_vfio_binding *binding;
+	u32 wc;
 	bool access_granted;
 	struct list_head entry;
 	struct noiommufd_opener opener;
@@ -136,6 +139,12 @@ void noiommu_vfio_info_del(struct noiommu_vfio_device *dev);
 void noiommu_vfio_show_fdinfo(struct seq_file *m, struct file *filp);
 void noiommu_vfio_info_init(void);
 void noiommu_vfio_info_exit(void);
+
+/* wc.c */
+long noiommu_vfio_set_wc(struct noiommu_vfio_file *df, void __user *arg);
+int noiommu_vfio_map_wc(struct vfio_pci_core_device *core, u32 bars);
+bool noiommu_vfio_is_wc(const struct noiommu_vfio_file *df, u64 offset);
+int noiommu_vfio_mmap_wc(struct vfio_device *vdev, struct vm_area_struct *vma);
 
 /* hot_reset.c */
 long noiommu_vfio_hot_reset_info(struct noiommu_vfio_device *dev,

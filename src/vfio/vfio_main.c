@@ -11,6 +11,7 @@
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
 
+#include <noiommufd/noiommufd.h>
 #include <noiommufd/vfio.h>
 
 #include "trace.h"
@@ -61,16 +62,16 @@ static long noiommu_vfio_feature(struct vfio_device_feature __user *arg)
  * offset as signed, has no lower bound, and would access memory far outside the
  * device.
  */
-static long noiommu_vfio_ioeventfd(struct vfio_device *vdev,
+static long noiommu_vfio_ioeventfd(struct noiommu_vfio_file *df,
 				   struct vfio_device_ioeventfd __user *arg)
 {
 	u64 offset;
 
 	if (copy_from_user(&offset, &arg->offset, sizeof(offset)))
 		return -EFAULT;
-	if (offset > S64_MAX)
+	if (offset > S64_MAX || noiommu_vfio_is_wc(df, offset))
 		return -EINVAL;
-	return vfio_pci_core_ioctl(vdev, VFIO_DEVICE_IOEVENTFD,
+	return vfio_pci_core_ioctl(&df->dev->core.vdev, VFIO_DEVICE_IOEVENTFD,
 				   (unsigned long)arg);
 }
 
@@ -96,6 +97,8 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 
 	if (cmd == VFIO_DEVICE_BIND_IOMMUFD)
 		return noiommu_vfio_bind(df, uarg);
+	if (cmd == NOIOMMUFD_DEVICE_SET_WC)
+		return noiommu_vfio_set_wc(df, uarg);
 
 	vdev = noiommu_vfio_granted(filp);
 	if (!vdev)
@@ -109,7 +112,7 @@ static long noiommu_vfio_ioctl(struct file *filp, unsigned int cmd,
 	case VFIO_DEVICE_RESET:
 		return noiommu_vfio_reset(df->dev);
 	case VFIO_DEVICE_IOEVENTFD:
-		return noiommu_vfio_ioeventfd(vdev, uarg);
+		return noiommu_vfio_ioeventfd(df, uarg);
 	case VFIO_DEVICE_FEATURE:
 		return noiommu_vfio_feature(uarg);
 	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
@@ -128,7 +131,9 @@ static ssize_t noiommu_vfio_read(struct file *filp, char __user *buf,
 {
 	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
-	return vdev ? vfio_pci_core_read(vdev, buf, count, ppos) : -EINVAL;
+	if (!vdev || noiommu_vfio_is_wc(filp->private_data, *ppos))
+		return -EINVAL;
+	return vfio_pci_core_read(vdev, buf, count, ppos);
 }
 
 static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
@@ -137,7 +142,7 @@ static ssize_t noiommu_vfio_write(struct file *filp, const char __user *buf,
 	struct noiommu_vfio_file *df = filp->private_data;
 	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
-	if (!vdev)
+	if (!vdev || noiommu_vfio_is_wc(df, *ppos))
 		return -EINVAL;
 	/* One of its bits is a reset: see noiommu_vfio_reset() */
 	if (VFIO_PCI_OFFSET_TO_INDEX(*ppos) == VFIO_PCI_CONFIG_REGION_INDEX &&
@@ -150,7 +155,12 @@ static int noiommu_vfio_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	struct vfio_device *vdev = noiommu_vfio_granted(filp);
 
-	return vdev ? vfio_pci_core_mmap(vdev, vma) : -EINVAL;
+	if (!vdev)
+		return -EINVAL;
+	if (noiommu_vfio_is_wc(filp->private_data,
+			       (u64)vma->vm_pgoff << PAGE_SHIFT))
+		return noiommu_vfio_mmap_wc(vdev, vma);
+	return vfio_pci_core_mmap(vdev, vma);
 }
 
 const struct file_operations noiommu_vfio_fops = {

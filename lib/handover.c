@@ -203,10 +203,10 @@ static bool all_kept(struct noiommufd_ioas *ioas)
 {
 	const struct noiommufd_dma *dma;
 
-	pthread_mutex_lock(&ioas->lock);
+	lock_ioas(ioas);
 	for (dma = ioas->dmas; dma && dma->kept; dma = dma->next)
 		;
-	pthread_mutex_unlock(&ioas->lock);
+	unlock_ioas(ioas);
 	return !dma;
 }
 
@@ -507,7 +507,6 @@ static struct noiommufd_device *new_device(void)
 	dev->fd = -1;
 	dev->forks = NOBODY;
 	dev->ioas->forks = NOBODY;
-	pthread_mutex_init(&dev->ioas->lock, NULL);
 	dev->ioas->last = &dev->ioas->dmas;
 	dev->ioas->refs = 1;
 	dev->ioas->context = dev->context;

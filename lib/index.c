@@ -180,7 +180,7 @@ static int make_index(struct noiommufd_ioas *ioas)
 	int rc = 0;
 	__u64 top;
 
-	pthread_mutex_lock(&ioas->lock);
+	lock_ioas(ioas);
 	if (!ioas->index) {
 		top = new_level(ioas, LARGE);
 		rc = top ? 0 : -ENOMEM;
@@ -191,7 +191,7 @@ static int make_index(struct noiommufd_ioas *ioas)
 		else
 			noiommufd__free_index(ioas);
 	}
-	pthread_mutex_unlock(&ioas->lock);
+	unlock_ioas(ioas);
 	return rc;
 }
 
@@ -213,7 +213,7 @@ int noiommufd__add(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma)
 {
 	int rc = 0;
 
-	pthread_mutex_lock(&ioas->lock);
+	lock_ioas(ioas);
 	if (ioas->index)
 		rc = change(ioas, ioas->index, dma, dma->size, true);
 	if (!rc) {
@@ -222,18 +222,18 @@ int noiommufd__add(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma)
 		*dma->prev = dma;
 		ioas->last = &dma->next;
 	}
-	pthread_mutex_unlock(&ioas->lock);
+	unlock_ioas(ioas);
 	return rc;
 }
 
 void noiommufd__remove(struct noiommufd_ioas *ioas, struct noiommufd_dma *dma)
 {
-	pthread_mutex_lock(&ioas->lock);
+	lock_ioas(ioas);
 	*dma->prev = dma->next;
 	*(dma->next ? &dma->next->prev : &ioas->last) = dma->prev;
 	if (ioas->index)
 		change(ioas, ioas->index, dma, dma->size, false);
-	pthread_mutex_unlock(&ioas->lock);
+	unlock_ioas(ioas);
 }
 
 static __attribute__((noinline, cold)) __u64 not_found(const void *va, int error)

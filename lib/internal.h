@@ -32,7 +32,7 @@ struct noiommufd_ioas {
 	__u32 id;
 	unsigned int refs;
 	unsigned int forks;
-	pthread_mutex_t lock;			/* guards what follows */
+	int lock;				/* of lock_ioas(); guards what follows */
 	struct noiommufd_dma *dmas;		/* all that is mapped, the oldest first */
 	struct noiommufd_dma **last;		/* where the next one is put */
 	__u64 index;				/* of index.c; atomic; 0: not yet */
@@ -101,6 +101,10 @@ bool noiommufd__owned(unsigned int forks, const char *function);
 	  __atomic_load_n(&(dev)->context, __ATOMIC_ACQUIRE)) || \
 	 noiommufd__usable(dev, __func__))
 
+/* Take a lock that is held; wake one who waits for it. */
+void noiommufd__wait(int *lock);
+void noiommufd__wake(int *lock);
+
 static inline void *null(int failed)
 {
 	(void)failed;
@@ -118,6 +122,26 @@ static inline __u64 noiommufd__lookup(const struct noiommufd_dma *dma, __u64 off
 	__u64 mask = (1ULL << dma->shift) - 1;
 
 	return dma->table[offset >> dma->shift] + (offset & mask);
+}
+
+/*
+ * Not a mutex, because pthread's takes some fifty instructions more, each time memory is
+ * mapped or freed. 0: free; 1: held; 2: held, and somebody may wait.
+ */
+static inline void lock_ioas(struct noiommufd_ioas *ioas)
+{
+	int state = 0;
+
+	if (__atomic_compare_exchange_n(&ioas->lock, &state, 1, false, __ATOMIC_ACQUIRE,
+					__ATOMIC_RELAXED))
+		return;
+	noiommufd__wait(&ioas->lock);
+}
+
+static inline void unlock_ioas(struct noiommufd_ioas *ioas)
+{
+	if (__atomic_exchange_n(&ioas->lock, 0, __ATOMIC_RELEASE) == 2)
+		noiommufd__wake(&ioas->lock);
 }
 
 /* Was that the last reference? */

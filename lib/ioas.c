@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/futex.h>
 #include <noiommufd/iommufd.h>
 
 #include "internal.h"
@@ -16,6 +18,23 @@
 /* Where the kernel may choose an IOVA: no memory has such an address. */
 #define IOVA_FIRST	0x2000000000000000ULL
 #define IOVA_LAST	0x3fffffffffffffffULL
+
+void noiommufd__wait(int *lock)
+{
+	int error = errno;
+
+	while (__atomic_exchange_n(lock, 2, __ATOMIC_ACQUIRE))
+		syscall(SYS_futex, lock, FUTEX_WAIT_PRIVATE, 2, NULL);
+	errno = error;
+}
+
+void noiommufd__wake(int *lock)
+{
+	int error = errno;
+
+	syscall(SYS_futex, lock, FUTEX_WAKE_PRIVATE, 1);
+	errno = error;
+}
 
 /* noiommufd's node, or the kernel's for devices of vfio-pci */
 static struct noiommufd_context *new_context(const struct noiommufd_device *dev)
@@ -75,7 +94,6 @@ struct noiommufd_ioas *noiommufd_ioas_alloc(struct noiommufd_device *dev)
 	ioas = calloc(1, sizeof(*ioas));
 	if (!ioas)
 		return null(noiommufd__fail(ENOMEM, "Out of memory."));
-	pthread_mutex_init(&ioas->lock, NULL);
 	ioas->last = &ioas->dmas;
 	ioas->refs = 1;
 	ioas->forks = noiommufd__forks;
@@ -85,7 +103,6 @@ struct noiommufd_ioas *noiommufd_ioas_alloc(struct noiommufd_device *dev)
 	else
 		ioas->context = new_context(dev);
 	if (!ioas->context) {
-		pthread_mutex_destroy(&ioas->lock);
 		free(ioas);
 		return NULL;
 	}
@@ -107,7 +124,6 @@ static void destroy(struct noiommufd_ioas *ioas)
 	}
 	noiommufd__free_index(ioas);
 	noiommufd__put_context(ioas->context);
-	pthread_mutex_destroy(&ioas->lock);
 	free(ioas);
 }
 

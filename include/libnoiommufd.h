@@ -155,6 +155,22 @@ struct noiommufd_device *noiommufd_open(const char *name,
 struct noiommufd_device *noiommufd_open_node(const char *name);
 
 /**
+ * noiommufd_set_wc() - Have BARs mapped write-combining until noiommufd_close().
+ * @dev: device of noiommufd_open_node(), not bound yet
+ * @bars: 1 << NOIOMMUFD_BAR0 to 1 << NOIOMMUFD_BAR5, or'ed; 0: none again
+ *
+ * The CPU collects and reorders what is written to such a BAR. All of it reaches
+ * the device before a noiommufd_write32() to another BAR that comes later.
+ * noiommufd_region_read() and noiommufd_region_write() fail for it with EINVAL. See
+ * NOIOMMUFD_DEVICE_SET_WC.
+ *
+ * Return: 0, or -1: EINVAL: bound already, @bars has one that is not prefetchable
+ * memory of whole pages or has the MSI-X table, or the driver has no such ioctl;
+ * EBUSY: another program has bound the device.
+ */
+int noiommufd_set_wc(struct noiommufd_device *dev, unsigned int bars);
+
+/**
  * noiommufd_bind() - Have a device join the context of an IOAS.
  * @dev: device, not bound yet
  * @ioas: an IOAS of noiommufd_ioas_alloc()

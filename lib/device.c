@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <linux/pci_regs.h>
+#include <noiommufd/noiommufd.h>
 #include <noiommufd/vfio.h>
 
 #include "internal.h"
@@ -45,6 +46,31 @@ struct noiommufd_device *noiommufd_open_node(const char *name)
 	}
 	free(dev);
 	return NULL;
+}
+
+int noiommufd_set_wc(struct noiommufd_device *dev, unsigned int bars)
+{
+	struct noiommufd_device_set_wc wc = { .size = sizeof(wc), .bars = bars };
+	int rc = -1;
+
+	if (!dev)
+		return invalid();
+	if (!owned(dev))
+		return -1;
+	pthread_mutex_lock(&dev->lock);
+	if (dev->context)
+		noiommufd__fail(EINVAL, "%s is bound already.", dev->info.address);
+	else if (!ioctl(dev->fd, NOIOMMUFD_DEVICE_SET_WC, &wc))
+		rc = 0;
+	else if (errno == EBUSY)
+		noiommufd__fail(EBUSY, "%s is in use: stop the other program that has it open.",
+				dev->info.address);
+	else
+		noiommufd__fail(errno,
+				"Cannot have BARs 0x%x of %s write-combining: it takes prefetchable memory without the MSI-X table, and noiommu-vfio-pci: %m.",
+				bars, dev->info.address);
+	pthread_mutex_unlock(&dev->lock);
+	return rc;
 }
 
 struct noiommufd_device *noiommufd_open(const char *name,

@@ -984,6 +984,44 @@ TEST(grant_not_allowed)
 	expect_said("CAP_SYS_RAWIO alone");
 }
 
+/* The ivshmem, whose BAR 2 is prefetchable memory */
+#define SHMEM	"0000:00:0e.0"
+
+TEST(write_combining)
+{
+	struct noiommufd_device *dev;
+	struct noiommufd_ioas *ioas;
+	__u32 *bar, word = 0x1234;
+
+	driver_bind(SHMEM);
+	dev = noiommufd_open_node(SHMEM);
+	expect(dev);
+	expect_errno(noiommufd_set_wc(NULL, 0), EINVAL);
+	if (on_mainline()) {
+		expect_errno(noiommufd_set_wc(dev, 1 << NOIOMMUFD_BAR2), EINVAL);
+		expect_said("and noiommu-vfio-pci");
+		return;
+	}
+	expect_errno(noiommufd_set_wc(dev, 1 << NOIOMMUFD_BAR0), EINVAL);
+	expect_said("Cannot have BARs 0x1 of " SHMEM " write-combining");
+	expect_ok(noiommufd_set_wc(dev, 1 << NOIOMMUFD_BAR2));
+	ioas = noiommufd_ioas_alloc(dev);
+	expect(ioas);
+	expect_ok(noiommufd_bind(dev, ioas));
+	expect_errno(noiommufd_set_wc(dev, 0), EINVAL);
+	expect_said("is bound already");
+
+	bar = noiommufd_bar(dev, NOIOMMUFD_BAR2);
+	expect(bar);
+	noiommufd_write32(bar, word);
+	expect_eq(noiommufd_read32(bar), word);
+	/* So it was write-combining. */
+	expect_errno(noiommufd_region_read(dev, NOIOMMUFD_BAR2, 0, &word,
+					   sizeof(word)), EINVAL);
+	noiommufd_ioas_free(ioas);
+	noiommufd_close(dev);
+}
+
 /* By the library's own ioctl, and as on a kernel that lacks it */
 TEST(ioas_runs)
 {

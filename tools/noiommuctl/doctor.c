@@ -671,10 +671,15 @@ static void check(const struct device *dev)
 
 int cmd_doctor(char **names)
 {
+	static const char characters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+~-";
 	struct device dev = { 0 };
 
 	if (!read_line(release, "/proc/sys/kernel/osrelease"))
 		errx(1, "/proc is not mounted: mount -t proc none /proc");
+	/* Commands have it, and with --sysroot it comes from a file. */
+	if (release[strspn(release, characters)])
+		errx(1, "/proc/sys/kernel/osrelease is no release of a kernel");
 	if (*names)
 		find_device(&dev, *names);
 	if (json)

@@ -371,11 +371,13 @@ static void add_mappings(struct holders *found, pid_t pid)
 	size_t i, had = found->count;
 
 	while (maps && fgets(line, sizeof(line), maps)) {
-		char *node = strstr(line, "/dev/vfio/devices/noiommu-vfio");
+		static const char prefix[] = "/dev/vfio/devices/";
+		char *node = strchr(line, '/');
 
-		if (!node)
+		/* Another file may have that somewhere in its path. */
+		if (!node || strncmp(node, prefix, strlen(prefix)) != 0)
 			continue;
-		node += strlen("/dev/vfio/devices/");
+		node += strlen(prefix);
 		node[strspn(node, "noiommu-vf0123456789")] = '\0';
 		if (!link_name(address, "/sys/class/vfio-dev/%s/device", node))
 			continue;

@@ -126,6 +126,30 @@ TEST(held)
 	expect_done("unbind %s", edu());
 }
 
+/* A file is no node because its path ends like that of one. */
+TEST(held_in_name_only)
+{
+	char node[32], path[96];
+	struct setup s;
+	void *va;
+	int fd;
+
+	setup_bound(&s);
+	expect(cdev_name(edu(), node, sizeof(node)));
+	close(s.dev);
+	system("mkdir -p /tmp/dev/vfio/devices");
+	snprintf(path, sizeof(path), "/tmp/dev/vfio/devices/%s", node);
+	fd = expect_ok(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	expect_ok(ftruncate(fd, PAGE));
+	va = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	expect(va != MAP_FAILED);
+	expect_done("list");
+	expect(strstr(line_of(edu()), node));
+	expect(!strstr(line_of(edu()), "ctl (pid "));
+	expect_done("unbind %s", edu());
+	expect_ok(unlink(path));
+}
+
 /* The name that a program gives itself can neither write to a terminal nor break JSON. */
 TEST(name_of_holder)
 {

@@ -117,7 +117,8 @@ class Session:
             # thread.
             more.append("no_console_suspend")
             spec.thread, spec.limit, leaks = "single", 200 * spec.slow, "no"
-        more += [f"{name}={os.environ[name]}" for name in ("STRESS_SECONDS", "STRESS_SEED") if os.environ.get(name)]
+        more += [f"{name}={os.environ[name]}" for name in
+                 ("STRESS_SECONDS", "STRESS_SEED", "MODEL_SECONDS", "MODEL_SEED") if os.environ.get(name)]
         spec.append, spec.limit = " ".join(more), spec.limit * (1 if kind == "suspend" else spec.slow)
         if "conformance" in names:
             spec.files |= conformance.files()

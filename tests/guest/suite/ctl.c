@@ -369,7 +369,7 @@ TEST(keeps_driver)
 
 	expect_ok(write_file(SYSFS NVME "/driver/unbind", NVME));
 	expect_ok(write_file(SYSFS NVME "/driver_override", "\n"));
-	expect_eq(system("rmmod nvme"), 0);
+	nvme_unload();
 }
 
 /* A disk that is used stays with its driver. What is mounted: tests/all/test_doctor.py */
@@ -392,7 +392,7 @@ TEST(disk_in_use)
 	close(fd);
 
 	expect_done("unbind " NVME);
-	expect_eq(system("rmmod nvme"), 0);
+	nvme_unload();
 }
 
 /* A device that was taken out is not waited for at each boot. */

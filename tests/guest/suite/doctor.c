@@ -122,7 +122,7 @@ TEST(wrong_driver)
 	mends("fault  0000:00:05.0 has driver nvme", NVME);
 	expect(driver_has(NVME));
 	expect_done("unbind " NVME);
-	expect_eq(system("rmmod nvme"), 0);
+	nvme_unload();
 }
 
 /* Nothing makes the driver take such a device, whatever else is wrong. */
@@ -148,7 +148,7 @@ TEST(virtual_functions)
 	mends("fault  " PF ": its SR-IOV VFs are enabled", PF);
 	mends("fault  " PF " has driver nvme", PF);
 	expect_done("unbind " PF);
-	expect_eq(system("rmmod nvme"), 0);
+	nvme_unload();
 }
 
 /* One program at a time */

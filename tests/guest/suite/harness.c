@@ -699,6 +699,16 @@ void driver_unbind(const char *bdf)
 	expect_ok(write_file(path, "%s", bdf));
 }
 
+/* It looks for namespaces in the background, and opens the disk to read its table. */
+void nvme_unload(void)
+{
+	int i;
+
+	for (i = 0; i < 50 && system("rmmod nvme 2> /dev/null"); i++)
+		sleep_ms(100);
+	expect(access("/sys/module/nvme", F_OK));
+}
+
 void driver_bind_to(const char *bdf, const char *driver)
 {
 	char path[128], name[64];

@@ -206,6 +206,8 @@ void driver_bind(const char *bdf);
 /* Bind it to another driver, which is loaded. */
 void driver_bind_to(const char *bdf, const char *driver);
 void driver_unbind(const char *bdf);
+/* Unload the kernel's driver of disks, once it is done with those that it has. */
+void nvme_unload(void);
 /* "noiommu-vfio0", found in sysfs; false: there is none. */
 bool cdev_name(const char *bdf, char *name, size_t size);
 void cdev_path(const char *bdf, char *path, size_t size);
